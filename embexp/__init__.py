@@ -1,0 +1,29 @@
+"""embexp: fine-tune text-embedding models, compare the runs, and see whether training helped at all.
+
+On the command line: `python -m embexp loss=mnr batch_size=32,64,128 -m`. In a notebook:
+
+    from embexp import compose, run_experiment
+    result = run_experiment(compose(["loss=cosine", "batch_size=64"]))
+    result.metrics["dev/spearman_cosine"]
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embexp.config import Config, ConfigError, compose
+    from embexp.experiment import Result, run_experiment
+
+__all__ = ["Config", "ConfigError", "Result", "compose", "run_experiment"]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: `import embexp` must not cost the ten seconds that torch takes.
+    if name in ("Config", "ConfigError", "compose"):
+        from embexp import config
+
+        return getattr(config, name)
+    if name in ("Result", "run_experiment"):
+        from embexp import experiment
+
+        return getattr(experiment, name)
+    raise AttributeError(f"module 'embexp' has no attribute {name!r}")

@@ -1,0 +1,89 @@
+"""The command line: compose, check, run. `python -m embexp --help` tells the rest."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from math import isnan
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+from embexp.config import ConfigError, compose
+from embexp.config.composition import check_command, conf_folder, is_sweep
+from embexp.interrupts import Terminated, raise_on_sigterm
+
+TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+def job(composed: DictConfig) -> float:
+    """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
+    from embexp.experiment import run_job
+
+    objective = run_job(composed)
+    if isnan(objective) and HydraConfig.get().mode is RunMode.RUN:
+        sys.exit(1)
+    return objective
+
+
+def run_hydra() -> None:
+    """Hands the command over to Hydra, which composes each job and launches it."""
+    hydra.main(version_base=None, config_path=str(conf_folder()), config_name="config")(job)()
+
+
+def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
+    """All jobs under one parent run, then the table of them."""
+    from embexp.sweep import open_sweep
+
+    with open_sweep(compose(jobs[0], config_dir=config_dir), jobs=jobs, overrides=overrides) as sweep:
+        sys.argv.append(f"hydra.sweep.dir={sweep.folder}")
+        try:
+            run_hydra()
+        except (KeyboardInterrupt, Terminated) as signal_:
+            sweep.close("interrupted (Ctrl-C)" if isinstance(signal_, KeyboardInterrupt) else "terminated (SIGTERM)")
+            raise
+        return sweep.close(None)
+
+
+def run_command() -> int:
+    """Reads the command, checks every job of it, runs it, and gives the exit code."""
+    arguments = get_args_parser().parse_intermixed_args()
+    if any(getattr(arguments, name) for name in TELLS_ONLY):
+        run_hydra()
+        return 0
+    overrides, config_dir = list(arguments.overrides), arguments.config_dir
+    # Hydra wants flags and overrides apart; a person may mix them.
+    flags = [word for word in sys.argv[1:] if word not in overrides]
+    multirun = arguments.multirun or is_sweep(overrides, config_dir=config_dir)
+    if multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(["-m inside torchrun would mix two experiments: start one process for a sweep."])
+    jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
+    sys.argv[1:] = [*flags, *overrides]
+    raise_on_sigterm()
+    if multirun:
+        return run_sweep(overrides, jobs, config_dir)
+    run_hydra()
+    return 0
+
+
+def main() -> None:
+    """The program: exit 0, all runs finished; 1, some did not or the config was refused; 130, 143, interrupted."""
+    try:
+        code = run_command()
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except Terminated:
+        code = TERMINATED
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

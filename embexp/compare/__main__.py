@@ -1,0 +1,85 @@
+"""`python -m embexp.compare`: the ranked table of all finished runs of the store."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from embexp.compare.runs import Run, read_runs
+from embexp.compare.table import METRIC, draw, score_of, to_csv, to_json
+from embexp.config import ConfigError
+from embexp.config.errors import nearest
+
+SWEEP = "sweep"
+
+
+def main() -> None:
+    """The program: exit 1 where there is nothing to compare, 2 for a wrong usage."""
+    arguments = _arguments()
+    try:
+        runs = read_runs(arguments.uri, experiment=arguments.experiment)
+        chosen = filtered(runs, arguments.filters)
+        _check_metric(chosen, arguments.metric)
+    except ConfigError as error:
+        sys.exit("\n".join(error.problems))
+    for target, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
+        if target == "-":
+            print(text(chosen, arguments.metric), end="")
+        elif target is not None:
+            Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
+    if "-" not in (arguments.csv, arguments.json):
+        draw(chosen, console=Console(), title=f"{len(chosen)} runs", metric=arguments.metric)
+
+
+def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
+    """The runs whose settings are as the filters say, KEY=VALUE; sweep=last or sweep=ID chooses a sweep.
+
+    Raises:
+        ConfigError: a key that no run has, or nothing left.
+    """
+    chosen = list(runs)
+    known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
+    for word in filters:
+        key, equals, value = word.partition("=")
+        if not equals or key not in known:
+            raise ConfigError(
+                [f"{word}: no run has this; filters are KEY=VALUE.{nearest(key, known)} Keys: {', '.join(known)}."]
+            )
+        if key == SWEEP:
+            parents = [run.sweep for run in runs if run.sweep is not None]
+            wanted = parents[-1] if value == "last" and parents else value
+            chosen = [run for run in chosen if run.sweep is not None and run.sweep.startswith(wanted)]
+        elif key == "status":
+            chosen = [run for run in chosen if run.status == value.upper()]
+        else:
+            chosen = [run for run in chosen if run.params.get(key) in value.split(",")]
+    if not chosen:
+        raise ConfigError([f"{' '.join(filters) or 'the store'}: no run; train one (python -m embexp) or filter less."])
+    return chosen
+
+
+def _check_metric(runs: Sequence[Run], metric: str) -> None:
+    known = sorted({key.removeprefix("best/") for run in runs for key in run.metrics})
+    if known and all(score_of(run, metric) is None for run in runs):
+        raise ConfigError([f"--metric {metric}: no run has it.{nearest(metric, known)} Metrics: {', '.join(known)}."])
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m embexp.compare", description=__doc__)
+    parser.add_argument(
+        "filters", nargs="*", metavar="KEY=VALUE", help="only such runs: loss=mnr, sweep=last, status=failed"
+    )
+    parser.add_argument("--metric", default=METRIC, help="what the runs are ranked by (default: %(default)s)")
+    parser.add_argument("--csv", metavar="FILE", help="also write all rows as csv; - for the terminal")
+    parser.add_argument("--json", metavar="FILE", help="also write all rows as json; - for the terminal")
+    parser.add_argument("--uri", help="the MLflow store; default: as for training")
+    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
+    return parser.parse_intermixed_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Runs as the table needs them, from an MLflow store or from a run's result.json."""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from embexp.config import ConfigError
+from embexp.tracking import Status, store_uri, without_secrets
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        params: by short names, as text.
+        metrics: the last value of each; NaN and infinite ones are left out.
+        evaluation: the fingerprint of the pairs it was scored on; only runs of one evaluation can be ranked together.
+        sweep: the run id of its parent, or None.
+        started: in seconds since 1970.
+        where: what to open for more: its run id, or its log.
+    """
+
+    name: str
+    status: Status
+    reason: str | None
+    params: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    evaluation: str | None = None
+    sweep: str | None = None
+    started: float = 0.0
+    where: str = ""
+
+    @classmethod
+    def lost(cls, name: str, folder: Path) -> Run:
+        """A job that left no result: its process was killed, or never came to it."""
+        return cls(name, Status.KILLED, "left no result: not started, or its process was killed", where=str(folder))
+
+    def step0(self, metric: str) -> float | None:
+        """The score before training, of a metric like "dev/spearman_cosine"."""
+        trained = self.metrics.get(f"best/{metric}", self.metrics.get(metric))
+        gain = self.metrics.get(f"gain/{metric}")
+        return None if trained is None or gain is None else trained - gain
+
+
+def read_result(path: Path) -> Run:
+    """The run that a result.json tells of."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return Run(
+        name=content["name"],
+        status=Status(content["status"]),
+        reason=content["reason"],
+        params={key: str(value) for key, value in content["params"].items()},
+        metrics={key: value for key, value in content["metrics"].items() if value is not None},
+        evaluation=content["evaluation"],
+        where=content["log"],
+    )
+
+
+def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
+    """All runs of an experiment, sweeps' parents left out.
+
+    A local database is read directly: importing MLflow takes longer than all the rest.
+
+    Raises:
+        ConfigError: there is no such store or experiment.
+    """
+    where = store_uri(uri)
+    if not where.startswith(SQLITE):
+        return _from_client(where, experiment)
+    path = Path(where.removeprefix(SQLITE))
+    if not path.is_file():
+        raise ConfigError([f"{path}: there is no store yet; train something first: python -m embexp"])
+    return _from_sqlite(path, experiment)
+
+
+def _from_sqlite(path: Path, experiment: str) -> list[Run]:
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
+        if found is None:
+            raise _no_experiment(str(path), experiment)
+        rows = database.execute(
+            "SELECT run_uuid, name, status, start_time FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'",
+            found,
+        ).fetchall()
+        of_experiment = "run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ?)"
+        params = _by_run(database.execute(f"SELECT run_uuid, key, value FROM params WHERE {of_experiment}", found))
+        tags = _by_run(database.execute(f"SELECT run_uuid, key, value FROM tags WHERE {of_experiment}", found))
+        metrics = _by_run(
+            database.execute(
+                f"SELECT run_uuid, key, value FROM latest_metrics WHERE {of_experiment} AND NOT is_nan", found
+            )
+        )
+    return _runs([(*row, params[row[0]], metrics[row[0]], tags[row[0]]) for row in rows])
+
+
+def _from_client(uri: str, experiment: str) -> list[Run]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is None:
+        raise _no_experiment(without_secrets(uri), experiment)
+    rows, token = [], None
+    while True:
+        page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
+        rows += [
+            (
+                r.info.run_id,
+                r.info.run_name,
+                r.info.status,
+                r.info.start_time,
+                r.data.params,
+                r.data.metrics,
+                r.data.tags,
+            )
+            for r in page
+        ]
+        token = page.token
+        if not token:
+            return _runs(rows)
+
+
+def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
+    runs = [
+        Run(
+            name=name,
+            status=Status(status),
+            reason=tags.get("embexp.reason"),
+            params=dict(params),
+            metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
+            evaluation=tags.get("embexp.evaluation"),
+            sweep=tags.get("mlflow.parentRunId"),
+            started=started / 1000,
+            where=f"run {run_id}",
+        )
+        for run_id, name, status, started, params, metrics, tags in rows
+        if "embexp.sweep" not in tags
+    ]
+    return sorted(runs, key=lambda run: run.started)
+
+
+def _by_run(rows: Any) -> Mapping[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for run_id, key, value in rows:
+        found[run_id][key] = value
+    return found
+
+
+def _no_experiment(where: str, experiment: str) -> ConfigError:
+    return ConfigError([f"{where}: holds no experiment {experiment!r}; name it with --experiment."])

@@ -1,0 +1,41 @@
+"""The config: its typed schema (`schema`), its checks (`checks`) and how it is composed from conf/ (`composition`).
+
+The values live in the YAML files of conf/, once, each with a comment that says what raising it does; here stand
+their types, their ranges and what goes together. Nothing in this folder imports torch, so that a typo is told in
+a second.
+"""
+
+from embexp.config.checks import check, data_schema
+from embexp.config.composition import compose
+from embexp.config.errors import ConfigError
+from embexp.config.schema import (
+    VIEWS_OF_KIND,
+    Component,
+    Config,
+    Data,
+    Evaluation,
+    Kind,
+    Loss,
+    Similarity,
+    Tracker,
+    Trainer,
+    ViewName,
+)
+
+__all__ = [
+    "VIEWS_OF_KIND",
+    "Component",
+    "Config",
+    "ConfigError",
+    "Data",
+    "Evaluation",
+    "Kind",
+    "Loss",
+    "Similarity",
+    "Tracker",
+    "Trainer",
+    "ViewName",
+    "check",
+    "compose",
+    "data_schema",
+]

@@ -1,0 +1,258 @@
+"""Holds a composed config against the schema, and against what goes together: all problems, told at once."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from embexp.config.errors import ConfigError, nearest
+from embexp.config.schema import (
+    OWN,
+    SCHEMAS,
+    VIEWS_OF_KIND,
+    Component,
+    Config,
+    Data,
+    DenoisingAutoEncoder,
+    Evaluation,
+    Files,
+    Hub,
+    Kind,
+    MultipleNegativesRanking,
+    Scalars,
+    Schema,
+    Trainer,
+)
+
+# NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
+GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+SchemaType = TypeVar("SchemaType", bound=Schema)
+
+
+def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
+    """The checked config of one run.
+
+    Args:
+        values: the composed config as plain Python values, interpolations resolved.
+        names: the option chosen in each group, as typed: {"loss": "mnr", "model": "minilm", ...}.
+
+    Raises:
+        ConfigError: with every problem that could be found without loading anything.
+    """
+    problems: list[str] = []
+    parts: dict[str, Schema] = {}
+    for group, section in values.items():
+        if isinstance(section, Mapping) and group in Config.model_fields:
+            schema = {"trainer": Trainer, "evaluation": Evaluation}.get(group) or _schema_of(group, section)
+            part = _collect(problems, schema, section, group)
+            if part is not None:
+                parts[group] = part
+    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    _collect(problems, Scalars, scalars, "")
+    if problems:
+        raise ConfigError(problems)
+    config = Config(**parts, **scalars, names=dict(names))
+    problems = [problem for rule in RULES for problem in rule(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def data_schema(section: Mapping[str, Any], *, group: str = "evaluation.source") -> Data:
+    """A checked data source from the keys of a data option, as `evaluation.source` holds them."""
+    problems: list[str] = []
+    source = _collect(problems, _schema_of("data", section), section, group)
+    if not isinstance(source, Data):
+        raise ConfigError(problems)
+    return source
+
+
+def _schema_of(group: str, section: Mapping[str, Any]) -> type[Component]:
+    return SCHEMAS[group].get(str(section.get("_target_")), OWN[group])
+
+
+def _collect(
+    problems: list[str], schema: type[SchemaType], section: Mapping[str, Any], prefix: str
+) -> SchemaType | None:
+    try:
+        return schema(**section)
+    except ValidationError as error:
+        keys = [field.alias or name for name, field in schema.model_fields.items()]
+        problems += [_message(detail, prefix, keys) for detail in error.errors()]
+        return None
+
+
+def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str:
+    """One line for one of pydantic's findings, in the words of the command line."""
+    path = ".".join(str(part) for part in detail["loc"])
+    key = f"{prefix}.{path}" if prefix else path
+    context = detail.get("ctx", {})
+    value = detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{key}: nothing reads this key.{nearest(path, keys)} Keys here: {', '.join(keys)}."
+        case "missing":
+            return f"{key}: is missing; give it a value ({key}=...) or start from one of the shipped options."
+        case "literal_error":
+            options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            return f"{key}={value}: must be one of {', '.join(options)}.{nearest(str(value), options)}"
+        case "int_type" | "int_from_float":
+            return f"{key}={value}: must be a whole number."
+        case "float_type":
+            return f"{key}={value}: must be a number."
+        case "bool_type":
+            return f"{key}={value}: must be true or false."
+        case "string_type":
+            return f"{key}={value}: must be a text; put quotes around it: {key}='\"{value}\"'."
+        case "greater_than_equal":
+            return f"{key}={value}: must be at least {context['ge']:g}."
+        case "greater_than":
+            return f"{key}={value}: must be greater than {context['gt']:g}."
+        case "less_than_equal":
+            return f"{key}={value}: must be at most {context['le']:g}."
+        case "less_than":
+            return f"{key}={value}: must be less than {context['lt']:g}."
+        case "list_type":
+            return f"{key}={value}: must be a list: {key}=[a,b]."
+        case _:
+            return f"{key}={value}: {detail['msg'][0].lower()}{detail['msg'][1:]}."
+
+
+def _loss_is_fed(config: Config) -> Iterator[str]:
+    kind = kind_of(config.data)
+    if kind is None or set(config.loss.view) & set(VIEWS_OF_KIND[kind]):
+        return
+    would_do = [known for known, views in VIEWS_OF_KIND.items() if set(config.loss.view) & set(views)]
+    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": "files", "texts": "files"}
+    names = dict.fromkeys(["helpdesk", *(shipped[known] for known in would_do)])
+    yield (
+        f"loss={config.names['loss']} data={config.names['data']}: this loss is fed {' or '.join(config.loss.view)}, "
+        f"which cannot be made from {kind} rows; data that would do: {', '.join(names)} "
+        f"(rows of kind {', '.join(would_do)})."
+    )
+
+
+def _files_are_there(config: Config) -> Iterator[str]:
+    for group, source in _sources(config):
+        if isinstance(source, Hub) and source.path is not None and not Path(source.path).expanduser().is_dir():
+            key = "evaluation.path" if group == "evaluation.source" else f"{group}.path"
+            yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
+        if isinstance(source, Files):
+            try:
+                kind_of(source)
+            except ConfigError as error:
+                yield from error.problems
+
+
+def _batches_make_sense(config: Config) -> Iterator[str]:
+    if not config.loss.in_batch_negatives:
+        return
+    name = config.names["loss"]
+    if config.trainer.accumulation_steps > 1:
+        yield (
+            f"trainer.accumulation_steps={config.trainer.accumulation_steps}: with loss={name} accumulation adds no in-batch "
+            "negatives, so it is not a larger batch; raise batch_size instead, or set accumulation_steps=1."
+        )
+    if config.batch_size < 2:
+        yield f"batch_size={config.batch_size}: loss={name} takes its negatives from the batch; it must be at least 2."
+
+
+def _hardware_can_do_it(config: Config) -> Iterator[str]:
+    trainer = config.trainer
+    if trainer.device == "cuda" and not has_cuda():
+        yield "trainer.device=cuda: this machine has no NVIDIA driver; use trainer.device=auto or cpu."
+    elif trainer.device == "mps" and platform.system() != "Darwin":
+        yield "trainer.device=mps: only Apple machines have it; use trainer.device=auto or cpu."
+    elif trainer.precision == "fp16" and (trainer.device in ("cpu", "mps") or not has_cuda()):
+        yield (
+            "trainer.precision=fp16: needs a CUDA GPU, and without one it would be ignored without a word; "
+            "use trainer.precision=auto, bf16 or fp32."
+        )
+
+
+def _directions_go_together(config: Config) -> Iterator[str]:
+    loss = config.loss
+    if not isinstance(loss, MultipleNegativesRanking):
+        return
+    if "query_to_doc" not in loss.directions:
+        yield f"loss.directions={loss.directions}: must contain query_to_doc, the pair that is learnt."
+    one_sided = sorted({"query_to_query", "doc_to_doc"} & set(loss.directions))
+    if loss.partition_mode == "per_direction" and one_sided:
+        yield f"loss.partition_mode=per_direction: not with {', '.join(one_sided)}, which hold no positive; use joint."
+    if loss.hardness_mode is not None and loss.hardness_strength == 0:
+        yield f"loss.hardness_mode={loss.hardness_mode}: has no effect with loss.hardness_strength=0; raise it or set hardness_mode=null."
+
+
+def _decoder_is_named_where_needed(config: Config) -> Iterator[str]:
+    loss = config.loss
+    if isinstance(loss, DenoisingAutoEncoder) and loss.tie_encoder_decoder == (loss.decoder is not None):
+        yield (
+            f"loss.decoder={loss.decoder}: a tied decoder (loss.tie_encoder_decoder=true) is the encoder's own, an untied one "
+            "must be named; set one of the two."
+        )
+
+
+def _selection_is_scored(config: Config) -> Iterator[str]:
+    evaluation = config.evaluation
+    names = [*evaluation.similarities, *(["max"] if len(evaluation.similarities) > 1 else [])]
+    scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
+    if evaluation.select_by not in scored:
+        yield (
+            f"evaluation.select_by={evaluation.select_by}: must be one of {', '.join(scored)}."
+            f"{nearest(evaluation.select_by, scored)}"
+        )
+
+
+def _something_is_scored(config: Config) -> Iterator[str]:
+    if config.evaluation.source is not None:
+        return
+    data = config.data
+    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or kind_of(data) == "texts"
+    if unscored:
+        yield (
+            f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
+            "use evaluation=stsb, evaluation=helpdesk, or evaluation=files with pairs of yours."
+        )
+
+
+def _sources(config: Config) -> Iterator[tuple[str, Data]]:
+    yield "data", config.data
+    if config.evaluation.source is not None:
+        yield "evaluation.source", data_schema(config.evaluation.source)
+
+
+def has_cuda() -> bool:
+    """Whether there may be a CUDA GPU, as far as can be told without torch, which decides in the end."""
+    return platform.system() == "Windows" or any(Path(device).exists() for device in GPU_DEVICES)
+
+
+def kind_of(data: Data) -> Kind | None:
+    """What the rows are: as configured, or read off a file's header; None where only loading would tell.
+
+    Raises:
+        ConfigError: a file is missing, or its columns are none that embexp knows.
+    """
+    if data.kind != "auto":
+        return data.kind
+    if isinstance(data, Files):
+        from embexp.data.files import FileSource
+
+        return FileSource(**data.arguments()).peek_kind()
+    return None
+
+
+RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
+    _files_are_there,
+    _loss_is_fed,
+    _batches_make_sense,
+    _hardware_can_do_it,
+    _directions_go_together,
+    _decoder_is_named_where_needed,
+    _selection_is_scored,
+    _something_is_scored,
+)

@@ -1,0 +1,227 @@
+"""Composes configs from conf/ as Hydra does, and tells every mistake of a command before a job starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from embexp.config.checks import check
+from embexp.config.errors import ConfigError, nearest
+from embexp.config.schema import Config
+
+
+def conf_folder() -> Path:
+    """The absolute path of conf/: inside the package when installed from a wheel, else beside it in the checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Config:
+    """The checked config of one run, from overrides as they are typed: compose(["loss=cosine", "batch_size=64"]).
+
+    Args:
+        overrides: what would stand on the command line.
+        config_dir: a folder with options of one's own, as `--config-dir` names it.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    with _loader(config_dir) as loader:
+        return _compose_job(loader, _parse(overrides))
+
+
+def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None) -> list[list[str]]:
+    """Composes and checks every job of a command before the first one starts; returns each job's overrides.
+
+    Raises:
+        ConfigError: with the problems of all jobs, each told once.
+    """
+    with _loader(config_dir) as loader:
+        parsed = _parse(overrides)
+        jobs = _jobs(loader, parsed) if multirun else [list(overrides)]
+        problems: dict[str, None] = {}
+        for job in jobs:
+            try:
+                _compose_job(loader, _parse(job))
+            except ConfigError as error:
+                problems.update(dict.fromkeys(error.problems))
+        if problems:
+            raise ConfigError(list(problems))
+        return jobs
+
+
+def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> bool:
+    """Whether the chosen options make it a sweep by themselves (hydra.mode), as a named sweep's file does."""
+    with _loader(config_dir) as loader:
+        chosen = [o for o in _parse(overrides) if _group_of(loader, o) and not o.is_sweep_override()]
+        if any(_unknown_option(loader, override) for override in chosen):
+            return False
+        return str(_composed(tuple(_text(o) for o in chosen)).hydra.mode) == "RunMode.MULTIRUN"
+
+
+def checked(composed: DictConfig, choices: Mapping[str, Any]) -> Config:
+    """The checked config of what Hydra composed and of the options that it chose."""
+    try:
+        values = OmegaConf.to_container(_without_hydra(composed), resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError([f"{error.full_key}: {_first_line(error)}"]) from None
+    assert isinstance(values, dict)
+    names = {group: str(option) for group, option in choices.items() if option and "/" not in group}
+    return check({str(key): value for key, value in values.items()}, names)
+
+
+@contextmanager
+def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
+    """Hydra over conf/ and a person's own folder; what of Hydra was there before is there again afterwards."""
+    search_path = create_config_search_path(str(conf_folder()))
+    if config_dir is not None:
+        own = Path(config_dir).expanduser().resolve()
+        _refuse_hidden_options(own)
+        search_path.append(provider="command-line", path=f"file://{own}")
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    _composed.cache_clear()
+    try:
+        yield Hydra.create_main_hydra2(task_name="embexp", config_search_path=search_path).config_loader
+    finally:
+        GlobalHydra.instance().clear()
+        if outer is not None:
+            GlobalHydra.instance().initialize(outer)
+
+
+def _refuse_hidden_options(own: Path) -> None:
+    if not own.is_dir():
+        raise ConfigError([f"--config-dir {own}: there is no such folder."])
+    shipped = conf_folder()
+    hidden = [path.relative_to(own) for path in own.rglob("*.yaml") if (shipped / path.relative_to(own)).exists()]
+    if hidden:
+        raise ConfigError(
+            [f"{own / path}: embexp ships an option of this name, which would win; rename yours." for path in hidden]
+        )
+
+
+def _parse(overrides: Sequence[str]) -> list[Override]:
+    parser = OverridesParser.create()
+    parsed, problems = [], []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            problems.append(f"{override}: {_first_line(error)}; write KEY=VALUE, with quotes around odd characters.")
+    if problems:
+        raise ConfigError(problems)
+    return parsed
+
+
+def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]]:
+    """The overrides of every job of a sweep; where a sweeper of another kind draws them, of none but the base."""
+    fixed = [override for override in overrides if not override.is_sweep_override()]
+    problems = [problem for override in fixed if (problem := _unknown_option(loader, override))]
+    if problems:
+        raise ConfigError(problems)
+    chosen = tuple(_text(override) for override in fixed if _group_of(loader, override))
+    sweeper = _composed(chosen).hydra.sweeper
+    if not str(sweeper._target_).endswith(".BasicSweeper"):
+        return [[_text(override) for override in fixed]]
+    named = _parse([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
+    jobs: list[list[str]] = BasicSweeper.split_arguments([*named, *overrides], None)[0]
+    return jobs
+
+
+def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
+    swept = [override for override in overrides if override.is_sweep_override()]
+    if swept:
+        raise ConfigError([f"{o.input_line}: several values make a sweep; add -m to run them all." for o in swept])
+    problems = [problem for override in overrides if (problem := _unknown_option(loader, override))]
+    if problems:
+        raise ConfigError(problems)
+    groups = tuple(_text(override) for override in overrides if _group_of(loader, override))
+    try:
+        bare = _composed(groups)
+        problems = [problem for override in overrides if (problem := _unknown_key(loader, bare, override))]
+        if problems:
+            raise ConfigError(problems)
+        composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([_first_line(error)]) from None
+    return checked(composed, composed.hydra.runtime.choices)
+
+
+@lru_cache(maxsize=256)
+def _composed(groups: tuple[str, ...]) -> DictConfig:
+    """The config of a choice of options alone; valid as long as the loader that stands."""
+    return hydra_compose("config", list(groups), return_hydra_config=True)
+
+
+def _text(override: Override) -> str:
+    assert override.input_line is not None
+    return override.input_line
+
+
+def _group_of(loader: ConfigLoader, override: Override) -> str | None:
+    key = override.key_or_group
+    return key if "." not in key and loader.get_group_options(key) else None
+
+
+def _unknown_option(loader: ConfigLoader, override: Override) -> str | None:
+    group = _group_of(loader, override)
+    if group is None or (override.value() is None and group == "experiment"):
+        return None
+    options = loader.get_group_options(group)
+    if override.is_delete():
+        return f"~{group}: a run needs one; {group} is one of {', '.join(options)}."
+    value = override.value()
+    if value not in options:
+        return f"{group}={value}: there is no such option; {group} is one of {', '.join(options)}.{nearest(str(value), options)}"
+    return None
+
+
+def _unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> str | None:
+    key = override.key_or_group
+    if _group_of(loader, override) or override.is_add() or override.is_force_add():
+        return None
+    settable = bare if key.startswith("hydra.") else _without_hydra(bare)
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(settable, parent) if parent else settable
+    if isinstance(node, DictConfig) and name in node:
+        return None
+    known = _dotted(settable)
+    if node is None and parent in known:
+        return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
+    near = next((k for k in known if nearest(name, [k.rpartition(".")[2]])), None) or key
+    return f"{key}: nothing reads this key.{nearest(near, known)} See them all with --cfg job."
+
+
+def _without_hydra(composed: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+
+
+def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in node:
+        path = f"{prefix}{key}"
+        keys.append(path)
+        value = node._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none():
+            keys += _dotted(value, f"{path}.")
+    return keys
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error.__cause__ or error).strip() or type(error).__name__
+    return text.splitlines()[0].rstrip(".")

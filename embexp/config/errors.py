@@ -1,0 +1,23 @@
+"""What a person got wrong, said once and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConfigError(Exception):
+    """Every problem found: each one message with its key, its value, what is allowed and what to do next."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        return type(self), (self.problems,)
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """ " Did you mean 'x'?", or nothing where no allowed word is near."""
+    matches = get_close_matches(word, list(allowed), n=1, cutoff=0.65)
+    return f" Did you mean {matches[0]!r}?" if matches else ""

@@ -1,0 +1,235 @@
+"""The types and ranges of everything in conf/.
+
+A group's option is a `Component`: its `_target_` names what builds it, and `SCHEMAS` says which class of this file
+describes the other keys. Defaults are not here: they stand in the YAML files, beside their comments.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+
+Kind = Literal["nli", "scored", "pairs", "triplets", "texts"]
+ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy"]
+Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
+
+# What can be made from rows of a kind, the most natural view first: a loss gets the first that it accepts.
+VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
+    "nli": ("triplets", "pairs", "scored", "classes", "noisy"),
+    "triplets": ("triplets", "pairs", "scored", "noisy"),
+    "pairs": ("pairs", "scored", "triplets", "noisy"),
+    "scored": ("scored", "pairs", "triplets", "noisy"),
+    "texts": ("noisy",),
+}
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Schema(BaseModel):
+    """Unknown keys are refused, values are not converted, and what has been checked stays as it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+
+
+class Component(Schema):
+    """A group's option: `_target_` names what builds it, the other keys are its arguments."""
+
+    target: str = Field(alias="_target_")
+
+    def arguments(self) -> dict[str, Any]:
+        """The keys that the target is called with, as plain Python values."""
+        return self.model_dump(exclude=set(Component.model_fields))
+
+
+class Pretrained(Component):
+    path: str
+    revision: str | None
+    package: str | None
+    pooling: Literal["mean", "cls", "max", "lasttoken"] | None
+    max_length: int | None = Field(ge=4)
+    dropout: float | None = Field(ge=0, lt=1)
+    trust_remote_code: bool
+
+
+class OwnModel(Component):
+    """A model that this file knows nothing of."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Tiny(Component):
+    hidden_size: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    vocabulary_size: int = Field(ge=300)
+    pooling: Literal["mean", "cls", "max"]
+    max_length: int = Field(ge=4)
+    dropout: float = Field(ge=0, lt=1)
+    seed: int = Field(ge=0)
+
+
+class Loss(Component):
+    """A loss, shipped or a person's own: how it is fed, beside the arguments of its target."""
+
+    view: Annotated[list[ViewName], BeforeValidator(_one_or_more), Field(min_length=1)]
+    batches: Literal["shuffled", "no_duplicates"] = "shuffled"
+    in_batch_negatives: bool = False
+
+    def arguments(self) -> dict[str, Any]:
+        return self.model_dump(exclude=set(Loss.model_fields))
+
+
+class OwnLoss(Loss):
+    """A loss that this file knows nothing of: its arguments are checked against its target when it is built."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class MultipleNegativesRanking(Loss):
+    scale: float = Field(gt=0)
+    directions: list[Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]]
+    partition_mode: Literal["joint", "per_direction"]
+    hardness_mode: Literal["in_batch_negatives", "hard_negatives", "all_negatives"] | None
+    hardness_strength: float = Field(ge=0)
+
+
+class DenoisingAutoEncoder(Loss):
+    deletion_ratio: float = Field(ge=0, lt=1)
+    tie_encoder_decoder: bool
+    decoder: str | None
+
+
+class Data(Component):
+    """A source of rows. What its rows are (`kind`) decides which losses it can feed."""
+
+    kind: Kind | Literal["auto"]
+    limit: int | None = Field(ge=2)
+    positives: Literal["entailment", "all"]
+    negatives: Literal["contradiction", "shuffled"]
+    threshold: float = Field(ge=0, le=1)
+
+    def arguments(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"target", "positives", "negatives", "threshold"})
+
+
+class OwnData(Data):
+    """A source that this file knows nothing of."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Helpdesk(Data):
+    rows: int = Field(ge=1_000, le=1_000_000)
+    evaluation_rows: int = Field(ge=100, le=10_000)
+    seed: int = Field(ge=0)
+
+
+class Hub(Data):
+    repo: str
+    subset: str | None
+    revision: str | None
+    path: str | None
+    splits: dict[Literal["train", "dev", "test"], str]
+    columns: dict[str, str] | None
+
+
+class Files(Data):
+    train: str | None
+    dev: str | None
+    test: str | None
+    columns: dict[str, str] | None
+    labels: dict[str, Literal["entailment", "neutral", "contradiction"]] | None
+    score_scale: list[float] | None = Field(min_length=2, max_length=2)
+    dev_fraction: float = Field(gt=0, lt=1)
+    on_bad_rows: Literal["refuse", "drop"]
+    encoding: str
+    delimiter: str | None
+    seed: int = Field(ge=0)
+
+
+class Trainer(Schema):
+    device: Literal["auto", "cpu", "cuda", "mps"]
+    precision: Literal["auto", "fp32", "bf16", "fp16"]
+    threads: int | None = Field(ge=1)
+    sort_by_length: bool
+    chunk_tokens: int = Field(ge=16)
+    accumulation_steps: int = Field(ge=1)
+    gradient_checkpointing: bool
+    weight_decay: float = Field(ge=0)
+    max_grad_norm: float = Field(gt=0)
+    scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"]
+    early_stopping: int | None = Field(ge=1)
+    checkpoints: bool
+    checkpoint_folder: str
+    save_model: bool
+    logging_steps: int = Field(ge=1)
+    deterministic: bool
+
+
+class Evaluation(Schema):
+    source: dict[str, Any] | None
+    path: str | None
+    times: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    similarities: list[Similarity] = Field(min_length=1)
+    select_by: str
+
+
+class Tracker(Component):
+    pass
+
+
+class MLflow(Tracker):
+    uri: str | None
+    experiment: str
+    system_metrics: bool
+
+
+class Null(Tracker):
+    pass
+
+
+class OwnTracker(Tracker):
+    """A tracker that this file knows nothing of."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+
+class Scalars(Schema):
+    """The numbers at the top of conf/config.yaml, which a person sweeps every day."""
+
+    batch_size: int = Field(ge=1)
+    epochs: float = Field(gt=0)
+    max_steps: int | None = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    warmup_steps: float = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
+    rerun: bool
+
+
+class Config(Scalars):
+    """A composed and checked config: what one run is. `names` are the options chosen, group by group."""
+
+    model: SerializeAsAny[Component]
+    loss: SerializeAsAny[Loss]
+    data: SerializeAsAny[Data]
+    trainer: Trainer
+    evaluation: Evaluation
+    tracker: SerializeAsAny[Tracker]
+    names: dict[str, str]
+
+
+SCHEMAS: dict[str, dict[str, type[Component]]] = {
+    "model": {"embexp.models.pretrained": Pretrained, "embexp.models.tiny": Tiny},
+    "loss": {"embexp.losses.mnr": MultipleNegativesRanking, "embexp.losses.tsdae": DenoisingAutoEncoder},
+    "data": {
+        "embexp.data.helpdesk.HelpdeskSource": Helpdesk,
+        "embexp.data.hub.HubSource": Hub,
+        "embexp.data.files.FileSource": Files,
+    },
+    "tracker": {"embexp.tracking.MLflowTracker": MLflow, "embexp.tracking.NullTracker": Null},
+}
+# What describes an option of a person's own, whose target is in none of the above.
+OWN: dict[str, type[Component]] = {"model": OwnModel, "loss": OwnLoss, "data": OwnData, "tracker": OwnTracker}

@@ -1,0 +1,24 @@
+"""Rows to train and score on: sources (built-in, files, hub) give rows, and views of rows are what losses are fed.
+
+`build_source(config.data).load("train")` gives `Rows`; `make_view(rows, ...)` the data set that a loss asks for.
+"""
+
+from __future__ import annotations
+
+from hydra.utils import get_object
+
+from embexp.config import ConfigError, Data
+from embexp.data.rows import Source
+
+
+def build_source(config: Data) -> Source:
+    """The source that `config.target` names, called with the other keys of the data option.
+
+    Raises:
+        ConfigError: the target cannot be found, or does not take these keys.
+    """
+    try:
+        source: Source = get_object(config.target)(**config.arguments())
+    except (ImportError, TypeError, ValueError) as error:
+        raise ConfigError([f"data._target_={config.target}: cannot be built: {error}."]) from error
+    return source

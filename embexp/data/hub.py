@@ -1,0 +1,127 @@
+"""Rows of a data set on the hub, or of a local mirror of it: a folder of parquet files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embexp.config import ConfigError, Kind
+from embexp.data.rows import COLUMNS, Rows, Split, rows_from
+from embexp.network import hub_is_reachable
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+log = logging.getLogger(__name__)
+
+STS_SCALE = 5.0
+HIDDEN = -1
+
+
+class HubSource:
+    """A data set by its hub id, revision pinned, or by `path`, a folder with one parquet file or more a split.
+
+    Args:
+        kind: what its rows are; decides which columns are read, all others never reach a model.
+        limit: the first so many rows of the training split, as they come.
+        repo, subset, revision: as `datasets.load_dataset` takes them.
+        path: the local mirror; files are named `<split>*.parquet`, with the hub's own names of the splits.
+        splits: the data set's own name of each of our splits, {"train": "train", "dev": "validation"}.
+        columns: its own name of each of our columns, where they differ.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: Kind,
+        limit: int | None,
+        repo: str,
+        subset: str | None,
+        revision: str | None,
+        path: str | None,
+        splits: Mapping[str, str],
+        columns: Mapping[str, str] | None,
+    ) -> None:
+        self.kind = kind
+        self.limit = limit
+        self.repo = repo
+        self.subset = subset
+        self.revision = revision
+        self.path = Path(path).expanduser() if path is not None else None
+        self.splits = splits
+        self.columns = columns or {}
+
+    def load(self, split: Split) -> Rows | None:
+        """The rows of a split; rows whose label is hidden (-1, as in GLUE's test sets) are dropped and counted.
+
+        Raises:
+            ConfigError: neither mirror, nor cache, nor hub has it; or it lacks a column.
+        """
+        if split not in self.splits:
+            return None
+        table = self._table(self.splits[split])
+        if table is None:
+            return None
+        name = f"{self.repo.rpartition('/')[2]}{f'/{self.subset}' if self.subset else ''} {split}"
+        theirs = {column: self.columns.get(column, column) for column in COLUMNS[self.kind]}
+        missing = [column for column in theirs.values() if column not in table.column_names]
+        if missing:
+            raise ConfigError(
+                [f"{name}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}; set data.columns."]
+            )
+        if split == "train" and self.limit is not None:
+            table = table.select(range(min(self.limit, len(table))))
+        return self._checked({column: list(table[source]) for column, source in theirs.items()}, name)
+
+    def _checked(self, values: dict[str, list[Any]], name: str) -> Rows | None:
+        read = len(next(iter(values.values())))
+        scaled = "score" in values
+        if scaled:
+            values["score"] = [HIDDEN if s is None or s < 0 else s / STS_SCALE for s in values["score"]]
+        marked = values.get("label", values.get("score", [0] * read))
+        texts = [values[column] for column in values if column not in ("label", "score")]
+        kept = [
+            row
+            for row in range(read)
+            if marked[row] is not None and marked[row] >= 0 and all((column[row] or "").strip() for column in texts)
+        ]
+        if not kept:
+            return None
+        counts = {"read": read} | ({"dropped_hidden_or_empty": read - len(kept)} if len(kept) < read else {})
+        return rows_from(self.kind, {c: [v[row] for row in kept] for c, v in values.items()}, name=name, counts=counts)
+
+    def _table(self, split: str) -> Dataset | None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from datasets import Dataset
+
+        if self.path is None:
+            return self._from_hub(split)
+        files = sorted(self.path.glob(f"{split}*.parquet"))
+        if not files and split in (self.splits.get("train"), self.splits.get("dev")):
+            there = ", ".join(sorted(file.name for file in self.path.glob("*"))[:8]) or "nothing"
+            raise ConfigError([f"{self.path}: no {split}*.parquet here; found {there}."])
+        return Dataset(pa.concat_tables([pq.read_table(file) for file in files])) if files else None
+
+    def _from_hub(self, split: str) -> Dataset:
+        import datasets
+
+        reachable = hub_is_reachable()
+        # Without a network the library would try again and again for 23 s; told to stay offline it looks in its cache at once.
+        offline = datasets.config.HF_HUB_OFFLINE
+        datasets.config.HF_HUB_OFFLINE = offline or not reachable
+        try:
+            loaded: Dataset = datasets.load_dataset(self.repo, self.subset, split=split, revision=self.revision)
+        except Exception as error:
+            cause = "the hub cannot be reached and" if not reachable else f"{type(error).__name__}:"
+            raise ConfigError(
+                [
+                    f"data {self.repo}: {cause} it is not in the cache of this machine; name a local mirror "
+                    f"(data.path=FOLDER or evaluation.path=FOLDER, parquet files named {split}*.parquet), or connect."
+                ]
+            ) from error
+        finally:
+            datasets.config.HF_HUB_OFFLINE = offline
+        return loaded

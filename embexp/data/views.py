@@ -1,0 +1,185 @@
+"""Views: what a loss is fed, made from the rows of a source.
+
+| view | columns | made from |
+|---|---|---|
+| triplets | anchor, positive, negative | NLI: entailed hypotheses; the negative is the premise's own contradiction where it has one, else another row's hypothesis. Pairs and scored pairs above the threshold: the negative is another row's positive |
+| pairs | anchor, positive | the same, without negatives |
+| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; triplets: positive 1, negative 0; pairs: 1, and as many mismatched ones 0 |
+| classes | sentence1, sentence2, label | NLI rows |
+| noisy | text | the texts of any rows, flat, unique, unlabelled; the noise is made while training |
+
+No row occurs twice. What was kept and what dropped is counted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from embexp.config import VIEWS_OF_KIND, ConfigError, ViewName
+from embexp.data.rows import CONTRADICTION, ENTAILMENT, TYPES, Rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+VIEW_COLUMNS: dict[ViewName, tuple[str, ...]] = {
+    "triplets": ("anchor", "positive", "negative"),
+    "pairs": ("anchor", "positive"),
+    "scored": ("sentence1", "sentence2", "score"),
+    "classes": ("sentence1", "sentence2", "label"),
+    "noisy": ("text",),
+}
+REDRAWS = 100
+
+
+@dataclass(frozen=True)
+class View:
+    """A data set with exactly the columns of `VIEW_COLUMNS[name]`, in order, and what became of the rows."""
+
+    name: ViewName
+    dataset: Dataset
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How positives and negatives are found: the data option's keys of these names, and the run's seed."""
+
+    positives: str
+    negatives: str
+    threshold: float
+    seed: int
+
+
+def make_view(
+    rows: Rows, accepted: Sequence[ViewName], *, positives: str, negatives: str, threshold: float, seed: int
+) -> View:
+    """The most natural view of these rows among those that a loss accepts.
+
+    Raises:
+        ConfigError: none of them can be made from such rows, or no row is left.
+    """
+    from datasets import Dataset
+
+    name = next((view for view in VIEWS_OF_KIND[rows.kind] if view in accepted), None)
+    if name is None:
+        possible = ", ".join(VIEWS_OF_KIND[rows.kind])
+        raise ConfigError(
+            [f"{rows.name}: {' or '.join(accepted)} cannot be made from {rows.kind} rows; they give {possible}."]
+        )
+    made, dropped = MAKERS[name](rows, Rules(positives, negatives, threshold, seed))
+    kept = made if positives == "all" else list(dict.fromkeys(made))
+    counts = {"kept": len(kept), **dropped, "dropped_repeated": len(made) - len(kept)}
+    if len(kept) < 2:
+        raise ConfigError(
+            [f"{rows.name}: {len(kept)} rows are left as {name} ({counts}); name data with more of them."]
+        )
+    columns = zip(*kept, strict=True)
+    arrays = {
+        column: pa.array(values, type=TYPES.get(column, pa.string()))
+        for column, values in zip(VIEW_COLUMNS[name], columns, strict=True)
+    }
+    return View(
+        name,
+        Dataset(pa.table(arrays)),
+        {key: count for key, count in counts.items() if count or key == "kept"},
+    )
+
+
+Made = tuple[list[tuple[object, ...]], dict[str, int]]
+
+
+def _pairs(rows: Rows, rules: Rules) -> Made:
+    read = _records(rows)
+    if rows.kind == "nli" and rules.positives == "entailment":
+        found = [(premise, hypothesis) for premise, hypothesis, label in read if label == ENTAILMENT]
+        reason = "dropped_not_entailment"
+    elif rows.kind == "scored":
+        found = [(first, second) for first, second, score in read if score >= rules.threshold]
+        reason = "dropped_below_threshold"
+    else:
+        found = [record[:2] for record in read]
+        reason = "dropped"
+    if rules.positives == "all":
+        return found, {}
+    different = [pair for pair in found if pair[0] != pair[1]]
+    return different, {reason: len(read) - len(found), "dropped_equal_texts": len(found) - len(different)}
+
+
+def _triplets(rows: Rows, rules: Rules) -> Made:
+    if rows.kind == "triplets":
+        read = _records(rows)
+        kept = [record for record in read if len(set(record)) == 3]
+        return kept, {"dropped_equal_texts": len(read) - len(kept)}
+    pairs, dropped = _pairs(rows, rules)
+    entailed: dict[object, set[object]] = defaultdict(set)
+    for anchor, positive in pairs:
+        entailed[anchor].add(positive)
+    own = _contradictions(rows) if rows.kind == "nli" and rules.negatives == "contradiction" else {}
+    draw = random.Random(rules.seed)
+    shuffled = [positive for _, positive in pairs]
+    draw.shuffle(shuffled)
+    triplets: list[tuple[object, ...]] = []
+    used: dict[object, int] = defaultdict(int)
+    for (anchor, positive), negative in zip(pairs, shuffled, strict=True):
+        if anchor in own:
+            negative = own[anchor][used[anchor] % len(own[anchor])]
+            used[anchor] += 1
+        for _ in range(REDRAWS):
+            if negative != anchor and negative not in entailed[anchor]:
+                triplets.append((anchor, positive, negative))
+                break
+            negative = draw.choice(shuffled)
+    return triplets, {
+        **dropped,
+        "dropped_no_negative": len(pairs) - len(triplets),
+        "own_contradiction": sum(used.values()),
+    }
+
+
+def _contradictions(rows: Rows) -> dict[object, list[object]]:
+    found: dict[object, list[object]] = defaultdict(list)
+    for premise, hypothesis, label in _records(rows):
+        if label == CONTRADICTION:
+            found[premise].append(hypothesis)
+    return found
+
+
+def _scored(rows: Rows, rules: Rules) -> Made:
+    read = _records(rows)
+    if rows.kind == "nli":
+        return [(first, second, float(label == ENTAILMENT)) for first, second, label in read], {}
+    if rows.kind == "triplets":
+        return [row for a, p, n in read for row in ((a, p, 1.0), (a, n, 0.0))], {}
+    if rows.kind == "pairs":
+        mismatched, dropped = _triplets(rows, rules)
+        return [row for a, p, n in mismatched for row in ((a, p, 1.0), (a, n, 0.0))], dropped
+    return read, {}
+
+
+def _classes(rows: Rows, rules: Rules) -> Made:
+    return _records(rows), {}
+
+
+def _noisy(rows: Rows, rules: Rules) -> Made:
+    texts = rows.texts()
+    unique = dict.fromkeys(texts)
+    return [(text,) for text in unique], {"dropped_repeated_text": len(texts) - len(unique)}
+
+
+def _records(rows: Rows) -> list[tuple[object, ...]]:
+    return list(zip(*(list(rows.table[column]) for column in rows.table.column_names), strict=True))
+
+
+MAKERS: dict[ViewName, Callable[[Rows, Rules], Made]] = {
+    "triplets": _triplets,
+    "pairs": _pairs,
+    "scored": _scored,
+    "classes": _classes,
+    "noisy": _noisy,
+}

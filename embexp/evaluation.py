@@ -1,0 +1,140 @@
+"""STS scores: how well the similarity of two embeddings tells the score that people gave to two texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy.stats import pearsonr, spearmanr
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import (
+    pairwise_cos_sim,
+    pairwise_dot_score,
+    pairwise_euclidean_sim,
+    pairwise_manhattan_sim,
+)
+
+from embexp.config import Config, ConfigError, Similarity, data_schema
+from embexp.data import build_source
+from embexp.data.rows import Rows
+from embexp.data.views import make_view
+
+SIMILARITIES = {
+    "cosine": pairwise_cos_sim,
+    "manhattan": pairwise_manhattan_sim,
+    "euclidean": pairwise_euclidean_sim,
+    "dot": pairwise_dot_score,
+}
+# Mismatched pairs, where a dev set needs them, are the same in every run: their seed is not the run's.
+PAIRING_SEED = 0
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """What is scored on: n pairs of texts, and the score of each, (n,), in 0..1."""
+
+    name: str
+    sentences1: list[str]
+    sentences2: list[str]
+    scores: np.ndarray
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one model on one set of pairs.
+
+    Attributes:
+        metrics: pearson_* and spearman_* for each similarity, and their max where there are several.
+        similarities: of each pair, (n,), by similarity; manhattan and euclidean are negative distances.
+    """
+
+    metrics: dict[str, float]
+    similarities: dict[str, np.ndarray]
+
+
+def evaluation_pairs(config: Config) -> dict[Literal["dev", "test"], Pairs]:
+    """The pairs that every run of this config is scored on: `evaluation.source`, else the data's own dev and test.
+
+    Rows of any kind but bare texts become scored pairs, by the rules of `embexp.data.views`.
+
+    Raises:
+        ConfigError: there is no dev set, or no pairs can be made from it.
+    """
+    data = config.data if config.evaluation.source is None else data_schema(config.evaluation.source)
+    source = build_source(data)
+    found: dict[Literal["dev", "test"], Pairs] = {}
+    for split in ("dev", "test"):
+        rows = source.load(split)
+        if rows is not None:
+            found[split] = _pairs(rows)
+    if "dev" not in found:
+        raise ConfigError(
+            [
+                f"evaluation={config.names['evaluation']}: there is no dev set to score on; use evaluation=stsb or =helpdesk."
+            ]
+        )
+    return found
+
+
+def _pairs(rows: Rows) -> Pairs:
+    view = make_view(
+        rows, ["scored"], positives="entailment", negatives="contradiction", threshold=0.5, seed=PAIRING_SEED
+    )
+    table = view.dataset
+    scores = np.asarray(table["score"], dtype=np.float64)
+    if scores.min() == scores.max():
+        raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
+    return Pairs(rows.name, list(table["sentence1"]), list(table["sentence2"]), scores, rows.fingerprint)
+
+
+def score_pairs(
+    model: SentenceTransformer, pairs: Pairs, *, similarities: Sequence[Similarity], batch_size: int
+) -> Scores:
+    """Pearson and Spearman between the similarities of a model's embeddings and the scores of the pairs.
+
+    Every text is encoded once, in float32. NaN where all similarities are equal (constant embeddings): it is the
+    caller's to refuse.
+    """
+    unique = list(dict.fromkeys([*pairs.sentences1, *pairs.sentences2]))
+    row_of = {text: row for row, text in enumerate(unique)}
+    embedded = model.encode(unique, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True).float()
+    first = embedded[torch.tensor([row_of[text] for text in pairs.sentences1])]
+    second = embedded[torch.tensor([row_of[text] for text in pairs.sentences2])]
+    found = {name: SIMILARITIES[name](first, second).cpu().numpy() for name in similarities}
+    metrics: dict[str, float] = {}
+    for metric, correlation in (("pearson", pearsonr), ("spearman", spearmanr)):
+        values = {name: _correlation(correlation, pairs.scores, found[name]) for name in similarities}
+        metrics |= {f"{metric}_{name}": value for name, value in values.items()}
+        if len(values) > 1:
+            metrics[f"{metric}_max"] = max(values.values())
+    return Scores(metrics, found)
+
+
+def _correlation(correlation: object, scores: np.ndarray, similarities: np.ndarray) -> float:
+    if not np.isfinite(similarities).all() or np.ptp(similarities) == 0:
+        return float("nan")
+    return float(correlation(scores, similarities).statistic)  # type: ignore[operator]
+
+
+def write_predictions(
+    path: Path, pairs: Mapping[str, Pairs], before: Mapping[str, Scores], after: Mapping[str, Scores]
+) -> None:
+    """One row a pair: split, score, and each similarity before and after training; for paired comparisons later."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    tables = []
+    for split, set_of_pairs in pairs.items():
+        columns: dict[str, object] = {
+            "split": [split] * len(set_of_pairs.scores),
+            "score": set_of_pairs.scores,
+        }
+        for when, scores in (("before", before[split]), ("after", after[split])):
+            columns |= {f"{name}_{when}": values.astype(np.float32) for name, values in scores.similarities.items()}
+        tables.append(pa.table(columns))
+    pq.write_table(pa.concat_tables(tables), path)

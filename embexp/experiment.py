@@ -1,0 +1,262 @@
+"""One experiment, from its config to its scores.
+
+    rows -> model -> key -> step-0 scores -> training -> scores -> tracker
+
+`run_experiment` tells the whole story; the functions below it are its steps, in order.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import logging
+import os
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+from transformers import set_seed
+
+from embexp import identity
+from embexp.config import Config, ConfigError
+from embexp.config.composition import checked
+from embexp.data import build_source
+from embexp.data.rows import Rows
+from embexp.data.views import View, make_view
+from embexp.evaluation import Pairs, Scores, evaluation_pairs, score_pairs, write_predictions
+from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.losses import LossPlan, build_loss
+from embexp.models import Encoder, load_encoder
+from embexp.naming import run_name, run_params
+from embexp.record import Record, Result
+from embexp.tracking import PARENT_RUN, Status, build_tracker
+from embexp.training import Hardware, Trained, TrainingDiverged, choose_hardware, train
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a run is made of, loaded."""
+
+    hardware: Hardware
+    rows: Rows
+    pairs: Mapping[str, Pairs]
+    encoder: Encoder
+
+
+def run_experiment(
+    config: Config,
+    *,
+    folder: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    parent: str | None = None,
+) -> Result:
+    """Trains one model as `config` says, scores it before and after on the same pairs, and logs both.
+
+    The same run that had finished before is not trained again: its scores are returned, `skipped` is true.
+
+    Args:
+        config: from `compose`.
+        folder: where the run's files go; None: multirun/library/<name>.
+        overrides: what was typed; kept with the run.
+        parent: the tracker's run id of the sweep that it belongs to.
+
+    Raises:
+        ConfigError: the data, the model or their combination cannot be used; says what to do.
+        TrainingDiverged: the loss or a score was NaN or infinite. Both are recorded as FAILED before they are raised,
+            and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
+    """
+    name = run_name(config, overrides)
+    record = Record(
+        tracker=build_tracker(config.tracker),
+        folder=Path(folder) if folder is not None else Path("multirun") / "library" / name.replace(" · ", "_"),
+        name=name,
+        params=run_params(config, overrides),
+    )
+    tags = {"embexp.command": identity.command_line()}
+    try:
+        record.describe(config, overrides)
+        inputs = load_inputs(config, record)
+        record.key = key_of(config, inputs)
+        found = None if config.rerun else record.tracker.find_run(record.key)
+        if found is not None and found.status is Status.FINISHED:
+            return skip(record, found.run_id, found.metrics)
+        record.evaluation = fingerprints(inputs)["evaluation"]
+        tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
+        record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
+        train_and_score(config, inputs, record)
+        return record.end(Status.FINISHED)
+    except BaseException as error:
+        if not record.started:
+            record.start(tags=tags, parent=parent)
+        if not isinstance(error, ConfigError | TrainingDiverged | KeyboardInterrupt | Terminated):
+            log.debug("the run broke", exc_info=error)
+        record.end(*verdict(error))
+        raise
+    finally:
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def run_job(composed: DictConfig) -> float:
+    """One job of the command line: runs it, tells how it went, and returns what it is ranked by.
+
+    What broke in the run does not leave this function (nan is returned, and result.json says FAILED), so that the
+    other jobs of a sweep go on. KeyboardInterrupt and Terminated do: they end the sweep.
+    """
+    hydra = HydraConfig.get()
+    config = checked(composed, hydra.runtime.choices)
+    raise_on_sigterm()
+    try:
+        result = run_experiment(
+            config,
+            folder=hydra.runtime.output_dir,
+            overrides=list(hydra.overrides.task),
+            parent=os.environ.get(PARENT_RUN),
+        )
+    except Exception as error:
+        tell_failure(error)
+        # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
+        traceback.clear_frames(error.__traceback__)
+        return float("nan")
+    return result.metrics.get(f"dev/{config.evaluation.select_by}", float("nan"))
+
+
+def tell_failure(error: Exception) -> None:
+    """A person's mistake as one message; anything else with its traceback in the run's log."""
+    if isinstance(error, ConfigError | TrainingDiverged):
+        log.error("%s", error)
+    else:
+        log.error("%s: %s (the traceback is in the run's run.log)", type(error).__name__, error)
+        logging.getLogger("traceback").info("the run broke", exc_info=error)
+
+
+def load_inputs(config: Config, record: Record) -> Inputs:
+    """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn."""
+    hardware = choose_hardware(config.trainer)
+    torch.set_num_threads(hardware.threads)
+    set_seed(config.seed, deterministic=config.trainer.deterministic)
+    rows = build_source(config.data).load("train")
+    if rows is None:
+        raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
+    pairs = evaluation_pairs(config)
+    encoder = load_encoder(config.model)
+    for reason in (*hardware.reasons, f"model: from {encoder.origin}"):
+        log.info("%s", reason)
+    record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
+    return Inputs(hardware, rows, pairs, encoder)
+
+
+def fingerprints(inputs: Inputs) -> dict[str, str]:
+    """Of the rows trained on and of the pairs scored on, by content."""
+    scored = hashlib.sha256("".join(pairs.fingerprint for pairs in inputs.pairs.values()).encode()).hexdigest()
+    return {"train": inputs.rows.fingerprint, "evaluation": scored}
+
+
+def key_of(config: Config, inputs: Inputs) -> str:
+    """The run key: see embexp.identity."""
+    hardware = inputs.hardware
+    return identity.run_key(
+        config,
+        weights_hash=inputs.encoder.weights_hash,
+        fingerprints=fingerprints(inputs),
+        hardware={"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads},
+    )
+
+
+def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
+    """Scores at step 0, training, scores at the best step; all logged through `record`."""
+    model = inputs.encoder.model.to(inputs.hardware.device)
+    plan = build_loss(config.loss, model, seed=config.seed)
+    view = view_for(config, inputs.rows, plan)
+    counts = {**inputs.rows.counts, **view.counts}
+    log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
+    record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
+
+    def score(name: str) -> Scores:
+        return score_pairs(
+            model,
+            inputs.pairs[name],
+            similarities=config.evaluation.similarities,
+            batch_size=config.evaluation.batch_size,
+        )
+
+    before = {name: score(name) for name in inputs.pairs}
+    base = prefixed("dev", before["dev"].metrics)
+    record.log_metrics(base, 0)
+    if "test" in before:
+        record.log_metrics(prefixed("test_before", before["test"].metrics), 0)
+    trained = train(
+        inputs.encoder,
+        plan,
+        view=view,
+        config=config,
+        hardware=inputs.hardware,
+        folder=Path(config.trainer.checkpoint_folder) / str(record.key),
+        evaluate=lambda step: prefixed("dev", score("dev").metrics),
+        tracker=record,
+    )
+    after = {name: score(name) for name in inputs.pairs}
+    log_outcome(record, trained, before, after)
+    write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
+    if config.trainer.save_model:
+        model.save_pretrained(str(record.folder / "model"))
+        record.log_artifact(record.folder / "model")
+
+
+def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
+    """The view of the rows that the loss asks for."""
+    return make_view(
+        rows,
+        plan.view,
+        positives=config.data.positives,
+        negatives=config.data.negatives,
+        threshold=config.data.threshold,
+        seed=config.seed,
+    )
+
+
+def log_outcome(record: Record, trained: Trained, before: Mapping[str, Scores], after: Mapping[str, Scores]) -> None:
+    """The scores of the model that was kept (the best step's), its gain over step 0, and what it cost."""
+    metrics = prefixed("best/dev", after["dev"].metrics)
+    if "test" in after:
+        metrics |= prefixed("test", after["test"].metrics)
+    for name in after:
+        for metric in ("pearson_cosine", "spearman_cosine"):
+            if metric in after[name].metrics:
+                gain = after[name].metrics[metric] - before[name].metrics[metric]
+                metrics[f"gain/{name}/{metric}"] = gain
+    metrics |= {
+        "best/step": trained.best_step,
+        "time/training_seconds": trained.seconds,
+        "throughput/texts_per_second": trained.texts_per_second,
+        "memory/peak_bytes": trained.peak_memory_bytes,
+    }
+    record.log_metrics(metrics, trained.steps)
+
+
+def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
+    """{"dev/spearman_cosine": ...} from {"spearman_cosine": ...}."""
+    return {f"{prefix}/{name}": value for name, value in metrics.items()}
+
+
+def skip(record: Record, run_id: str | None, metrics: Mapping[str, float]) -> Result:
+    """The result of the same run, which had finished before."""
+    record.metrics = dict(metrics)
+    log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, run_id)
+    return record.end(Status.FINISHED, "finished before", skipped=True)
+
+
+def verdict(error: BaseException) -> tuple[Status, str]:
+    """How a run that raised is to be closed, and why in one line."""
+    if isinstance(error, KeyboardInterrupt):
+        return Status.KILLED, "interrupted (Ctrl-C)"
+    if isinstance(error, Terminated):
+        return Status.KILLED, "terminated (SIGTERM)"
+    return Status.FAILED, f"{type(error).__name__}: {error}"

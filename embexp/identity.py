@@ -1,0 +1,146 @@
+"""What makes two runs the same run, and the record of where a run was made: code, libraries, hardware.
+
+The run key is a hash of everything that can change a result. The same key again is the same run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from embexp.config import Config
+
+# The libraries whose version can change the numbers that come out.
+TRAINING_LIBRARIES = (
+    "embexp",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "accelerate",
+    "tokenizers",
+    "numpy",
+)
+RECORDED_LIBRARIES = (
+    *TRAINING_LIBRARIES,
+    "datasets",
+    "huggingface_hub",
+    "hydra-core",
+    "omegaconf",
+    "mlflow",
+    "scipy",
+)
+
+# What the same result comes out of, whatever its value. Where a thing came from is not in the key: what it held is,
+# by the hash of the weights and the fingerprints of the rows.
+NOT_IN_KEY = (
+    "tracker",
+    "names",
+    "rerun",
+    "trainer.checkpoints",
+    "trainer.checkpoint_folder",
+    "trainer.save_model",
+    "trainer.logging_steps",
+    "model.target",
+    "model.path",
+    "model.revision",
+    "model.package",
+    "model.trust_remote_code",
+    "data.target",
+    "data.path",
+    "data.repo",
+    "data.revision",
+    "data.train",
+    "data.dev",
+    "data.test",
+    "data.encoding",
+    "data.delimiter",
+    "evaluation.source",
+    "evaluation.path",
+)
+
+
+def run_key(
+    config: Config, *, weights_hash: str, fingerprints: Mapping[str, str], hardware: Mapping[str, str | int]
+) -> str:
+    """The hash, 16 hex digits, of all that can change the run's result.
+
+    Args:
+        config: the checked config; what NOT_IN_KEY names is left out.
+        weights_hash: of the base model.
+        fingerprints: of the rows that are trained and scored on: {"train": ..., "dev": ..., "test": ...}.
+        hardware: what the machine decided: {"device": ..., "precision": ..., "threads": ...}.
+    """
+    values = config.model_dump(mode="json")
+    for dotted in NOT_IN_KEY:
+        _remove(values, dotted.split("."))
+    content = {
+        "config": values,
+        "weights": weights_hash,
+        "rows": dict(fingerprints),
+        "hardware": dict(hardware),
+        "libraries": versions(TRAINING_LIBRARIES),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _remove(values: dict[str, Any], path: list[str]) -> None:
+    *parents, last = path
+    for parent in parents:
+        values = values[parent]
+    values.pop(last, None)
+
+
+def versions(packages: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
+    """The installed version of each package; "not installed" where it is not."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def git_state(folder: Path) -> dict[str, str]:
+    """{"commit": ..., "dirty": "true" or "false"} of the checkout that holds `folder`; empty where there is none."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return {}
+    return {"commit": commit, "dirty": str(bool(_git(folder, "status", "--porcelain"))).lower()}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def environment() -> dict[str, Any]:
+    """Where the run was made: command, Python, libraries, machine. Goes to the run's environment.json."""
+    return {
+        "command": command_line(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "cpus": os.cpu_count(),
+        "libraries": versions(),
+        "git": git_state(Path.cwd()),
+    }
+
+
+def command_line() -> str:
+    """The command as a person would type it again."""
+    program = Path(sys.argv[0])
+    head = ["python", "-m", "embexp"] if program.name == "__main__.py" else [program.name]
+    return " ".join([*head, *(f"'{word}'" if set(word) & set(" {}()$&;*") else word for word in sys.argv[1:])])

@@ -1,0 +1,138 @@
+"""Losses: what a loss is beyond its module, and the factories of those that need more than their constructor.
+
+A loss option names a sentence-transformers class, or a factory below, as its `_target_`; the keys of the option are
+its arguments. A factory takes the model and those arguments and gives an nn.Module.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+from hydra.utils import get_object
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import (
+    DenoisingAutoEncoderLoss,
+    MultipleNegativesRankingLoss,
+)
+from torch import nn
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from embexp.config import ConfigError, Loss, ViewName
+from embexp.config.errors import nearest
+from embexp.data.noise import WordDeletion
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """A loss and how it is fed.
+
+    Attributes:
+        module: forward(sentence_features, labels) -> scalar; may own parameters, which are trained with the model's.
+        view: the views it accepts.
+        batches: "shuffled", or "no_duplicates": no text twice in a batch.
+        in_batch_negatives: whether the rows of a batch are compared with each other.
+        noise: what makes the first column of the noisy view; None for other views.
+    """
+
+    module: nn.Module
+    view: tuple[ViewName, ...]
+    batches: str
+    in_batch_negatives: bool
+    noise: WordDeletion | None = None
+
+
+def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPlan:
+    """The plan of the loss that an option describes, over a loaded model.
+
+    Raises:
+        ConfigError: the target cannot be found, does not take these arguments, or cannot be used with this model.
+    """
+    arguments = config.arguments()
+    try:
+        target = get_object(config.target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError([f"loss._target_={config.target}: there is no such thing: {error}."]) from error
+    noise = None
+    if "noisy" in config.view:
+        if "deletion_ratio" not in arguments:
+            raise ConfigError(
+                [f"loss {config.target}: the noisy view needs deletion_ratio, the share of words deleted."]
+            )
+        noise = WordDeletion(arguments.pop("deletion_ratio"), seed=seed)
+    parameters = inspect.signature(target).parameters
+    unknown = [key for key in arguments if key not in parameters]
+    if unknown:
+        allowed = [name for name in parameters if name not in ("self", "model")]
+        raise ConfigError(
+            [
+                f"loss.{key}: {config.target} takes no such argument; it takes {', '.join(allowed)}.{nearest(key, allowed)}"
+                for key in unknown
+            ]
+        )
+    try:
+        module = target(model, **arguments)
+    except (TypeError, ValueError) as error:
+        raise ConfigError([f"loss {config.target}: {error}."]) from error
+    return LossPlan(module, tuple(config.view), config.batches, config.in_batch_negatives, noise)
+
+
+def mnr(
+    model: SentenceTransformer,
+    *,
+    scale: float,
+    directions: list[str],
+    partition_mode: str,
+    hardness_mode: str | None,
+    hardness_strength: float,
+) -> nn.Module:
+    """MultipleNegativesRankingLoss, all of whose arguments an option can hold.
+
+    Source: Henderson et al. 2017, https://arxiv.org/abs/1705.00652.
+    """
+    return MultipleNegativesRankingLoss(
+        model,
+        scale=scale,
+        directions=tuple(directions),
+        partition_mode=partition_mode,
+        hardness_mode=hardness_mode,
+        hardness_strength=hardness_strength,
+    )
+
+
+def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str | None) -> nn.Module:
+    """DenoisingAutoEncoderLoss whose construction leaves the encoder's weights as they were.
+
+    The library's own reads the encoder's weights anew from where they once came from, and so throws away what was
+    trained since; here they are put back after the decoder has been tied to them.
+
+    Source: Wang et al. 2021, https://arxiv.org/abs/2104.06979.
+
+    Raises:
+        ConfigError: the encoder's architecture has no decoder in transformers.
+    """
+    architecture = model.transformers_model.config.model_type
+    if architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise ConfigError(
+            [
+                f"loss=tsdae: {architecture} has no decoder counterpart; use an encoder that has one: "
+                f"{', '.join(sorted(DECODING_ENCODERS))} (model=minilm and model=bert are bert)."
+            ]
+        )
+    kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    loss = DenoisingAutoEncoderLoss(model, decoder_name_or_path=decoder, tie_encoder_decoder=tie_encoder_decoder)
+    model.load_state_dict(kept)
+    return loss
+
+
+# The encoders among the architectures that transformers can also decode with.
+DECODING_ENCODERS = {
+    "bert",
+    "camembert",
+    "data2vec-text",
+    "electra",
+    "ernie",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+} & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)

@@ -1,0 +1,41 @@
+"""How a run is called, and which of its settings stand beside its scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from embexp.config import Config
+
+SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed")
+IN_NAME = ("loss", "batch_size", "model", "data", "tracker", "rerun")
+
+
+def run_name(config: Config, overrides: Sequence[str]) -> str:
+    """What is chosen most often, then whatever else was typed: "mnr · bs 64 · minilm · helpdesk · seed=2"."""
+    names = config.names
+    parts = [names["loss"], f"bs {config.batch_size}", names["model"], names["data"]]
+    return " · ".join([*parts, *(typed for typed in overrides if _key(typed) not in IN_NAME)])[:200]
+
+
+def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """At most 34 settings by short names, as typed; the machine's own decisions are added where they are made."""
+    names = config.names
+    params: dict[str, Any] = {group: names[group] for group in ("loss", "model", "data", "evaluation")}
+    if "experiment" in names:
+        params["experiment"] = names["experiment"]
+    params["batch_size"] = config.batch_size
+    params["effective_batch_size"] = config.batch_size * config.trainer.accumulation_steps
+    params |= {key: getattr(config, key) for key in SCALARS if getattr(config, key) is not None}
+    params |= {f"loss.{key}": value for key, value in config.loss.arguments().items() if value is not None}
+    for typed in overrides:
+        key, _, value = typed.lstrip("+~").partition("=")
+        if "." in key and not key.startswith(("hydra.", "tracker.")) and key not in params:
+            params[key] = PurePath(value).name if key.endswith("path") else value
+    return dict(list(params.items())[:34])
+
+
+def _key(override: str) -> str:
+    key = override.lstrip("+~").partition("=")[0]
+    return "tracker" if key.startswith(("hydra", "tracker.")) else key

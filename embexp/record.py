@@ -1,0 +1,149 @@
+"""What a run leaves behind in its folder, in every exit: result.json, and the files that describe it.
+
+A `Record` stands between the run and its tracker: it has the tracker's face, keeps what passes through, and so the
+table at the end of a sweep can be drawn from the folders alone, whatever the tracker.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embexp import identity
+from embexp.config import Config
+from embexp.tracking import Status, Tracker
+
+RESULT = "result.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One run, as it ended.
+
+    Attributes:
+        status: FINISHED, FAILED or KILLED.
+        reason: why it did not finish, or that it had finished before; None otherwise.
+        skipped: the same run had finished before and was not trained again; the scores are that run's.
+        name: as it reads in tables: "mnr · bs 64 · minilm · helpdesk".
+        key: the run key; None where the run failed before it could be computed.
+        run_id: the tracker's; None with the null tracker.
+        params: what was typed and what the machine decided, by short names.
+        metrics: the last value of each.
+        history: every value of each, as (step, value), in order.
+        folder: where its files are.
+    """
+
+    status: Status
+    reason: str | None
+    skipped: bool
+    name: str
+    key: str | None
+    run_id: str | None
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    history: dict[str, list[tuple[int, float]]]
+    folder: Path
+
+
+@dataclass
+class Record:
+    """A run's metrics and files on their way to the tracker; see the module's docstring."""
+
+    tracker: Tracker
+    folder: Path
+    name: str
+    params: dict[str, Any]
+    key: str | None = None
+    evaluation: str | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    started: bool = False
+
+    @property
+    def run_id(self) -> str | None:
+        """The tracker's id of the run, once started."""
+        return self.tracker.run_id
+
+    def start(self, *, tags: Mapping[str, str], parent: str | None, run_id: str | None = None) -> None:
+        """Starts the run at the tracker, or goes on with `run_id`."""
+        self.tracker.start(self.name, params=self.params, tags=tags, parent=parent, run_id=run_id)
+        self.started = True
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Keeps the values and hands them on."""
+        for name, value in metrics.items():
+            self.metrics[name] = float(value)
+            self.history.setdefault(name, []).append((step, float(value)))
+        self.tracker.log_metrics(metrics, step)
+
+    def log_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Hands a file of the run's folder on."""
+        self.tracker.log_artifact(path, folder)
+
+    def describe(self, config: Config, overrides: Sequence[str]) -> None:
+        """Writes config.yaml, overrides.yaml and environment.json into the folder."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        values = config.model_dump(mode="json", by_alias=True)
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        (self.folder / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
+        (self.folder / "environment.json").write_text(json.dumps(identity.environment(), indent=2), encoding="utf-8")
+
+    def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
+        """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker."""
+        result = Result(
+            status,
+            reason,
+            skipped,
+            self.name,
+            self.key,
+            self.run_id,
+            self.params,
+            self.metrics,
+            self.history,
+            self.folder,
+        )
+        self._write(result)
+        if self.started:
+            for name in (
+                "config.yaml",
+                "overrides.yaml",
+                "environment.json",
+                RESULT,
+                "run.log",
+                "predictions.parquet",
+            ):
+                if (self.folder / name).is_file():
+                    self.tracker.log_artifact(self.folder / name)
+            self.tracker.end(status, reason)
+        return result
+
+    def _write(self, result: Result) -> None:
+        content = {
+            "status": result.status.value,
+            "reason": result.reason,
+            "skipped": result.skipped,
+            "name": result.name,
+            "key": result.key,
+            "run_id": result.run_id,
+            "evaluation": self.evaluation,
+            "params": result.params,
+            "metrics": {name: _finite(value) for name, value in result.metrics.items()},
+            "history": {name: [[s, _finite(v)] for s, v in values] for name, values in result.history.items()},
+            "folder": str(result.folder),
+            "log": str(result.folder / "run.log"),
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        partial = self.folder / f".{RESULT}.partial"
+        partial.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+        os.replace(partial, self.folder / RESULT)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,104 @@
+"""The sweep: the parent run of a multirun's jobs, and what is said when they are done.
+
+Opened and closed around Hydra by the command line itself: Hydra's own callbacks are not called when a job fails, and
+what they raise is swallowed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from embexp.compare import Run, draw, read_result, to_csv, to_markdown
+from embexp.config import Config
+from embexp.identity import command_line
+from embexp.record import RESULT
+from embexp.tracking import PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs
+
+SWEEP_FOLDER = "EMBEXP_SWEEP_FOLDER"
+
+
+class Sweep:
+    """A multirun under way: its folder, its jobs, its run at the tracker."""
+
+    def __init__(self, tracker: Tracker, folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+        self.tracker = tracker
+        self.folder = folder
+        self.jobs = jobs
+
+    def runs(self) -> list[Run]:
+        """What every job left behind, in order; a job without a result was lost with its process."""
+        found = []
+        for number, overrides in enumerate(self.jobs):
+            path = self.folder / str(number) / RESULT
+            found.append(read_result(path) if path.is_file() else Run.lost(" ".join(overrides), path.parent))
+        return found
+
+    def close(self, interrupted: str | None) -> int:
+        """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
+        runs = self.runs()
+        failed = [run for run in runs if run.status != Status.FINISHED]
+        draw(runs, console=Console(), title=f"Sweep of {len(runs)} runs · {self.folder}")
+        if interrupted is not None:
+            status, reason = Status.KILLED, interrupted
+        elif failed:
+            status, reason = Status.FAILED, f"{len(failed)} of {len(runs)} jobs did not finish"
+        else:
+            status, reason = Status.FINISHED, None
+        for name, text in (("table.md", to_markdown(runs)), ("table.csv", to_csv(runs))):
+            (self.folder / name).write_text(text, encoding="utf-8")
+            self.tracker.log_artifact(self.folder / name)
+        finished = [run for run in runs if run.status == Status.FINISHED]
+        scores = [score for run in finished if (score := run.metrics.get("best/dev/spearman_cosine")) is not None]
+        if scores:
+            self.tracker.log_metrics({"best/dev/spearman_cosine": max(scores)}, 0)
+        self.tracker.end(status, reason)
+        return 1 if failed else 0
+
+
+@contextmanager
+def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> Iterator[Sweep]:
+    """A sweep whose jobs, in whatever process they run, find their parent in the environment.
+
+    Args:
+        config: of the first job; its tracker is the sweep's.
+        jobs: the overrides of each job.
+        overrides: of the whole command, as typed.
+    """
+    now = datetime.now()
+    folder = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
+    folder.mkdir(parents=True)
+    tracker = build_tracker(config.tracker)
+    if isinstance(tracker, MLflowTracker):
+        reap_dead_runs(tracker.uri, experiment=tracker.experiment)
+    swept = [override for override in overrides if "," in override] or [f"{len(jobs)} jobs"]
+    tracker.start(
+        f"sweep {now:%Y-%m-%d %H:%M} · {' '.join(swept)}",
+        params=_swept_values(jobs),
+        tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
+        parent=None,
+    )
+    os.environ[SWEEP_FOLDER] = str(folder)
+    if tracker.run_id is not None:
+        os.environ[PARENT_RUN] = tracker.run_id
+    try:
+        yield Sweep(tracker, folder, jobs)
+    finally:
+        os.environ.pop(SWEEP_FOLDER, None)
+        os.environ.pop(PARENT_RUN, None)
+
+
+def _swept_values(jobs: Sequence[Sequence[str]]) -> dict[str, Any]:
+    values: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for override in job:
+            key, _, value = override.partition("=")
+            values.setdefault(key, {})[value] = None
+    return {key: json.dumps(list(found)) if len(found) > 1 else next(iter(found)) for key, found in values.items()}

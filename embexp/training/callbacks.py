@@ -1,0 +1,204 @@
+"""What happens between the steps: scores, losses, the bar, the noise's epoch; each its own callback."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from embexp.data.noisy import NoisyTexts
+from embexp.tracking import MetricLogger
+from embexp.training.diverged import diverged
+
+
+class Clock:
+    """Seconds of training alone: paused while scores are made or a checkpoint is written."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._since: float | None = None
+
+    def go(self) -> None:
+        """Starts, or goes on."""
+        self._since = time.perf_counter()
+
+    def pause(self) -> None:
+        """Stops; what passes now is not counted."""
+        if self._since is not None:
+            self.seconds += time.perf_counter() - self._since
+            self._since = None
+
+
+class Scores(TrainerCallback):
+    """Scores the model at evenly spaced steps and at the last, keeps the best weights, stops early where asked.
+
+    The best weights are kept in memory, exact; a checkpoint carries them along so that a resumed run has them too.
+    """
+
+    def __init__(
+        self,
+        evaluate: Callable[[int], dict[str, float]],
+        *,
+        model: torch.nn.Module,
+        select_by: str,
+        times: int,
+        patience: int | None,
+        checkpoints: bool,
+        tracker: MetricLogger,
+        clock: Clock,
+    ) -> None:
+        self.evaluate = evaluate
+        self.model = model
+        self.select_by = select_by
+        self.times = times
+        self.patience = patience
+        self.checkpoints = checkpoints
+        self.tracker = tracker
+        self.clock = clock
+        self.best_score = -math.inf
+        self.best_step = 0
+        self.best_weights: dict[str, torch.Tensor] = {}
+        self.since_best = 0
+        self.stopped_early = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Scores, where the step is one of those."""
+        step, last = state.global_step, state.max_steps
+        if step % math.ceil(last / self.times) and step != last:
+            return control
+        self.clock.pause()
+        self.score(step)
+        if self.patience is not None and self.since_best >= self.patience and step < last:
+            self.stopped_early = control.should_training_stop = True
+        # At the last step there is nothing left that an interruption could lose but the final scores.
+        control.should_save = self.checkpoints
+        if not control.should_save:
+            self.clock.go()
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The clock goes on when the checkpoint is written."""
+        self.clock.go()
+
+    def score(self, step: int) -> None:
+        """Scores the model as it is, and keeps its weights if it is the best so far."""
+        training = self.model.training
+        self.model.eval()
+        metrics = self.evaluate(step)
+        self.model.train(training)
+        score = metrics[f"dev/{self.select_by}"]
+        if not math.isfinite(score):
+            raise diverged(f"dev/{self.select_by}", score, step)
+        self.tracker.log_metrics(metrics, step)
+        if score > self.best_score:
+            self.best_score, self.best_step, self.since_best = score, step, 0
+            self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}
+        else:
+            self.since_best += 1
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must carry for the best step to be known after a resume."""
+        return {
+            "score": self.best_score,
+            "step": self.best_step,
+            "weights": self.best_weights,
+            "since": self.since_best,
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The counterpart of `state`."""
+        self.best_score, self.best_step = state["score"], state["step"]
+        self.best_weights, self.since_best = state["weights"], state["since"]
+
+
+class Losses(TrainerCallback):
+    """Logs loss, learning rate and gradient norm; a loss that is no number ends the run."""
+
+    def __init__(self, tracker: MetricLogger) -> None:
+        self.tracker = tracker
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        logs: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """Hands the Trainer's values on under embexp's names."""
+        if "loss" not in logs:
+            return
+        if not math.isfinite(logs["loss"]):
+            raise diverged("train/loss", logs["loss"], state.global_step)
+        names = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm"}
+        found = {name: float(logs[key]) for key, name in names.items() if key in logs}
+        self.tracker.log_metrics({n: v for n, v in found.items() if math.isfinite(v)}, state.global_step)
+
+
+class Bar(TrainerCallback):
+    """One calm bar a run: steps, loss, texts a second, time left; nothing where stderr is not a terminal."""
+
+    def __init__(self, *, texts_a_step: int, clock: Clock) -> None:
+        self.texts_a_step = texts_a_step
+        self.clock = clock
+        self.bar: tqdm[Any] | None = None
+        self.loss = math.nan
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Opens the bar, at the step where a resumed run goes on."""
+        self.first = state.global_step
+        self.bar = tqdm(
+            total=state.max_steps,
+            initial=state.global_step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            leave=False,
+            mininterval=0.5,
+            bar_format="  {percentage:3.0f}% {bar:24} step {n}/{total}  {remaining} left {postfix}",
+        )
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        logs: dict[str, Any],
+        **_: Any,
+    ) -> None:
+        """Keeps the last loss for the bar."""
+        self.loss = logs.get("loss", self.loss)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Moves on by a step."""
+        if self.bar is None or self.bar.disable:
+            return
+        elapsed = self.bar.format_dict["elapsed"] or math.inf
+        rate = (state.global_step - self.first) * self.texts_a_step / elapsed
+        self.bar.set_postfix_str(f"loss {self.loss:.4f}  {rate:.0f} texts/s", refresh=False)
+        self.bar.update()
+
+    def close(self) -> None:
+        """Takes the bar away, also when the run broke."""
+        if self.bar is not None:
+            self.bar.close()
+
+
+class NoiseEpoch(TrainerCallback):
+    """Tells the noisy texts which epoch it is, before its first batch is drawn; on a resume, the epoch it stood in."""
+
+    def __init__(self, texts: NoisyTexts) -> None:
+        self.texts = texts
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Sets the epoch."""
+        self.texts.epoch = int(state.epoch or 0)

@@ -1,0 +1,254 @@
+"""The trainer: sentence-transformers' own, with sorted batches, true failures and checkpoints that hold everything."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from torch import Tensor
+from transformers import PrinterCallback
+
+from embexp.config import Config
+from embexp.data.noisy import NoisyTexts
+from embexp.data.views import View
+from embexp.losses import LossPlan
+from embexp.models import Encoder
+from embexp.tracking import MetricLogger
+from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, Scores
+from embexp.training.diverged import diverged
+from embexp.training.encoding import can_be_sorted, encode_sorted
+from embexp.training.hardware import Hardware
+
+WEIGHTS, BEST = "weights.pt", "best.pt"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training took.
+
+    Attributes:
+        steps: optimiser steps, those before a resume included.
+        seconds: of training alone, in this process: without scores and checkpoints.
+        texts_per_second: trained on in these seconds.
+        best_step: the step whose weights were restored.
+        stopped_early: whether patience ran out.
+        peak_memory_bytes: of the GPU, or of this process on the CPU.
+    """
+
+    steps: int
+    seconds: float
+    texts_per_second: float
+    best_step: int
+    stopped_early: bool
+    peak_memory_bytes: int
+
+
+class EmbeddingTrainer(SentenceTransformerTrainer):
+    """sentence-transformers' trainer; see the module's docstring for what differs."""
+
+    def __init__(self, *, chunk_tokens: int | None, scores: Scores, **arguments: Any) -> None:
+        self.chunk_tokens = chunk_tokens
+        self.scores = scores
+        self.writing_to: str | None = None
+        super().__init__(**arguments)
+        # What to say is embexp's own callbacks' to decide.
+        self.remove_callback(PrinterCallback)
+
+    def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
+        """None: it takes seconds, and keeps the trainer alive for as long as the model."""
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Any = None,
+    ) -> Any:
+        """The loss of a step, its texts sorted by length where the loss is one of embeddings."""
+        if self.chunk_tokens is not None and hasattr(self.loss, "compute_loss_from_embeddings"):
+            columns, labels = self.collect_features(inputs)
+            if can_be_sorted(columns):
+                embeddings = encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)
+                return self.loss.compute_loss_from_embeddings(embeddings, labels)
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
+        """One forward and backward pass; on a GPU a loss that is no number is seen when losses are logged."""
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if loss.device.type != "cuda" and not torch.isfinite(loss):
+            raise diverged("train/loss", loss.item(), self.state.global_step + 1)
+        return loss
+
+    def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        # The Trainer clips the model alone; a decoder or a softmax head is trained too.
+        return self.accelerator.clip_grad_norm_(self.loss.parameters(), self.args.max_grad_norm)
+
+    def _get_output_dir(self, trial: Any) -> str:
+        return self.writing_to or str(self.args.output_dir)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        # Written under another name and renamed, so that a checkpoint that exists is whole.
+        folder = Path(self.args.output_dir)
+        partial = folder / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        self.writing_to = str(partial)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.writing_to = None
+        older = checkpoints(folder)
+        (written,) = checkpoints(partial)
+        written.rename(folder / written.name)
+        for checkpoint in older:
+            shutil.rmtree(checkpoint)
+        partial.rmdir()
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # The loss holds the encoder and, where it has them, its own parameters: all that is trained, in one file.
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        torch.save(self.loss.state_dict(), folder / WEIGHTS)
+        torch.save(self.scores.state(), folder / BEST)
+
+    def _load_from_checkpoint(self, checkpoint_path: str, model: torch.nn.Module | None = None) -> None:
+        folder = Path(checkpoint_path)
+        self.loss.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
+        self.scores.load_state(torch.load(folder / BEST, map_location="cpu", weights_only=True))
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints of a run, oldest first."""
+    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+
+
+def train(
+    encoder: Encoder,
+    plan: LossPlan,
+    *,
+    view: View,
+    config: Config,
+    hardware: Hardware,
+    folder: Path,
+    evaluate: Callable[[int], dict[str, float]],
+    tracker: MetricLogger,
+) -> Trained:
+    """Trains the encoder in place, from the last checkpoint in `folder` where there is one, and restores the best step.
+
+    Args:
+        encoder: its model is on the hardware's device and the loss was built over it.
+        plan: the loss and how it is fed.
+        view: the rows, as the loss asks for them.
+        config: batch size, steps, learning rate, trainer and evaluation are read.
+        hardware: from `choose_hardware`.
+        folder: of this run's checkpoints; removed when the run has finished.
+        evaluate: called with the step; gives "dev/..." scores.
+        tracker: gets losses and scores.
+
+    Raises:
+        TrainingDiverged: loss or dev score became NaN or infinite.
+    """
+    clock = Clock()
+    scores = Scores(
+        evaluate,
+        model=encoder.model,
+        select_by=config.evaluation.select_by,
+        times=config.evaluation.times,
+        patience=config.trainer.early_stopping,
+        checkpoints=config.trainer.checkpoints,
+        tracker=tracker,
+        clock=clock,
+    )
+    dataset, noise = _dataset(view, plan)
+    texts_a_step = config.batch_size * sum(column not in ("score", "label") for column in dataset[:1])
+    bar = Bar(texts_a_step=texts_a_step, clock=clock)
+    trainer = EmbeddingTrainer(
+        chunk_tokens=config.trainer.chunk_tokens if config.trainer.sort_by_length else None,
+        scores=scores,
+        model=encoder.model,
+        args=_arguments(config, plan, hardware, folder),
+        train_dataset=dataset,
+        loss=plan.module,
+        callbacks=[Losses(tracker), scores, bar, *([NoiseEpoch(noise)] if noise else [])],
+    )
+    found = checkpoints(folder)
+    first = int(found[-1].name.rpartition("-")[2]) if found else 0
+    clock.go()
+    try:
+        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
+    finally:
+        clock.pause()
+        bar.close()
+    encoder.model.load_state_dict(scores.best_weights)
+    encoder.model.eval()
+    steps = trainer.state.global_step
+    shutil.rmtree(folder, ignore_errors=True)
+    trained = Trained(
+        steps=steps,
+        seconds=clock.seconds,
+        texts_per_second=(steps - first) * texts_a_step / max(clock.seconds, 1e-9),
+        best_step=scores.best_step,
+        stopped_early=scores.stopped_early,
+        peak_memory_bytes=_peak_memory(hardware.device),
+    )
+    # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
+    trainer.accelerator.free_memory()
+    del trainer
+    gc.collect()
+    return trained
+
+
+def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:
+    if plan.noise is None or view.name != "noisy":
+        return view.dataset, None
+    noise = NoisyTexts(plan.noise)
+    return noise.over(view.dataset), noise
+
+
+def _arguments(
+    config: Config, plan: LossPlan, hardware: Hardware, folder: Path
+) -> SentenceTransformerTrainingArguments:
+    trainer = config.trainer
+    arguments = SentenceTransformerTrainingArguments(
+        output_dir=str(folder),
+        num_train_epochs=config.epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=trainer.accumulation_steps,
+        activation_checkpointing=trainer.gradient_checkpointing,
+        learning_rate=config.learning_rate,
+        warmup_steps=config.warmup_steps,
+        lr_scheduler_type=trainer.scheduler,
+        weight_decay=trainer.weight_decay,
+        max_grad_norm=trainer.max_grad_norm,
+        optim="adamw_torch_fused",
+        batch_sampler=plan.batches if plan.batches == "no_duplicates" else "batch_sampler",
+        seed=config.seed,
+        bf16=hardware.precision == "bf16",
+        fp16=hardware.precision == "fp16",
+        use_cpu=hardware.device == "cpu",
+        dataloader_pin_memory=hardware.device == "cuda",
+        logging_steps=trainer.logging_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        eval_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+    )
+    # Several visible GPUs would switch the Trainer to DataParallel and multiply the batch.
+    if arguments.n_gpu > 1:
+        arguments._n_gpu = 1
+    return arguments
+
+
+def _peak_memory(device: str) -> int:
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

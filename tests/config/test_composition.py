@@ -1,0 +1,166 @@
+"""Composing a command: what is refused, what is named, and that nothing of torch is needed for it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embexp.config import Config, ConfigError, compose
+from embexp.config.composition import check_command, conf_folder, is_sweep
+
+EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
+
+
+def problems_of(*overrides: str, config_dir: Path | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        compose(list(overrides), config_dir=config_dir)
+    return refused.value.problems
+
+
+def test_the_defaults_are_a_valid_config():
+    config = compose()
+    assert isinstance(config, Config)
+    assert config.names["loss"] == "mnr"
+    assert config.loss.target == "embexp.losses.mnr"
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes(name, tmp_path):
+    for folder in ("mnli", "stsb"):
+        (tmp_path / folder).mkdir()
+    config = compose([f"experiment={name}", f"data.path={tmp_path}/mnli", f"evaluation.path={tmp_path}/stsb"])
+    assert config.names["experiment"] == name
+    assert config.warmup_steps == 100
+
+
+GROUPS = [
+    (path.parent.name, path.stem)
+    for path in sorted(conf_folder().glob("*/*.yaml"))
+    if path.parent.name not in ("hydra", "experiment")
+]
+
+
+@pytest.mark.parametrize(("group", "option"), GROUPS)
+def test_every_shipped_option_opens_with_what_it_is_and_its_command(group, option):
+    opening = []
+    for line in (conf_folder() / group / f"{option}.yaml").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        opening.append(line)
+    assert len(opening) >= 2
+    assert any("python -m embexp" in line for line in opening)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("batchsize=32", "Did you mean 'batch_size'?"),
+        ("loss.scal=3", "Did you mean 'loss.scale'?"),
+        ("loss=mrn", "Did you mean 'mnr'?"),
+        ("loss=32", "there is no such option"),
+        ("trainer.precision=bf61", "Did you mean 'bf16'?"),
+        ("+loss.bogus=1", "loss.bogus: nothing reads this key"),
+        ("+bogus=1", "bogus: nothing reads this key"),
+    ],
+)
+def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
+    (problem,) = problems_of(override)
+    assert said in problem
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("batch_size=abc", "batch_size=abc: must be a whole number"),
+        ("batch_size=0", "batch_size=0: must be at least 1"),
+        ("learning_rate=-1", "learning_rate=-1: must be greater than 0"),
+        ("seed=1.5", "seed=1.5: must be a whole number"),
+        ("rerun=2", "rerun=2: must be true or false"),
+        ("trainer.gradient_checkpointing=2", "must be true or false"),
+        ("loss.scale=high", "loss.scale=high: must be a number"),
+        ("model.dropout=1.5", "model.dropout=1.5: must be less than 1"),
+        ("data.rows=10", "data.rows=10: must be at least 1000"),
+        ("evaluation.select_by=spearman_cosin", "Did you mean 'spearman_cosine'?"),
+        ("loss.directions=[doc_to_query]", "must contain query_to_doc"),
+        ("trainer.accumulation_steps=4", "accumulation adds no in-batch negatives"),
+        ("batch_size=1", "must be at least 2"),
+        ("trainer.precision=fp16", "needs a CUDA GPU"),
+        ("batch_size=1,2", "add -m to run them all"),
+        ("batch_size", "write KEY=VALUE"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypatch):
+    monkeypatch.setattr("embexp.config.checks.has_cuda", lambda: False)
+    assert any(said in problem for problem in problems_of(override))
+
+
+def test_all_problems_are_told_at_once():
+    problems = problems_of("batch_size=0", "learning_rate=fast", "loss.scale=-1", "trainer.device=tpu")
+    assert len(problems) == 4
+
+
+def test_a_loss_whose_view_the_data_cannot_give_names_the_data_that_would_do(tmp_path):
+    texts = tmp_path / "notes.csv"
+    texts.write_text("text\na first note\na second note\n")
+    problems = problems_of("data=files", f"data.train={texts}", "loss=mnr", "evaluation=helpdesk")
+    assert any("triplets or pairs" in problem and "helpdesk" in problem for problem in problems)
+
+
+def test_data_without_scored_pairs_needs_an_evaluation(tmp_path):
+    texts = tmp_path / "notes.csv"
+    texts.write_text("text\na first note\na second note\n")
+    problems = problems_of("data=files", f"data.train={texts}", "loss=tsdae")
+    assert any("brings no scored pairs" in problem for problem in problems)
+
+
+def test_every_job_of_a_sweep_is_checked_before_the_first():
+    with pytest.raises(ConfigError) as refused:
+        check_command(["batch_size=32,0", "loss=mnr,cosine", "learning_rate=1e-5,-1"], multirun=True)
+    assert sorted(problem.split(":")[0] for problem in refused.value.problems) == [
+        "batch_size=0",
+        "learning_rate=-1",
+    ]
+
+
+def test_a_sweep_becomes_one_job_a_combination():
+    jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True)
+    assert len(jobs) == 4
+
+
+def test_a_key_of_one_loss_is_not_a_key_of_another():
+    (problem,) = problems_of("loss=mnr", "loss.deletion_ratio=0.5")
+    assert "loss.deletion_ratio: nothing reads this key" in problem
+
+
+def test_a_named_sweep_is_a_sweep_by_itself(tmp_path):
+    assert is_sweep(["experiment=book_batch_size"])
+    assert not is_sweep(["experiment=book_mnr"])
+
+
+def test_an_option_of_ones_own_is_found_in_the_config_dir(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "contrastive.yaml").write_text(
+        "_target_: sentence_transformers.sentence_transformer.losses.ContrastiveLoss\nview: scored\nmargin: 0.5\n"
+    )
+    config = compose(["loss=contrastive", "loss.margin=0.3"], config_dir=tmp_path)
+    assert config.loss.view == ["scored"]
+    assert config.loss.arguments() == {"margin": 0.3}
+
+
+def test_an_option_of_ones_own_with_a_shipped_name_is_refused(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mnr.yaml").write_text("_target_: my.loss\nview: pairs\n")
+    (problem,) = problems_of(config_dir=tmp_path)
+    assert "rename yours" in problem
+
+
+def test_checking_a_command_imports_no_torch():
+    script = (
+        "import sys; from embexp.config.composition import check_command;"
+        "check_command(['loss=mnr', 'batch_size=32,64'], multirun=True);"
+        "sys.exit(int('torch' in sys.modules or 'mlflow' in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

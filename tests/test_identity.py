@@ -1,0 +1,97 @@
+"""The run key: what is the same run, and what is another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from embexp import identity
+from embexp.config import Config, compose
+from embexp.identity import NOT_IN_KEY, run_key
+
+HARDWARE = {"device": "cpu", "precision": "fp32", "threads": 2}
+ROWS = {"train": "a", "evaluation": "b"}
+
+
+def key(config: Config, *, weights_hash: str = "w", fingerprints: Any = ROWS, hardware: Any = HARDWARE) -> str:
+    return run_key(config, weights_hash=weights_hash, fingerprints=fingerprints, hardware=hardware)
+
+
+def dotted_fields(values: dict[str, Any], prefix: str = "") -> list[str]:
+    names = []
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in ("names", "source"):
+            names += dotted_fields(value, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def changed(config: Config, dotted: str) -> Config:
+    """The config with another value in one field: unchecked, as only the key is looked at."""
+    first, *rest = dotted.split(".")
+    if not rest:
+        return config.model_copy(update={first: ("changed", getattr(config, first))})
+    part = getattr(config, first)
+    return config.model_copy(update={first: part.model_copy(update={rest[0]: ("changed", getattr(part, rest[0]))})})
+
+
+CONFIGS = {name: compose([f"loss={name}"]) for name in ("mnr", "tsdae")}
+FIELDS = [(name, field) for name, config in CONFIGS.items() for field in dotted_fields(config.model_dump())]
+
+
+def test_the_same_config_has_the_same_key():
+    assert key(compose(["loss=mnr", "batch_size=64"])) == key(compose(["batch_size=64"]))
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+@pytest.mark.parametrize(("name", "field"), FIELDS)
+def test_every_field_is_in_the_key_unless_it_is_named_as_harmless(name, field):
+    config = CONFIGS[name]
+    harmless = any(field == named or field.startswith(f"{named}.") for named in NOT_IN_KEY)
+    assert (key(changed(config, field)) == key(config)) is harmless
+
+
+@pytest.mark.parametrize("dotted", NOT_IN_KEY)
+def test_what_is_named_as_harmless_is_a_field_of_some_option(dotted):
+    options = ["data=helpdesk", "data=mnli", "data=files"]
+    everything = [f for o in options for f in dotted_fields(compose_unchecked(o))]
+    assert any(field == dotted or field.startswith(f"{dotted}.") for field in everything)
+
+
+def compose_unchecked(option: str) -> dict[str, Any]:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from embexp.config.composition import conf_folder
+
+    with initialize_config_dir(version_base=None, config_dir=str(conf_folder())):
+        values = OmegaConf.to_container(hydra_compose("config", [option]))
+    assert isinstance(values, dict)
+    for group in ("model", "data", "loss", "tracker"):
+        values[group]["target"] = values[group].pop("_target_")
+    return {**values, "names": {}}
+
+
+def test_other_data_other_weights_other_hardware_are_other_runs():
+    config = CONFIGS["mnr"]
+    keys = {
+        key(config),
+        key(config, weights_hash="v"),
+        key(config, fingerprints={"train": "c", "evaluation": "b"}),
+        key(config, fingerprints={"train": "a", "evaluation": "c"}),
+        key(config, hardware={**HARDWARE, "precision": "bf16"}),
+    }
+    assert len(keys) == 5
+
+
+def test_another_version_of_a_training_library_is_another_run(monkeypatch):
+    before = key(CONFIGS["mnr"])
+    monkeypatch.setattr(identity, "version", lambda package: "0.0")
+    assert key(CONFIGS["mnr"]) != before
+
+
+def test_git_state_of_a_folder_outside_any_checkout_is_empty(tmp_path):
+    assert identity.git_state(tmp_path) == {}

@@ -1,0 +1,144 @@
+"""The command line as a person meets it: exit codes, statuses, folders, in processes of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SMALL = [
+    "model=tiny",
+    "data.rows=1000",
+    "data.evaluation_rows=100",
+    "tracker=none",
+    "max_steps=2",
+    "evaluation.times=1",
+]
+
+
+def embexp(*arguments: str, cwd: Path, seconds: float = 200) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "embexp", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+
+
+def results(folder: Path) -> list[dict]:
+    paths = sorted(folder.glob("multirun/**/result.json"))
+    return [json.loads(path.read_text()) for path in paths]
+
+
+def best_of_three(*arguments: str, cwd: Path) -> float:
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        embexp(*arguments, cwd=cwd)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def test_help_names_the_groups_and_is_quick(tmp_path):
+    done = embexp("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for word in ("batch_size", "loss: ", "python -m embexp loss=mnr batch_size=32,64,128 -m"):
+        assert word in done.stdout
+    assert best_of_three("--help", cwd=tmp_path) < 2  # 0.7 s on a quiet machine
+
+
+def test_a_typo_is_refused_in_one_message_with_exit_1_and_leaves_nothing(tmp_path):
+    done = embexp("batchsize=32", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "Did you mean 'batch_size'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_option_of_the_command_is_a_usage_error(tmp_path):
+    assert embexp("--nope", cwd=tmp_path).returncode == 2
+
+
+def test_a_sweep_of_three_losses_trains_scores_and_ranks(tmp_path):
+    done = embexp("loss=mnr,cosine,tsdae", *SMALL, "-m", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = results(tmp_path)
+    assert [run["status"] for run in runs] == ["FINISHED"] * 3
+    for run in runs:
+        assert [step for step, _ in run["history"]["dev/spearman_cosine"]] == [0, 2]
+        assert run["metrics"]["gain/dev/spearman_cosine"] == pytest.approx(
+            run["metrics"]["best/dev/spearman_cosine"] - run["history"]["dev/spearman_cosine"][0][1]
+        )
+        assert "test/spearman_max" in run["metrics"]
+    for loss in ("mnr", "cosine", "tsdae"):
+        assert loss in done.stdout
+
+
+def test_the_multirun_flag_may_stand_anywhere(tmp_path):
+    done = embexp("loss=mnr", "-m", "batch_size=8,16", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert len(results(tmp_path)) == 2
+
+
+def test_a_job_that_diverges_fails_alone_and_the_exit_code_says_so(tmp_path):
+    done = embexp("learning_rate=1e-5,1e30,2e-5", *SMALL, "max_steps=4", "-m", cwd=tmp_path)
+    assert done.returncode == 1
+    assert [run["status"] for run in results(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
+    failed = results(tmp_path)[1]
+    assert "step" in failed["reason"]
+    assert failed["reason"] in done.stdout
+
+
+def test_a_job_that_breaks_keeps_its_traceback_in_its_own_log(tmp_path):
+    (tmp_path / "own" / "loss").mkdir(parents=True)
+    (tmp_path / "own" / "loss" / "broken.yaml").write_text(
+        "_target_: sentence_transformers.sentence_transformer.losses.MSELoss\nview: pairs\n"
+    )
+    done = embexp("--config-dir", "own", "loss=mnr,broken", *SMALL, "-m", cwd=tmp_path)
+    assert done.returncode == 1
+    finished, failed = results(tmp_path)
+    assert (finished["status"], failed["status"]) == ("FINISHED", "FAILED")
+    assert "Traceback" in Path(failed["log"]).read_text()
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
+)
+def test_a_signal_ends_the_run_killed(tmp_path, number, code, reason):
+    arguments = [
+        *SMALL,
+        "max_steps=100000",
+        "epochs=100000",
+        "evaluation.times=1000",
+        "batch_size=16,32",
+        "-m",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "embexp", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/*")))
+    os.kill(process.pid, number)
+    process.communicate(timeout=60)
+    assert process.returncode == code
+    (run,) = results(tmp_path)
+    assert run["status"] == "KILLED"
+    assert reason in run["reason"]
+
+
+def wait_for(condition, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
