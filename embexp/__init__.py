@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from embexp.config import Config, ConfigError, compose
-    from embexp.experiment import Result, run_experiment
+    from embexp.experiment import run_experiment
+    from embexp.record import Result
 
 __all__ = ["Config", "ConfigError", "Result", "compose", "run_experiment"]
 
@@ -22,8 +23,12 @@ def __getattr__(name: str) -> Any:
         from embexp import config
 
         return getattr(config, name)
-    if name in ("Result", "run_experiment"):
-        from embexp import experiment
+    if name == "run_experiment":
+        from embexp.experiment import run_experiment
 
-        return getattr(experiment, name)
+        return run_experiment
+    if name == "Result":
+        from embexp.record import Result
+
+        return Result
     raise AttributeError(f"module 'embexp' has no attribute {name!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from sentence_transformers.util import (
 
 from embexp.config import Config, ConfigError, Similarity, data_schema
 from embexp.data import build_source
-from embexp.data.rows import Rows
+from embexp.data.rows import Rows, Split
 from embexp.data.views import make_view
 
 SIMILARITIES = {
@@ -57,7 +57,7 @@ class Scores:
     similarities: dict[str, np.ndarray]
 
 
-def evaluation_pairs(config: Config) -> dict[Literal["dev", "test"], Pairs]:
+def evaluation_pairs(config: Config) -> dict[str, Pairs]:
     """The pairs that every run of this config is scored on: `evaluation.source`, else the data's own dev and test.
 
     Rows of any kind but bare texts become scored pairs, by the rules of `embexp.data.views`.
@@ -67,8 +67,9 @@ def evaluation_pairs(config: Config) -> dict[Literal["dev", "test"], Pairs]:
     """
     data = config.data if config.evaluation.source is None else data_schema(config.evaluation.source)
     source = build_source(data)
-    found: dict[Literal["dev", "test"], Pairs] = {}
-    for split in ("dev", "test"):
+    found: dict[str, Pairs] = {}
+    splits: tuple[Split, ...] = ("dev", "test")
+    for split in splits:
         rows = source.load(split)
         if rows is not None:
             found[split] = _pairs(rows)
@@ -105,7 +106,7 @@ def score_pairs(
     embedded = model.encode(unique, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True).float()
     first = embedded[torch.tensor([row_of[text] for text in pairs.sentences1])]
     second = embedded[torch.tensor([row_of[text] for text in pairs.sentences2])]
-    found = {name: SIMILARITIES[name](first, second).cpu().numpy() for name in similarities}
+    found: dict[str, np.ndarray] = {name: SIMILARITIES[name](first, second).cpu().numpy() for name in similarities}
     metrics: dict[str, float] = {}
     for metric, correlation in (("pearson", pearsonr), ("spearman", spearmanr)):
         values = {name: _correlation(correlation, pairs.scores, found[name]) for name in similarities}
@@ -115,10 +116,10 @@ def score_pairs(
     return Scores(metrics, found)
 
 
-def _correlation(correlation: object, scores: np.ndarray, similarities: np.ndarray) -> float:
+def _correlation(correlation: Any, scores: np.ndarray, similarities: np.ndarray) -> float:
     if not np.isfinite(similarities).all() or np.ptp(similarities) == 0:
         return float("nan")
-    return float(correlation(scores, similarities).statistic)  # type: ignore[operator]
+    return float(correlation(scores, similarities).statistic)
 
 
 def write_predictions(

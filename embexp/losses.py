@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import nearest
 from embexp.data.noise import WordDeletion
+from embexp.models import quiet_loading
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,8 @@ def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str
             ]
         )
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    loss = DenoisingAutoEncoderLoss(model, decoder_name_or_path=decoder, tie_encoder_decoder=tie_encoder_decoder)
+    with quiet_loading():
+        loss = DenoisingAutoEncoderLoss(model, decoder_name_or_path=decoder, tie_encoder_decoder=tie_encoder_decoder)
     model.load_state_dict(kept)
     return loss
 

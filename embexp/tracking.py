@@ -238,15 +238,15 @@ class MLflowTracker:
     def find_run(self, key: str) -> FoundRun | None:
         """See `Tracker`."""
         experiment_id = prepare_store(self.uri, experiment=self.experiment)
-        runs = _client(self.uri).search_runs(
+        found = _client(self.uri).search_runs(
             [experiment_id],
             f"tags.`embexp.key` = '{key}'",
             order_by=["attributes.start_time DESC"],
             max_results=100,
         )
-        runs.sort(key=lambda run: run.info.status != Status.FINISHED)
         # A run that is still being made elsewhere is left to whoever makes it.
-        runs = [run for run in runs if run.info.status != Status.RUNNING or _is_dead(run.data.tags)]
+        runs = [run for run in found if run.info.status != Status.RUNNING or _is_dead(run.data.tags)]
+        runs.sort(key=lambda run: run.info.status != Status.FINISHED)
         if not runs:
             return None
         return FoundRun(runs[0].info.run_id, Status(runs[0].info.status), dict(runs[0].data.metrics))

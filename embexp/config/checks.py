@@ -48,7 +48,8 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     parts: dict[str, Schema] = {}
     for group, section in values.items():
         if isinstance(section, Mapping) and group in Config.model_fields:
-            schema = {"trainer": Trainer, "evaluation": Evaluation}.get(group) or _schema_of(group, section)
+            plain: dict[str, type[Schema]] = {"trainer": Trainer, "evaluation": Evaluation}
+            schema = plain[group] if group in plain else _schema_of(group, section)
             part = _collect(problems, schema, section, group)
             if part is not None:
                 parts[group] = part
@@ -56,7 +57,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     _collect(problems, Scalars, scalars, "")
     if problems:
         raise ConfigError(problems)
-    config = Config(**parts, **scalars, names=dict(names))
+    config = Config.model_validate({**parts, **scalars, "names": dict(names)})
     problems = [problem for rule in RULES for problem in rule(config)]
     if problems:
         raise ConfigError(problems)

@@ -13,6 +13,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -92,7 +93,7 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
     if config_dir is not None:
         own = Path(config_dir).expanduser().resolve()
         _refuse_hidden_options(own)
-        search_path.append(provider="command-line", path=f"file://{own}")
+        search_path.prepend(provider="command-line", path=f"file://{own}", anchor=SearchPathQuery(provider="schema"))
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     _composed.cache_clear()
@@ -195,7 +196,7 @@ def _unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> 
     key = override.key_or_group
     if _group_of(loader, override) or override.is_add() or override.is_force_add():
         return None
-    settable = bare if key.startswith("hydra.") else _without_hydra(bare)
+    settable: DictConfig = bare if key.startswith("hydra.") else _without_hydra(bare)
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(settable, parent) if parent else settable
     if isinstance(node, DictConfig) and name in node:
@@ -208,12 +209,12 @@ def _unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> 
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:
-    return OmegaConf.masked_copy(composed, [key for key in composed if key != "hydra"])
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
 
 
 def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for key in node:
+    keys: list[str] = []
+    for key in map(str, node):
         path = f"{prefix}{key}"
         keys.append(path)
         value = node._get_node(key)

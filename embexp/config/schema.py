@@ -45,6 +45,8 @@ class Component(Schema):
 
 
 class Pretrained(Component):
+    """A checkpoint by path or hub id."""
+
     path: str
     revision: str | None
     package: str | None
@@ -61,6 +63,8 @@ class OwnModel(Component):
 
 
 class Tiny(Component):
+    """A small random encoder for tests."""
+
     hidden_size: int = Field(ge=8)
     layers: int = Field(ge=1)
     vocabulary_size: int = Field(ge=300)
@@ -88,6 +92,8 @@ class OwnLoss(Loss):
 
 
 class MultipleNegativesRanking(Loss):
+    """What MultipleNegativesRankingLoss takes."""
+
     scale: float = Field(gt=0)
     directions: list[Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]]
     partition_mode: Literal["joint", "per_direction"]
@@ -96,6 +102,8 @@ class MultipleNegativesRanking(Loss):
 
 
 class DenoisingAutoEncoder(Loss):
+    """What TSDAE takes."""
+
     deletion_ratio: float = Field(ge=0, lt=1)
     tie_encoder_decoder: bool
     decoder: str | None
@@ -121,12 +129,16 @@ class OwnData(Data):
 
 
 class Helpdesk(Data):
+    """The built-in corpus."""
+
     rows: int = Field(ge=1_000, le=1_000_000)
     evaluation_rows: int = Field(ge=100, le=10_000)
     seed: int = Field(ge=0)
 
 
 class Hub(Data):
+    """A data set of the hub or a local mirror of it."""
+
     repo: str
     subset: str | None
     revision: str | None
@@ -136,6 +148,8 @@ class Hub(Data):
 
 
 class Files(Data):
+    """A person's own files."""
+
     train: str | None
     dev: str | None
     test: str | None
@@ -150,6 +164,8 @@ class Files(Data):
 
 
 class Trainer(Schema):
+    """How it is trained."""
+
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     threads: int | None = Field(ge=1)
@@ -169,6 +185,8 @@ class Trainer(Schema):
 
 
 class Evaluation(Schema):
+    """What it is scored on."""
+
     source: dict[str, Any] | None
     path: str | None
     times: int = Field(ge=1)
@@ -178,17 +196,19 @@ class Evaluation(Schema):
 
 
 class Tracker(Component):
-    pass
+    """Where scores go."""
 
 
 class MLflow(Tracker):
+    """An MLflow store."""
+
     uri: str | None
     experiment: str
     system_metrics: bool
 
 
 class Null(Tracker):
-    pass
+    """Nowhere."""
 
 
 class OwnTracker(Tracker):

@@ -2,9 +2,11 @@
 
 | view | columns | made from |
 |---|---|---|
-| triplets | anchor, positive, negative | NLI: entailed hypotheses; the negative is the premise's own contradiction where it has one, else another row's hypothesis. Pairs and scored pairs above the threshold: the negative is another row's positive |
+| triplets | anchor, positive, negative | NLI: entailed hypotheses; negative: the premise's own contradiction, else another
+row's hypothesis. Pairs, and scored pairs above the threshold: the negative is another row's positive |
 | pairs | anchor, positive | the same, without negatives |
-| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; triplets: positive 1, negative 0; pairs: 1, and as many mismatched ones 0 |
+| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; triplets: positive 1, negative 0; pairs:
+1, and as many mismatched ones 0 |
 | classes | sentence1, sentence2, label | NLI rows |
 | noisy | text | the texts of any rows, flat, unique, unlabelled; the noise is made while training |
 
@@ -17,7 +19,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -91,16 +93,16 @@ def make_view(
     )
 
 
-Made = tuple[list[tuple[object, ...]], dict[str, int]]
+Made = tuple[list[tuple[Any, ...]], dict[str, int]]
 
 
 def _pairs(rows: Rows, rules: Rules) -> Made:
     read = _records(rows)
     if rows.kind == "nli" and rules.positives == "entailment":
-        found = [(premise, hypothesis) for premise, hypothesis, label in read if label == ENTAILMENT]
+        found = [record[:2] for record in read if record[2] == ENTAILMENT]
         reason = "dropped_not_entailment"
     elif rows.kind == "scored":
-        found = [(first, second) for first, second, score in read if score >= rules.threshold]
+        found = [record[:2] for record in read if record[2] >= rules.threshold]
         reason = "dropped_below_threshold"
     else:
         found = [record[:2] for record in read]
@@ -117,15 +119,15 @@ def _triplets(rows: Rows, rules: Rules) -> Made:
         kept = [record for record in read if len(set(record)) == 3]
         return kept, {"dropped_equal_texts": len(read) - len(kept)}
     pairs, dropped = _pairs(rows, rules)
-    entailed: dict[object, set[object]] = defaultdict(set)
+    entailed: dict[Any, set[Any]] = defaultdict(set)
     for anchor, positive in pairs:
         entailed[anchor].add(positive)
     own = _contradictions(rows) if rows.kind == "nli" and rules.negatives == "contradiction" else {}
     draw = random.Random(rules.seed)
     shuffled = [positive for _, positive in pairs]
     draw.shuffle(shuffled)
-    triplets: list[tuple[object, ...]] = []
-    used: dict[object, int] = defaultdict(int)
+    triplets: list[tuple[Any, ...]] = []
+    used: dict[Any, int] = defaultdict(int)
     for (anchor, positive), negative in zip(pairs, shuffled, strict=True):
         if anchor in own:
             negative = own[anchor][used[anchor] % len(own[anchor])]
@@ -142,8 +144,8 @@ def _triplets(rows: Rows, rules: Rules) -> Made:
     }
 
 
-def _contradictions(rows: Rows) -> dict[object, list[object]]:
-    found: dict[object, list[object]] = defaultdict(list)
+def _contradictions(rows: Rows) -> dict[Any, list[Any]]:
+    found: dict[Any, list[Any]] = defaultdict(list)
     for premise, hypothesis, label in _records(rows):
         if label == CONTRADICTION:
             found[premise].append(hypothesis)
@@ -172,7 +174,7 @@ def _noisy(rows: Rows, rules: Rules) -> Made:
     return [(text,) for text in unique], {"dropped_repeated_text": len(texts) - len(unique)}
 
 
-def _records(rows: Rows) -> list[tuple[object, ...]]:
+def _records(rows: Rows) -> list[tuple[Any, ...]]:
     return list(zip(*(list(rows.table[column]) for column in rows.table.column_names), strict=True))
 
 

@@ -42,8 +42,7 @@ def choose_hardware(trainer: Trainer) -> Hardware:
     """
     device, device_reason = _device(trainer.device)
     precision, precision_reason = _precision(trainer.precision, device)
-    threads = trainer.threads or usable_cores()
-    asked = "as configured" if trainer.threads else "the cores that this process may use"
+    threads, threads_reason = _threads(trainer.threads)
     return Hardware(
         device,
         precision,
@@ -51,9 +50,17 @@ def choose_hardware(trainer: Trainer) -> Hardware:
         (
             f"device: {device}, {device_reason}",
             f"precision: {precision}, {precision_reason}",
-            f"threads: {threads}, {asked}",
+            f"threads: {threads}, {threads_reason}",
         ),
     )
+
+
+def _threads(asked: int | None) -> tuple[int, str]:
+    if asked is not None:
+        return asked, "as configured"
+    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
+        return int(os.environ["OMP_NUM_THREADS"]), "as OMP_NUM_THREADS says"
+    return usable_cores(), "the cores that this process may use"
 
 
 def usable_cores() -> int:

@@ -1,0 +1,56 @@
+"""Which columns of a file are what: as named in the config, or recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from embexp.config import Kind
+from embexp.data.rows import COLUMNS
+
+# Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
+KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
+    ("triplets", {"anchor": "anchor", "positive": "positive", "negative": "negative"}),
+    ("nli", {"premise": "premise", "hypothesis": "hypothesis", "label": "label"}),
+    ("scored", {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"}),
+    ("scored", {"sentence1": "sentence1", "sentence2": "sentence2", "score": "label"}),
+    ("pairs", {"anchor": "anchor", "positive": "positive"}),
+    ("pairs", {"anchor": "question", "positive": "answer"}),
+    ("pairs", {"anchor": "query", "positive": "answer"}),
+    ("pairs", {"anchor": "query", "positive": "document"}),
+    ("texts", {"text": "text"}),
+    ("texts", {"text": "sentence"}),
+)
+
+
+def match(
+    found: Sequence[str], kind: Kind | None, named: Mapping[str, str] | None
+) -> tuple[Kind, dict[str, str]] | str:
+    """The kind of the rows and our name of each column: theirs; or, in words, why there is none.
+
+    Args:
+        found: the columns of the file.
+        kind: as configured; None: to be recognised.
+        named: our name: theirs, as configured.
+    """
+    if named is not None:
+        absent = [theirs for theirs in named.values() if theirs not in found]
+        if absent:
+            return f"no column {', '.join(absent)}; it has {', '.join(found)}{_hint(found)}"
+        fitting = [k for k, columns in COLUMNS.items() if set(columns) == set(named) and kind in (None, k)]
+        if not fitting:
+            options = "; ".join(", ".join(columns) for columns in COLUMNS.values())
+            return f"data.columns names {', '.join(named)}, but rows are made of: {options}"
+        return fitting[0], dict(named)
+    lower = {name.lower(): name for name in found}
+    for known, columns in KNOWN:
+        if kind in (None, known) and all(theirs in lower for theirs in columns.values()):
+            return known, {ours: lower[theirs] for ours, theirs in columns.items()}
+    options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
+    there = ", ".join(found) or "none"
+    return f"its columns are {there}; known are {options}; or name yours with data.columns{_hint(found)}"
+
+
+def _hint(found: Sequence[str]) -> str:
+    """What to try where a single column holds what looks like several."""
+    delimiter = next((sign for sign in ";\t|," if len(found) == 1 and sign in found[0]), None)
+    return "" if delimiter is None else f"; separated by {delimiter!r}? set data.delimiter={delimiter!r}"

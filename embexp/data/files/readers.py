@@ -1,0 +1,188 @@
+"""Reads a file into records with the row numbers that a person would count; `NA` and `null` are words."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+PARQUET_MAGIC = b"PAR1"
+# The first bytes of what is often given a wrong suffix, and what to do about it.
+FOREIGN = {
+    b"PK\x03\x04": "a zip or Excel file; export it as csv",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; export it as csv",
+    b"\x1f\x8b": "compressed by gzip; unpack it",
+    codecs.BOM_UTF16_LE: "utf-16; set data.encoding=utf-16",
+    codecs.BOM_UTF16_BE: "utf-16; set data.encoding=utf-16",
+}
+HEAD_BYTES = 1 << 20
+
+
+class UnreadableError(Exception):
+    """The file as a whole cannot be read; the message says why."""
+
+
+@dataclass
+class Records:
+    """What a file holds.
+
+    Attributes:
+        columns: in the file's order.
+        rows: (row number, values by column); csv and tsv count the header as row 1.
+        problems: (row number, what is wrong): rows that could not be read.
+    """
+
+    columns: list[str]
+    rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    problems: list[tuple[int, str]] = field(default_factory=list)
+
+    def first(self, limit: int | None) -> Records:
+        """The first so many rows, those with problems counted in."""
+        numbers = sorted(number for number, _ in [*self.rows, *self.problems])
+        if limit is None or len(numbers) <= limit:
+            return self
+        end = numbers[limit]
+        return Records(self.columns, [r for r in self.rows if r[0] < end], [p for p in self.problems if p[0] < end])
+
+
+def read(path: Path, *, encoding: str, delimiter: str | None, header_only: bool = False) -> Records:
+    """The records of a file, by its suffix.
+
+    Raises:
+        UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
+    """
+    if not path.is_file():
+        raise UnreadableError("there is no such file")
+    if path.suffix.lower() not in SUFFIXES:
+        raise UnreadableError(f"the suffix {path.suffix!r} is none of {', '.join(SUFFIXES)}")
+    with path.open("rb") as file:
+        start = file.read(8192)
+    suffix = path.suffix.lower()
+    _check_format(start, suffix, encoding)
+    if suffix == ".parquet":
+        return _parquet(path, header_only)
+    text = io.StringIO(_text(path, encoding, header_only), newline="")
+    if suffix == ".jsonl":
+        return _jsonl(text, header_only)
+    delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise UnreadableError(f"data.delimiter={delimiter!r} must be one character, such as ';'")
+    return _csv(text, delimiter, header_only)
+
+
+def _check_format(start: bytes, suffix: str, encoding: str) -> None:
+    """Refuses what is not of the format that its suffix says, as far as the first bytes tell."""
+    if not start.removeprefix(codecs.BOM_UTF8).strip():
+        raise UnreadableError("the file is empty")
+    parquet = start.startswith(PARQUET_MAGIC)
+    if parquet != (suffix == ".parquet"):
+        raise UnreadableError(
+            f"its content is {'parquet' if parquet else 'no parquet'}, whatever its suffix {suffix} says"
+        )
+    wide = encoding.lower().startswith(("utf-16", "utf16", "utf-32", "utf32"))
+    if parquet or wide:
+        return
+    foreign = next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None)
+    if foreign is not None:
+        raise UnreadableError(f"it is {foreign}")
+    if b"\0" in start:
+        raise UnreadableError("it holds binary data, not text")
+    if suffix != ".jsonl" and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
+        raise UnreadableError("its content is JSON; write one object a line and name it .jsonl")
+
+
+def _text(path: Path, encoding: str, head_only: bool) -> str:
+    """The text of a file, or of its head, without a byte order mark."""
+    try:
+        if head_only:
+            with path.open("rb") as file:
+                return file.read(HEAD_BYTES).decode(encoding, errors="ignore").removeprefix("\ufeff")
+        data = path.read_bytes()
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        better = next((name for name in ("utf-8", "cp1252") if _decodes(data, name)), "latin-1")
+        raise UnreadableError(
+            f"row {row}: byte 0x{data[error.start]:02x} is no {encoding}; data.encoding={better} would read it"
+        ) from None
+    except LookupError:
+        raise UnreadableError(
+            f"data.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
+        ) from None
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _csv(text: Any, delimiter: str, header_only: bool) -> Records:
+    reader = csv.reader(text, delimiter=delimiter, strict=True)
+    try:
+        columns = [name.strip() for name in next(reader, [])]
+        repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+        if repeated:
+            raise UnreadableError(f"row 1: the header has {', '.join(repeated)} more than once")
+        if not any(columns):
+            raise UnreadableError("row 1 is blank; the names of the columns must stand there")
+        records = Records(columns)
+        line = reader.line_num + 1
+        for cells in () if header_only else reader:
+            if cells and len(cells) != len(columns):
+                records.problems.append((line, f"{len(cells)} cells, the header has {len(columns)}"))
+            elif cells:
+                records.rows.append((line, dict(zip(columns, cells, strict=True))))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UnreadableError(f"row {reader.line_num}: {error}") from None
+    return records
+
+
+def _jsonl(lines: Any, header_only: bool) -> Records:
+    records = Records([])
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == 1 and line.lstrip().startswith("["):
+                raise UnreadableError("it is one JSON array; write one JSON object a line") from None
+            records.problems.append((number, f"broken JSON: {error.msg}"))
+            continue
+        if isinstance(value, list):
+            raise UnreadableError("it is a JSON array; write one JSON object a line")
+        if not isinstance(value, dict):
+            records.problems.append((number, "a line must be a JSON object"))
+            continue
+        records.columns += [key for key in value if key not in records.columns]
+        records.rows.append((number, value))
+        if header_only:
+            break
+    if not records.rows and records.problems:
+        raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}; write one JSON object a line")
+    return records
+
+
+def _parquet(path: Path, header_only: bool) -> Records:
+    try:
+        file = pq.ParquetFile(path)
+        columns = list(file.schema_arrow.names)
+        rows: Iterator[tuple[int, dict[str, Any]]] = iter(())
+        if not header_only:
+            rows = enumerate(file.read().to_pylist(), start=1)
+        return Records(columns, list(rows))
+    except (pa.ArrowException, OSError) as error:
+        raise UnreadableError(f"broken parquet: {str(error).splitlines()[0]}") from None
