@@ -98,12 +98,14 @@ def score_pairs(
 ) -> Scores:
     """Pearson and Spearman between the similarities of a model's embeddings and the scores of the pairs.
 
-    Every text is encoded once, in float32. NaN where all similarities are equal (constant embeddings): it is the
-    caller's to refuse.
+    Every text is encoded once, in float32; similarities are computed in float64. NaN where all similarities are equal
+    (constant embeddings): it is the caller's to refuse.
     """
     unique = list(dict.fromkeys([*pairs.sentences1, *pairs.sentences2]))
     row_of = {text: row for row, text in enumerate(unique)}
-    embedded = model.encode(unique, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True).float()
+    embedded = (
+        model.encode(unique, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True).cpu().double()
+    )
     first = embedded[torch.tensor([row_of[text] for text in pairs.sentences1])]
     second = embedded[torch.tensor([row_of[text] for text in pairs.sentences2])]
     found: dict[str, np.ndarray] = {name: SIMILARITIES[name](first, second).cpu().numpy() for name in similarities}

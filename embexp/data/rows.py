@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 
@@ -54,14 +54,19 @@ class Rows:
         """sha256 of kind and values, in order: the same rows from another file have the same fingerprint."""
         digest = hashlib.sha256(self.kind.encode())
         for column in COLUMNS[self.kind]:
-            for value in self.table[column]:
+            for value in self.values(column):
                 digest.update(repr(value).encode())
                 digest.update(b"\0")
         return digest.hexdigest()
 
     def texts(self) -> list[str]:
         """All texts, column by column; equal ones as often as they occur."""
-        return [text for column in COLUMNS[self.kind] if column not in TYPES for text in self.table[column]]
+        return [text for column in COLUMNS[self.kind] if column not in TYPES for text in self.values(column)]
+
+    def values(self, column: str) -> list[Any]:
+        """A column as plain values; by way of Arrow, many times faster than `list(self.table[column])`."""
+        values: list[Any] = self.table.with_format("arrow")[:].column(column).to_pylist()
+        return values
 
 
 class Source(Protocol):

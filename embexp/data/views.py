@@ -2,15 +2,15 @@
 
 | view | columns | made from |
 |---|---|---|
-| triplets | anchor, positive, negative | NLI: entailed hypotheses; negative: the premise's own contradiction, else another
-row's hypothesis. Pairs, and scored pairs above the threshold: the negative is another row's positive |
-| pairs | anchor, positive | the same, without negatives |
-| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; triplets: positive 1, negative 0; pairs:
-1, and as many mismatched ones 0 |
+| triplets | anchor, positive, negative | triplets as they are, or pairs (next line), each with a negative |
+| pairs | anchor, positive | NLI: entailed hypotheses; scored rows from the threshold up; pairs as they are |
+| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; others: positive 1, negative 0 |
 | classes | sentence1, sentence2, label | NLI rows |
 | noisy | text | the texts of any rows, flat, unique, unlabelled; the noise is made while training |
 
-No row occurs twice. What was kept and what dropped is counted.
+A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; it is never the
+anchor, nor one of the anchor's positives. No row occurs twice, but with positives="all", the textbook's way. What
+was kept and what dropped is counted.
 """
 
 from __future__ import annotations
@@ -75,8 +75,11 @@ def make_view(
             [f"{rows.name}: {' or '.join(accepted)} cannot be made from {rows.kind} rows; they give {possible}."]
         )
     made, dropped = MAKERS[name](rows, Rules(positives, negatives, threshold, seed))
-    kept = made if positives == "all" else list(dict.fromkeys(made))
-    counts = {"kept": len(kept), **dropped, "dropped_repeated": len(made) - len(kept)}
+    # A scored set is taken as it was published; the textbook's mistake is made as the textbook makes it.
+    as_they_are = positives == "all" or rows.kind == name == "scored"
+    kept = made if as_they_are else list(dict.fromkeys(made))
+    repeated = dropped.pop("dropped_repeated", 0) + len(made) - len(kept)
+    counts = {"kept": len(kept), **dropped, "dropped_repeated": repeated}
     if len(kept) < 2:
         raise ConfigError(
             [f"{rows.name}: {len(kept)} rows are left as {name} ({counts}); name data with more of them."]
@@ -110,7 +113,13 @@ def _pairs(rows: Rows, rules: Rules) -> Made:
     if rules.positives == "all":
         return found, {}
     different = [pair for pair in found if pair[0] != pair[1]]
-    return different, {reason: len(read) - len(found), "dropped_equal_texts": len(found) - len(different)}
+    # Before negatives are drawn: with two negatives a repeated pair would pass for two rows.
+    unique = list(dict.fromkeys(different))
+    return unique, {
+        reason: len(read) - len(found),
+        "dropped_equal_texts": len(found) - len(different),
+        "dropped_repeated": len(different) - len(unique),
+    }
 
 
 def _triplets(rows: Rows, rules: Rules) -> Made:
@@ -122,7 +131,7 @@ def _triplets(rows: Rows, rules: Rules) -> Made:
     entailed: dict[Any, set[Any]] = defaultdict(set)
     for anchor, positive in pairs:
         entailed[anchor].add(positive)
-    own = _contradictions(rows) if rows.kind == "nli" and rules.negatives == "contradiction" else {}
+    own = _contradictions(rows, entailed) if rows.kind == "nli" and rules.negatives == "contradiction" else {}
     draw = random.Random(rules.seed)
     shuffled = [positive for _, positive in pairs]
     draw.shuffle(shuffled)
@@ -144,10 +153,11 @@ def _triplets(rows: Rows, rules: Rules) -> Made:
     }
 
 
-def _contradictions(rows: Rows) -> dict[Any, list[Any]]:
+def _contradictions(rows: Rows, entailed: dict[Any, set[Any]]) -> dict[Any, list[Any]]:
     found: dict[Any, list[Any]] = defaultdict(list)
     for premise, hypothesis, label in _records(rows):
-        if label == CONTRADICTION:
+        # Labels may contradict each other: what somebody called entailed is no negative.
+        if label == CONTRADICTION and hypothesis != premise and hypothesis not in entailed[premise]:
             found[premise].append(hypothesis)
     return found
 
@@ -175,7 +185,7 @@ def _noisy(rows: Rows, rules: Rules) -> Made:
 
 
 def _records(rows: Rows) -> list[tuple[Any, ...]]:
-    return list(zip(*(list(rows.table[column]) for column in rows.table.column_names), strict=True))
+    return list(zip(*(rows.values(column) for column in rows.table.column_names), strict=True))
 
 
 MAKERS: dict[ViewName, Callable[[Rows, Rules], Made]] = {

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -112,6 +114,25 @@ BAD = {
         "sentence1,sentence2,score\na,b,0.5\nc,d,high\n",
         "row 3: score 'high' is not a number",
     ),
+    "excel named csv": ("r.csv", b"PK\x03\x04rest", "Excel file; export it as csv"),
+    "gzip named csv": ("r.csv", b"\x1f\x8b\x08rest", "compressed by gzip"),
+    "utf-16": ("r.csv", "anchor,positive\na,b\n".encode("utf-16"), "set data.encoding=utf-16"),
+    "binary": ("r.csv", b"anchor,positive\n\0\1\2,b\n", "binary data"),
+    "json named csv": ("r.csv", '{"text": "a"}\n', "name it .jsonl"),
+    "blank header": ("r.csv", "\nanchor,positive\na,b\n", "row 1 is blank"),
+    "only spaces": ("r.csv", "\ufeff \n\n", "the file is empty"),
+    "pretty-printed json": ("r.jsonl", '{\n"text":\n"a"\n}\n', "row 1: broken JSON"),
+    "list on a line": ("r.jsonl", '{"text": "a"}\n"b"\n', "row 2: a line must be a JSON object"),
+    "null in json": ("r.jsonl", '{"text": "a"}\n{"text": null}\n', "row 2: text is missing"),
+    "broken parquet": ("r.parquet", b"PAR1 and no more", "broken parquet"),
+    "semicolons": ("r.csv", "anchor;positive\na;b\n", "set data.delimiter=';'"),
+    "open quote": ("r.csv", 'anchor,positive\n"a,b\nc,d\n', "unexpected end of data"),
+    "hidden label": ("r.csv", "premise,hypothesis,label\na,b,-1\nc,d,0\n", "row 2: label '-1' is none of"),
+    "empty label": ("r.csv", "premise,hypothesis,label\na,b,\nc,d,0\n", "row 2: label is empty"),
+    "labels for scores": ("r.csv", "sentence1,sentence2,label\na,b,0\nc,d,1\ne,f,2\n", "Are they NLI labels?"),
+    "words for scores": ("r.csv", "sentence1,sentence2,label\na,b,neutral\n", "Are they NLI labels?"),
+    "negative scores": ("r.csv", "sentence1,sentence2,score\na,b,-1\nc,d,1\n", "scores are from -1 to 1"),
+    "nan for a score": ("r.csv", "sentence1,sentence2,score\na,b,nan\nc,d,1\n", "row 2: score 'nan' is not a number"),
     "unknown suffix": ("r.txt", "text\na\n", "the suffix '.txt' is none of"),
 }
 
@@ -188,3 +209,158 @@ def test_a_stated_scale_wins(tmp_path):
 def test_limit_takes_the_first_rows(tmp_path):
     file = written(tmp_path, "r.csv", PAIRS)
     assert list(source(train=file, dev=file, limit=2).load("train").table["anchor"]) == ["question 0", "question 1"]
+
+
+def test_every_problem_of_every_file_is_told_at_once_from_the_headers(tmp_path):
+    foreign = written(tmp_path, "r.csv", "foo,bar\na,b\n")
+    with pytest.raises(ConfigError) as refused:
+        source(train=foreign, dev=tmp_path / "no.csv", test=tmp_path / "r.txt", score_scale=[5, 0]).peek_kind()
+    assert len(refused.value.problems) == 4
+
+
+def test_no_file_at_all_is_told():
+    with pytest.raises(ConfigError, match=r"data\.train=null: name a file"):
+        source().peek_kind()
+
+
+def test_peeking_reads_no_further_than_the_header(tmp_path):
+    file = written(tmp_path, "r.csv", "premise,hypothesis,label\n,,\nragged\n")
+    assert source(train=file).peek_kind() == "nli"
+
+
+def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
+    file = written(tmp_path, "r.parquet", b"")
+    pq.write_table(pa.table({"text": ["a"]}), file)
+    given = {
+        "kind": "auto", "limit": None, "train": str(file), "dev": None, "test": None, "columns": None, "labels": None,
+        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None,
+        "seed": 1,
+    }  # fmt: skip
+    code = f"""
+import sys
+from embexp.data.files import FileSource
+assert FileSource(**{given!r}).peek_kind() == "texts"
+print([name for name in ("torch", "datasets") if name in sys.modules])
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("encoding", "works"), [("cp1252", True), ("no-such", False)])
+def test_the_encoding_that_is_named_is_used(tmp_path, encoding, works):
+    file = written(tmp_path, "r.csv", "anchor,positive\ncafé,b\n".encode("cp1252"))
+    made = source(train=file, dev=file, encoding=encoding)
+    if works:
+        assert list(made.load("train").table["anchor"]) == ["café"]
+    else:
+        with pytest.raises(ConfigError, match="no such encoding"):
+            made.load("train")
+
+
+def test_utf_16_is_read_where_it_is_named(tmp_path):
+    file = written(tmp_path, "r.tsv", "anchor\tpositive\ncafé\tb\n".encode("utf-16"))
+    assert list(source(train=file, dev=file, encoding="utf-16").load("train").table["anchor"]) == ["café"]
+
+
+def test_the_row_of_a_wrong_byte_is_told_however_far_down_it_stands(tmp_path):
+    content = b"anchor,positive\n" + b"some words,other words\n" * 20_000 + "naïve,b\n".encode("latin-1")
+    assert "row 20002: byte 0xef is no utf-8" in problems_of(written(tmp_path, "r.csv", content))
+
+
+@pytest.mark.parametrize("delimiter", [";", "|"])
+def test_the_delimiter_that_is_named_is_used(tmp_path, delimiter):
+    file = written(tmp_path, "r.csv", f"anchor{delimiter}positive\na, b{delimiter}c\n")
+    assert list(source(train=file, dev=file, delimiter=delimiter).load("train").table["anchor"]) == ["a, b"]
+
+
+def test_a_delimiter_of_two_characters_is_refused(tmp_path):
+    assert "must be one character" in problems_of(written(tmp_path, "r.csv", PAIRS), delimiter="||")
+
+
+def test_capitals_in_a_suffix_and_unnamed_columns_do_not_matter(tmp_path):
+    file = written(tmp_path, "R.CSV", ",text,\n0,a,\n")
+    assert list(source(train=file).load("train").table["text"]) == ["a"]
+
+
+def test_texts_lose_the_spaces_around_them(tmp_path):
+    file = written(tmp_path, "r.jsonl", '{"text": "  a b\\n"}\n')
+    assert list(source(train=file).load("train").table["text"]) == ["a b"]
+
+
+@pytest.mark.parametrize("words", [["0", "1", "2"], ["entailment", "Neutral", " CONTRADICTION"]])
+def test_labels_are_numbers_or_words(tmp_path, words):
+    content = "premise,hypothesis,label\n" + "".join(f"p{n},h{n},{word}\n" for n, word in enumerate(words))
+    file = written(tmp_path, "r.csv", content)
+    assert list(source(train=file, dev=file).load("train").table["label"]) == [0, 1, 2]
+
+
+def test_labels_of_ones_own_are_mapped_and_no_others_allowed(tmp_path):
+    labels = {"yes": "entailment", "no": "contradiction"}
+    file = written(tmp_path, "r.csv", "premise,hypothesis,label\na,b,no\nc,d,yes\n")
+    assert list(source(train=file, dev=file, labels=labels).load("train").table["label"]) == [2, 0]
+    other = written(tmp_path, "other.csv", "premise,hypothesis,label\na,b,0\n")
+    assert "row 2: label '0' is none of yes, no" in problems_of(other, labels=labels)
+
+
+def test_a_score_outside_the_stated_scale_is_told_with_its_row(tmp_path):
+    file = written(tmp_path, "r.csv", "sentence1,sentence2,score\na,b,1\nc,d,11\n")
+    assert "row 3: score '11' is not a number from 0 to 10" in problems_of(file, score_scale=[0, 10])
+
+
+def test_the_scale_that_was_detected_is_logged(tmp_path, caplog):
+    file = written(tmp_path, "r.csv", "sentence1,sentence2,score\na,b,1.5\nc,d,4\n")
+    with caplog.at_level(logging.INFO):
+        source(train=file, dev=file).load("train")
+    assert "scores taken as 0 to 5" in caplog.text
+
+
+def test_the_last_line_of_a_refusal_says_how_many_rows_and_what_leaves_them_out(tmp_path):
+    told = problems_of(written(tmp_path, "r.csv", "anchor,positive\na,b\nc,\n,d\n"))
+    assert told.splitlines()[-1].endswith("2 of 3 rows are bad; data.on_bad_rows=drop leaves them out.")
+
+
+def test_a_file_of_bad_rows_only_is_refused_even_where_they_are_dropped(tmp_path):
+    assert "no usable row" in problems_of(written(tmp_path, "r.csv", "anchor,positive\na,\n"), on_bad_rows="drop")
+
+
+def test_rows_beyond_the_limit_are_not_looked_at(tmp_path):
+    file = written(tmp_path, "r.csv", "anchor,positive\na,b\nc,d\n,\n")
+    rows = source(train=file, dev=file, limit=2).load("train")
+    assert rows.counts == {"read": 2}
+
+
+def test_the_limit_holds_before_the_split(tmp_path):
+    file = written(tmp_path, "r.csv", PAIRS)
+    made = source(train=file, limit=20)
+    train, dev = made.load("train"), made.load("dev")
+    assert (len(train.table), len(dev.table)) == (18, 2)
+    assert train.counts == {"read": 20, "held_out_for_dev": 2}
+
+
+def test_bare_texts_are_not_split_for_nothing_could_be_scored_on_them(tmp_path):
+    made = source(train=written(tmp_path, "r.jsonl", '{"text": "a"}\n{"text": "b"}\n'))
+    assert len(made.load("train").table) == 2
+    assert made.load("dev") is None
+
+
+def test_without_a_test_file_there_is_no_test_split(tmp_path):
+    assert source(train=written(tmp_path, "r.csv", PAIRS)).load("test") is None
+
+
+def test_dev_may_have_columns_and_a_kind_of_its_own(tmp_path):
+    train = written(tmp_path, "train.csv", "q,a\nwhat,that\nwho,she\n")
+    dev = written(tmp_path, "dev.csv", "sentence1,sentence2,score\na,b,0.5\nc,d,1\n")
+    made = source(train=train, dev=dev, columns={"anchor": "q", "positive": "a"})
+    assert made.peek_kind() == "pairs"
+    assert made.load("dev").kind == "scored"
+
+
+def test_files_that_are_only_scored_on_are_named_as_the_config_names_them(tmp_path):
+    file = written(tmp_path, "r.csv", "anchor,positive\na,\n")
+    with pytest.raises(ConfigError, match=r"evaluation\.source\.dev=.*row 2: positive is empty"):
+        source(dev=file).load("dev")
+
+
+def test_a_missing_column_that_the_config_names_is_told_with_those_there_are(tmp_path):
+    told = problems_of(written(tmp_path, "r.csv", "q,a\nb,c\n"), columns={"anchor": "question", "positive": "a"})
+    assert "no column question; it has q, a" in told

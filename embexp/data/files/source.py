@@ -61,6 +61,7 @@ class FileSource:
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None or (dev is None and test is None) else "evaluation.source"
         self._read: dict[str, Rows] = {}
+        self._parts: tuple[Rows, Rows] | None = None
 
     def peek_kind(self) -> Kind:
         """What the rows are, from the headers of all files alone.
@@ -214,8 +215,12 @@ class FileSource:
 
     def _halves(self, rows: Rows) -> tuple[Rows, Rows]:
         """Train and dev: whole groups of rows that are linked by shared texts, so no text is in both."""
+        from datasets import Dataset
+
+        if self._parts is not None:
+            return self._parts
         columns = [column for column in COLUMNS[rows.kind] if column not in TYPES]
-        groups = _linked(list(zip(*(list(rows.table[column]) for column in columns), strict=True)))
+        groups = _linked(list(zip(*(rows.values(column) for column in columns), strict=True)))
         random.Random(self.seed).shuffle(groups)
         wanted = max(2, round(len(rows.table) * self.dev_fraction))
         dev: list[int] = []
@@ -236,11 +241,12 @@ class FileSource:
             (train, "train part", {**rows.counts, "held_out_for_dev": len(dev)}),
             (sorted(dev), "dev part", {"read": len(dev)}),
         )
+        table = rows.table.with_format("arrow")[:]
         first, second = (
-            Rows(rows.kind, rows.table.select(part).flatten_indices(), f"{rows.name} ({name})", counts)
-            for part, name, counts in parts
+            Rows(rows.kind, Dataset(table.take(part)), f"{rows.name} ({name})", counts) for part, name, counts in parts
         )
-        return first, second
+        self._parts = first, second
+        return self._parts
 
     def _tell_overlap(self, rows: Rows) -> None:
         if self.paths["train"] is None:

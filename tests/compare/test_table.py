@@ -1,0 +1,101 @@
+"""The table: what is ranked, what is told apart, and that its files hold what it shows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from embexp.compare import Run, draw, to_csv, to_json, to_markdown
+from embexp.compare.__main__ import filtered
+from embexp.compare.table import differing, duration, ranked
+from embexp.config import ConfigError
+from embexp.tracking import Status
+
+METRIC = "dev/spearman_cosine"
+
+
+def run(
+    score: float | None, *, base: float = 0.5, status=Status.FINISHED, reason=None, evaluation="e", **params
+) -> Run:
+    metrics = {} if score is None else {f"best/{METRIC}": score, f"gain/{METRIC}": score - base}
+    settings = {"loss": "mnr", "batch_size": "32", **{key: str(value) for key, value in params.items()}}
+    return Run("a run", status, reason, settings, metrics, evaluation, "parent", 1.0, "run 1")
+
+
+def drawn(runs, **given) -> str:
+    text = io.StringIO()
+    draw(runs, console=Console(file=text, width=100), title="Runs", **given)
+    return text.getvalue()
+
+
+def test_the_best_comes_first_and_equal_scores_share_a_rank():
+    order = ranked([run(0.6), run(0.8), run(0.6), run(0.5)], METRIC)
+    assert [rank for rank, _ in order] == [1, 2, 2, 4]
+
+
+def test_a_failed_run_is_told_apart_with_its_reason_even_if_it_has_a_score():
+    text = drawn([run(0.6), run(0.9, status=Status.FAILED, reason="train/loss is nan at step 7")])
+    assert "0.6000" in text
+    assert "0.9000" not in text
+    assert "train/loss is nan at step 7" in text
+
+
+def test_the_model_before_training_stands_below_and_gains_are_signed():
+    text = drawn([run(0.6, base=0.7, batch_size=64), run(0.75, base=0.7)])
+    assert "before training" in text
+    assert "0.7000" in text
+    assert "-0.1000" in text
+    assert "+0.0500" in text
+
+
+def test_columns_are_what_differs():
+    assert differing([run(0.5, batch_size=32), run(0.5, batch_size=64)]) == ["batch_size"]
+    with_scale = Run("a", Status.FINISHED, None, {"loss": "mnr", "loss.scale": "20"}, {})
+    assert differing([with_scale, Run("b", Status.FINISHED, None, {"loss": "cosine"}, {})]) == ["loss"]
+
+
+def test_runs_scored_on_different_pairs_are_not_ranked_together():
+    text = drawn([run(0.6, evaluation="one"), run(0.9, evaluation="two")])
+    assert "set 1 of 2" in text
+    assert "set 2 of 2" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_score_is_cut_off_whatever_the_width(width):
+    text = io.StringIO()
+    console = Console(file=text, width=width, force_terminal=True)
+    draw([run(0.6123, batch_size=n) for n in (32, 64)], console=console, title="Runs")
+    assert "0.6123" in text.getvalue()
+    assert "+0.1123" in text.getvalue()
+
+
+def test_csv_and_json_hold_every_run():
+    runs = [run(0.6), run(None, status=Status.KILLED, reason="interrupted")]
+    rows = list(csv.DictReader(io.StringIO(to_csv(runs))))
+    assert [row["status"] for row in rows] == ["FINISHED", "KILLED"]
+    assert rows[0][f"best/{METRIC}"] == "0.6"
+    assert json.loads(to_json(runs))[1]["reason"] == "interrupted"
+    assert "KILLED: a run: interrupted" in to_markdown(runs)
+
+
+def test_filters_choose_by_setting_and_by_sweep():
+    runs = [run(0.5, batch_size=32), run(0.6, batch_size=64)]
+    assert filtered(runs, ["batch_size=64"]) == runs[1:]
+    assert filtered(runs, ["sweep=last"]) == runs
+    assert filtered(runs, ["sweep=par"]) == runs
+
+
+@pytest.mark.parametrize(("word", "said"), [("batchsize=64", "Did you mean 'batch_size'?"), ("loss=none", "no run")])
+def test_a_filter_that_finds_nothing_says_so(word, said):
+    with pytest.raises(ConfigError, match="no run") as refused:
+        filtered([run(0.5)], [word])
+    assert said in str(refused.value)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (83, "1m 23s"), (3700, "1h 1m")])
+def test_durations_read_well(seconds, text):
+    assert duration(seconds) == text

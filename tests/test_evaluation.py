@@ -1,0 +1,92 @@
+"""STS scores: scipy's on the same embeddings, and what cannot be scored is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from embexp.config import ConfigError, compose
+from embexp.evaluation import Pairs, evaluation_pairs, score_pairs, write_predictions
+from embexp.models import tiny
+
+SIMILARITIES = ("cosine", "manhattan", "euclidean", "dot")
+
+
+@pytest.fixture(scope="module")
+def model():
+    made, _ = tiny(hidden_size=32, layers=1, vocabulary_size=500, pooling="mean", max_length=32, dropout=0.0, seed=1)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return evaluation_pairs(compose(["data.rows=1000", "data.evaluation_rows=100"]))["dev"]
+
+
+def test_scores_are_scipy_s_on_the_same_embeddings(model, pairs):
+    scores = score_pairs(model, pairs, similarities=SIMILARITIES, batch_size=16)
+    unique = list(dict.fromkeys([*pairs.sentences1, *pairs.sentences2]))
+    embedded = dict(zip(unique, model.encode(unique, batch_size=16).astype(np.float64), strict=True))
+    first, second = (np.stack([embedded[text] for text in texts]) for texts in (pairs.sentences1, pairs.sentences2))
+    expected = {
+        "cosine": (first * second).sum(1) / np.linalg.norm(first, axis=1) / np.linalg.norm(second, axis=1),
+        "manhattan": -np.abs(first - second).sum(1),
+        "euclidean": -np.linalg.norm(first - second, axis=1),
+        "dot": (first * second).sum(1),
+    }
+    for name, similarity in expected.items():
+        pearson, spearman = scores.metrics[f"pearson_{name}"], scores.metrics[f"spearman_{name}"]
+        assert pearson == pytest.approx(pearsonr(pairs.scores, similarity).statistic, abs=1e-6)
+        assert spearman == pytest.approx(spearmanr(pairs.scores, similarity).statistic, abs=1e-6)
+    assert scores.metrics["pearson_max"] == max(scores.metrics[f"pearson_{name}"] for name in SIMILARITIES)
+
+
+def test_a_single_similarity_has_no_max(model, pairs):
+    metrics = score_pairs(model, pairs, similarities=["cosine"], batch_size=16).metrics
+    assert set(metrics) == {"pearson_cosine", "spearman_cosine"}
+
+
+def test_constant_embeddings_have_no_score(model):
+    same = Pairs("same", ["a", "a"], ["a", "a"], np.array([0.0, 1.0]), "f")
+    assert np.isnan(score_pairs(model, same, similarities=["cosine"], batch_size=2).metrics["spearman_cosine"])
+
+
+def test_nli_rows_of_ones_own_are_scored_by_entailment(tmp_path):
+    file = tmp_path / "nli.csv"
+    rows = "".join(f"p {n},h {n},{label}\n" for n, label in enumerate(["entailment", "neutral", "contradiction"]))
+    file.write_text("premise,hypothesis,label\n" + rows)
+    pairs = evaluation_pairs(compose(["data=files", f"data.train={file}", f"data.dev={file}"]))
+    assert sorted(pairs) == ["dev"]
+    assert pairs["dev"].scores.tolist() == [1.0, 0.0, 0.0]
+
+
+def test_pairs_that_all_have_one_score_are_refused(tmp_path):
+    file = tmp_path / "nli.csv"
+    file.write_text("premise,hypothesis,label\na,b,0\nc,d,0\n")
+    with pytest.raises(ConfigError, match=r"every pair has the score 1\.0"):
+        evaluation_pairs(compose(["data=files", f"data.train={file}", f"data.dev={file}"]))
+
+
+def test_predictions_are_kept_pair_by_pair(model, pairs, tmp_path):
+    scores = score_pairs(model, pairs, similarities=["cosine"], batch_size=16)
+    write_predictions(tmp_path / "p.parquet", {"dev": pairs}, {"dev": scores}, {"dev": scores})
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert table.column_names == ["split", "score", "cosine_before", "cosine_after"]
+    assert len(table) == 100
+
+
+@pytest.mark.slow
+def test_plain_minilm_has_its_published_score_on_stsb(shared_data):
+    from embexp.models import load_encoder
+
+    config = compose(["evaluation=stsb", f"evaluation.path={shared_data / 'stsb'}"])
+    found = evaluation_pairs(config)
+    model = load_encoder(config.model).model.eval()
+    assert {name: len(pairs.scores) for name, pairs in found.items()} == {"dev": 1500, "test": 1379}
+    scores = {
+        name: score_pairs(model, pairs, similarities=["cosine"], batch_size=64).metrics for name, pairs in found.items()
+    }
+    assert scores["test"]["spearman_cosine"] == pytest.approx(0.8203, abs=5e-5)
+    assert scores["dev"]["spearman_cosine"] == pytest.approx(0.8672, abs=5e-5)

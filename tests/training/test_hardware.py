@@ -1,0 +1,61 @@
+"""What the machine decides, and that it says why."""
+
+from __future__ import annotations
+
+import pytest
+
+from embexp.config import ConfigError, Trainer, compose
+from embexp.training import choose_hardware, hardware
+
+
+def trainer(**changed) -> Trainer:
+    return compose().trainer.model_copy(update=changed)
+
+
+@pytest.fixture(autouse=True)
+def no_gpu(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+
+
+@pytest.mark.parametrize(
+    ("flags", "precision"), [({"avx512_bf16"}, "bf16"), ({"amx_bf16"}, "bf16"), ({"avx2"}, "fp32")]
+)
+def test_bf16_is_taken_where_the_cpu_does_it_fast(monkeypatch, flags, precision):
+    monkeypatch.setattr(hardware, "_cpu_flags", lambda: flags)
+    chosen = choose_hardware(trainer())
+    assert (chosen.device, chosen.precision) == ("cpu", precision)
+    assert any(reason.startswith(f"precision: {precision}, this CPU has") for reason in chosen.reasons)
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((9, 0), "bf16"), ((7, 5), "fp16")])
+def test_a_gpu_is_taken_where_there_is_one_with_the_precision_it_does_best(monkeypatch, capability, precision):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: "Some GPU")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda index: capability)
+    chosen = choose_hardware(trainer())
+    assert (chosen.device, chosen.precision) == ("cuda", precision)
+    assert "1 more are left alone" in chosen.reasons[0]
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"trainer\.device=cuda"):
+        choose_hardware(trainer(device="cuda"))
+
+
+def test_fp16_without_cuda_is_refused():
+    with pytest.raises(ConfigError, match="needs CUDA"):
+        choose_hardware(trainer(precision="fp16"))
+
+
+def test_a_container_s_quota_bounds_the_threads(monkeypatch, tmp_path):
+    (tmp_path / "cpu.max").write_text("100000 100000\n")
+    monkeypatch.setattr(hardware, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert hardware.usable_cores() == 1
+
+
+def test_the_threads_of_openmp_are_obeyed(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert choose_hardware(trainer()).threads == 3
+    assert choose_hardware(trainer(threads=1)).threads == 1

@@ -1,0 +1,186 @@
+"""Training: the best step kept, an interrupted run resumed bit for bit, failures told with their step."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import set_seed
+
+from embexp.config import Config, compose
+from embexp.data import build_source
+from embexp.data.views import make_view
+from embexp.losses import build_loss
+from embexp.models import load_encoder
+from embexp.training import TrainingDiverged, choose_hardware, train
+from embexp.training.trainer import EmbeddingTrainer, checkpoints
+
+STEPS = 8
+SMALL = [
+    "model=tiny",
+    "data.rows=1000",
+    "batch_size=8",
+    f"max_steps={STEPS}",
+    "trainer.precision=fp32",
+    "trainer.threads=1",
+]
+
+
+class Log:
+    """A tracker that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.values: dict[tuple[str, int], float] = {}
+
+    def log_metrics(self, metrics, step):
+        for name, value in metrics.items():
+            assert (name, step) not in self.values or name.startswith("train/"), "logged twice"
+            self.values[name, step] = value
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at: int | None = None):
+    """Trains a fresh model as the config says; `scores` stands for the dev score at a step."""
+    set_seed(config.seed)
+    torch.set_num_threads(1)
+    encoder = load_encoder(config.model)
+    plan = build_loss(config.loss, encoder.model, seed=config.seed)
+    rows = build_source(config.data).load("train")
+    view = make_view(rows, plan.view, positives="entailment", negatives="contradiction", threshold=0.6, seed=1)
+    log = Log()
+
+    def evaluate(step: int) -> dict[str, float]:
+        if stop_at is not None and step > stop_at:
+            raise Interrupted
+        return {"dev/spearman_cosine": scores(step)}
+
+    trained = train(
+        encoder,
+        plan,
+        view=view,
+        config=config,
+        hardware=choose_hardware(config.trainer),
+        folder=folder,
+        evaluate=evaluate,
+        tracker=log,
+    )
+    return encoder.model, trained, log
+
+
+def weights(model) -> list[torch.Tensor]:
+    return [value.clone() for _, value in sorted(model.state_dict().items())]
+
+
+@pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
+def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss):
+    config = compose([f"loss={loss}", *SMALL, "evaluation.times=4"])
+    straight, _, log = run(config, tmp_path / "straight")
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "broken", stop_at=4)
+    assert [path.name for path in checkpoints(tmp_path / "broken")] == ["checkpoint-4"]
+    resumed, trained, rest = run(config, tmp_path / "broken")
+    assert trained.steps == STEPS
+    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
+    assert {key: value for key, value in log.values.items() if key[1] > 4} == rest.values
+    assert not (tmp_path / "broken").exists()
+
+
+def test_the_best_step_is_restored_even_if_it_is_not_the_last(tmp_path):
+    better_early = {2: 0.9, 4: 0.1, 6: 0.1, 8: 0.2}
+    config = compose([*SMALL, "evaluation.times=4"])
+    model, trained, _ = run(config, tmp_path / "long", scores=better_early.__getitem__)
+    assert trained.best_step == 2
+    kept: list[list[torch.Tensor]] = []
+
+    def remember(step: int) -> float:
+        (step == 2) and kept.append([])
+        return better_early[step]
+
+    short, _, _ = run(config, tmp_path / "short", scores=remember)
+    assert all(torch.equal(one, other) for one, other in zip(weights(model), weights(short), strict=True))
+    last, _, _ = run(config, tmp_path / "last", scores=lambda step: step / 10)
+    assert any(not torch.equal(one, other) for one, other in zip(weights(model), weights(last), strict=True))
+
+
+def test_patience_stops_a_run_that_no_longer_gets_better(tmp_path):
+    config = compose([*SMALL, "evaluation.times=8", "trainer.early_stopping=2"])
+    _, trained, _ = run(config, tmp_path, scores=lambda step: -step)
+    assert trained.stopped_early
+    assert (trained.steps, trained.best_step) == (3, 1)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_its_step(tmp_path):
+    config = compose([*SMALL, "learning_rate=1e30", "evaluation.times=1"])
+    with pytest.raises(TrainingDiverged, match=r"is nan at step \d"):
+        run(config, tmp_path)
+
+
+def test_a_score_that_is_no_number_ends_the_run_with_its_step(tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"dev/spearman_cosine is nan at step 8"):
+        run(compose([*SMALL, "evaluation.times=1"]), tmp_path, scores=lambda step: float("nan"))
+
+
+def test_without_checkpoints_nothing_is_written_and_the_best_step_is_still_kept(tmp_path):
+    config = compose([*SMALL, "evaluation.times=2", "trainer.checkpoints=false"])
+    _, trained, _ = run(config, tmp_path / "none", scores=lambda step: -step)
+    assert trained.best_step == 4
+    assert not (tmp_path / "none").exists()
+
+
+def test_sorted_batches_give_the_losses_of_plain_ones(tmp_path):
+    curves = []
+    for switch in ("true", "false"):
+        config = compose(
+            [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1",
+             f"trainer.sort_by_length={switch}"]
+        )  # fmt: skip
+        _, _, log = run(config, tmp_path / switch)
+        curves.append([value for (name, _), value in log.values.items() if name == "train/loss"])
+    assert len(curves[0]) == 50
+    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
+
+
+def test_the_noise_is_new_in_every_epoch(tmp_path, monkeypatch):
+    seen: list[list[int]] = []
+    original = EmbeddingTrainer.training_step
+
+    def watched(self, model, inputs, number=None):
+        seen.append(inputs["noisy_input_ids"].flatten().tolist())
+        return original(self, model, inputs, number)
+
+    monkeypatch.setattr(EmbeddingTrainer, "training_step", watched)
+    config = compose(
+        ["loss=tsdae", *SMALL, "max_steps=null", "epochs=2", "data.limit=9", "batch_size=64", "evaluation.times=1"]
+    )
+    run(config, tmp_path)
+    assert len(seen) == 2
+    assert sorted(seen[0]) != sorted(seen[1])
+
+
+def test_what_the_loss_owns_is_clipped_too(tmp_path, monkeypatch):
+    clipped = []
+    original = EmbeddingTrainer._clip_grad_norm
+
+    def watched(self, model):
+        norm = original(self, model)
+        total = sum(float(p.grad.norm() ** 2) for p in self.loss.parameters() if p.grad is not None) ** 0.5
+        clipped.append(total)
+        return norm
+
+    monkeypatch.setattr(EmbeddingTrainer, "_clip_grad_norm", watched)
+    run(compose(["loss=tsdae", *SMALL, "trainer.max_grad_norm=0.01", "evaluation.times=1"]), tmp_path)
+    assert max(clipped) <= 0.0101
+
+
+def test_memory_is_given_back_after_training(tmp_path):
+    model, _, _ = run(compose([*SMALL, "evaluation.times=1"]), tmp_path)
+    watcher = weakref.ref(model)
+    del model
+    gc.collect()
+    assert watcher() is None
