@@ -65,6 +65,10 @@ def test_a_premise_has_one_row_of_each_label():
         assert [label for _, _, label in rows[start : start + 3]] == [0, 1, 2]
 
 
+def spoken(text: str) -> set[str]:
+    return set(re.findall(r"\w+", text.lower()))
+
+
 def details(text: str) -> set[tuple[str, int]]:
     """The slot values, products left out, that a text names in one of their forms."""
     slots = {slot: values for slot, values in language("train").slots.items() if slot != "p"}
@@ -88,10 +92,10 @@ def test_an_entailed_hypothesis_names_no_detail_that_the_premise_does_not():
 
 
 def test_a_contradiction_denies_the_premise_or_names_another_detail():
-    denials = [words(denial.replace("{p}", "")) for intent in language("train").intents for denial in intent.denied]
+    denials = [spoken(denial.replace("{p}", "")) for intent in language("train").intents for denial in intent.denied]
     others = 0
     for premise, hypothesis, label in nli("train", count=1500, seed=5):
-        if label == CONTRADICTION and not any(len(denial - words(hypothesis)) <= 3 for denial in denials):
+        if label == CONTRADICTION and not any(len(denial - spoken(hypothesis)) <= 1 for denial in denials):
             told, known = details(hypothesis), details(premise)
             assert not (told and known and told == known)
             others += bool(told)

@@ -1,0 +1,127 @@
+"""Data sets of the hub: through the real client against a local hub, from a mirror, and without any network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embexp.config import ConfigError, compose
+from embexp.data import build_source
+from embexp.data.hub import HubSource
+from tests.hub_server import HubServer
+
+README = """---
+configs:
+- config_name: mnli
+  data_files:
+  - {split: train, path: mnli/train-*}
+- config_name: stsb
+  data_files:
+  - {split: validation, path: stsb/validation-*}
+  - {split: test, path: stsb/test-*}
+---
+"""
+REVISION = compose(["data=mnli", "evaluation=helpdesk"]).data.model_dump()["revision"]
+
+
+def written(path: Path, rows: list[dict]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+@pytest.fixture
+def glue(tmp_path) -> Path:
+    """A small nyu-mll/glue, in the hub's own layout: the test split of STS-B hides its scores."""
+    folder = tmp_path / "glue"
+    nli = [{"premise": f"p{n}", "hypothesis": f"h{n}", "label": n % 3, "idx": n} for n in range(9)]
+    written(folder / "mnli" / "train-00000-of-00001.parquet", [*nli, {**nli[0], "label": -1}])
+    scored = [{"sentence1": f"a{n}", "sentence2": f"b{n}", "label": float(n), "idx": n} for n in range(6)]
+    written(folder / "stsb" / "validation-00000-of-00001.parquet", scored)
+    written(folder / "stsb" / "test-00000-of-00001.parquet", [{**row, "label": -1.0} for row in scored])
+    (folder / "README.md").write_text(README)
+    return folder
+
+
+LOAD = """
+import json
+from embexp.config import compose
+from embexp.data import build_source
+data = build_source(compose(["data={name}", "evaluation=helpdesk"]).data)
+rows = data.load({split!r})
+print(json.dumps(rows and [rows.table.to_dict(), rows.counts]))
+"""
+
+
+def test_mnli_comes_from_the_hub_at_its_pinned_revision_and_then_from_the_cache(glue, tmp_path):
+    with HubServer(home=tmp_path / "home", datasets={"nyu-mll/glue": glue}) as hub:
+        done = hub.run(LOAD.format(name="mnli", split="train"))
+        assert done.returncode == 0, done.stderr
+        table, counts = json.loads(done.stdout)
+        assert list(table) == ["premise", "hypothesis", "label"]
+        assert table["label"] == [0, 1, 2] * 3
+        assert counts == {"read": 10, "dropped_hidden_or_empty": 1}
+        assert any(REVISION in request for request in hub.requests)
+        assert not any("/main/" in request for request in hub.requests)
+        hub.stop()
+        again = hub.run(LOAD.format(name="mnli", split="train"))
+        assert json.loads(again.stdout)[0] == table, again.stderr
+
+
+def test_stsb_is_scaled_and_a_split_with_hidden_scores_is_none(glue, tmp_path):
+    with HubServer(home=tmp_path / "home", datasets={"nyu-mll/glue": glue}) as hub:
+        dev = hub.run(LOAD.format(name="stsb", split="dev"))
+        assert json.loads(dev.stdout)[0]["score"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], dev.stderr
+        test = hub.run(LOAD.format(name="stsb", split="test"))
+        assert json.loads(test.stdout) is None, test.stderr
+
+
+def test_without_a_network_what_to_do_is_told_in_three_seconds(tmp_path):
+    hub = HubServer(home=tmp_path / "home")
+    with hub:
+        pass
+    script = LOAD.format(name="mnli", split="train").replace(
+        "rows = ", "import time, datasets; t = time.time()\nrows = "
+    )
+    script = script.replace("rows = data", "try: rows = data").replace(
+        "print(", "except Exception as e: print(time.time() - t, e) #"
+    )
+    done = hub.run(script)
+    seconds, _, told = done.stdout.partition(" ")
+    assert "data.path=FOLDER" in told, done.stderr
+    assert float(seconds) < 3
+
+
+def source(path: Path, **changed) -> HubSource:
+    given = {"kind": "nli", "limit": None, "repo": "nyu-mll/glue", "subset": "mnli", "revision": None, "columns": None}
+    return HubSource(path=str(path), splits={"train": "train", "dev": "validation"}, **{**given, **changed})
+
+
+def test_a_mirror_is_a_folder_of_parquet_whose_other_columns_are_left_out(glue):
+    rows = source(glue / "mnli", limit=4).load("train")
+    assert rows.table.column_names == ["premise", "hypothesis", "label"]
+    assert len(rows.table) == 4
+
+
+def test_a_split_that_a_mirror_lacks_is_told_with_what_is_there(glue):
+    with pytest.raises(ConfigError, match=r"no validation\*\.parquet here; found train-00000-of-00001\.parquet"):
+        source(glue / "mnli").load("dev")
+
+
+def test_a_column_that_is_not_there_is_told_with_those_that_are(glue):
+    with pytest.raises(ConfigError, match="no column gold; it has premise, hypothesis, label, idx"):
+        source(glue / "mnli", columns={"label": "gold"}).load("train")
+
+
+def test_a_mirror_that_is_no_folder_is_refused_before_anything_is_loaded():
+    with pytest.raises(ConfigError, match=r"data\.path=nowhere: there is no such folder"):
+        compose(["data=mnli", "data.path=nowhere", "evaluation=helpdesk"])
+
+
+def test_the_first_fifty_thousand_rows_of_the_real_mirror_are_the_textbook_s(shared_data):
+    config = compose(["data=mnli", f"data.path={shared_data / 'mnli'}", "data.limit=50000", "evaluation=helpdesk"])
+    labels = list(build_source(config.data).load("train").table["label"])
+    assert [labels.count(label) for label in (0, 1, 2)] == [16_513, 16_926, 16_561]
