@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,6 +110,27 @@ def test_a_job_that_breaks_keeps_its_traceback_in_its_own_log(tmp_path):
     assert (finished["status"], failed["status"]) == ("FINISHED", "FAILED")
     assert "Traceback" in Path(failed["log"]).read_text()
     assert "Traceback" not in done.stderr
+
+
+def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tmp_path):
+    arguments = ["batch_size=8,16", *[word for word in SMALL if word != "tracker=none"], "-m"]
+    assert embexp(*arguments, cwd=tmp_path).returncode == 0
+    stored = statuses(tmp_path)
+    assert sorted(stored.values()) == ["FINISHED"] * 3
+    again = embexp(*arguments, cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stderr.count("trained before, not again") == 2
+    assert len(statuses(tmp_path)) == 4  # only the second sweep's parent is new
+    assert "before training" in again.stdout
+    compared = subprocess.run(
+        [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert compared.stdout.startswith("\n2 runs")
+
+
+def statuses(folder: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        return dict(database.execute("SELECT run_uuid, status FROM runs").fetchall())
 
 
 @pytest.mark.parametrize(

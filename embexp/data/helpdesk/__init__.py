@@ -10,12 +10,13 @@ One generator gives five products:
 - `nli`: premise, hypothesis, label. Entailment: the premise said in other words, with its detail or without it.
   Contradiction: the opposite, or another detail of the same event. Neutral: a detail that the premise does not tell.
 - `scored`: graded pairs for STS. Score 5: the same in other words; 4: one of the two leaves the detail out; 3: another
-  detail; 2: another detail and another product; 1: another intent of the same topic; 0: another topic. Given as score / 5.
+  detail; 2: another detail and another product; 1: the opposite, or another intent of the same topic; 0: another
+  topic. Given as score / 5.
 - `texts`: unlabelled messages. `classes`: messages with their intent. `retrieval`: messages and the help articles that
   answer them.
 
 train, dev and test share no intent, no slot value and no manner of speaking, so no sentence either. Two phrasings of
-an intent share few words, and in one pair of seven words mislead: unlike pairs name the same product and detail with
+an intent share few words, and in one pair of twelve words mislead: unlike pairs name the same product and detail with
 the same manners around them, like pairs take other forms of both. So counting words does not solve it.
 """
 

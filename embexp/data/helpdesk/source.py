@@ -11,7 +11,9 @@ from embexp.data.rows import CONTRADICTION, ENTAILMENT, NEUTRAL, Rows, Split, ro
 
 HIGHEST = 5
 # Share of the pairs whose words mislead.
-MISLEADING = 0.15
+MISLEADING = 0.08
+# Share of the pairs of score 1 that say the opposite of each other.
+DENIALS = 0.4
 
 
 class HelpdeskSource:
@@ -102,6 +104,8 @@ def _pair(words: Language, score: int, draw: random.Random) -> tuple[str, str]:
     if score in (2, 3):
         product = first.product if score == 3 else other(len(words.slots["p"]), first.product, draw)
         second = Meaning(intent, product, other(len(words.slots[intent.detail]), first.detail, draw))
+    elif score == 1 and draw.random() < DENIALS:
+        phrasings = [phrasings[0], draw.choice(intent.denied)]
     elif score < 2:
         others = [o for o in words.intents if o != intent and (o.topic == intent.topic) == (score == 1)]
         sibling = draw.choice([o for o in others if misleading and o.detail == intent.detail] or others)
