@@ -79,7 +79,9 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
     for run in runs:
         if run not in finished:
             reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
-            console.print(f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True)
+            console.print(
+                f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True
+            )
             console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
 
 
