@@ -13,6 +13,7 @@ import logging
 import os
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ from embexp.losses import LossPlan, build_loss
 from embexp.models import Encoder, load_encoder
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
-from embexp.tracking import PARENT_RUN, Status, build_tracker
+from embexp.tracking import JOBS, PARENT_RUN, Status, build_tracker
 from embexp.training import Hardware, Trained, TrainingDiverged, choose_hardware, train
 
 log = logging.getLogger(__name__)
@@ -93,9 +94,9 @@ def run_experiment(
         return record.end(Status.FINISHED)
     except BaseException as error:
         if not record.started:
-            record.start(tags=tags, parent=parent)
-        if not isinstance(error, ConfigError | TrainingDiverged | KeyboardInterrupt | Terminated):
-            log.debug("the run broke", exc_info=error)
+            # Where it is the tracker that cannot be reached, the run's folder still tells.
+            with suppress(ConfigError):
+                record.start(tags=tags, parent=parent)
         record.end(*verdict(error))
         raise
     finally:
@@ -113,6 +114,8 @@ def run_job(composed: DictConfig) -> float:
     hydra = HydraConfig.get()
     config = checked(composed, hydra.runtime.choices)
     raise_on_sigterm()
+    if JOBS in os.environ:
+        log.info("\n%d of %s: %s", hydra.job.num + 1, os.environ[JOBS], run_name(config, hydra.overrides.task))
     try:
         result = run_experiment(
             config,
@@ -125,7 +128,10 @@ def run_job(composed: DictConfig) -> float:
         # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
         traceback.clear_frames(error.__traceback__)
         return float("nan")
-    return result.metrics.get(f"dev/{config.evaluation.select_by}", float("nan"))
+    score = result.metrics.get(f"best/dev/{config.evaluation.select_by}", float("nan"))
+    gain = result.metrics.get("gain/dev/spearman_cosine", float("nan"))
+    log.info("%s: dev %s %.4f, Spearman %+.4f over step 0", result.name, config.evaluation.select_by, score, gain)
+    return score
 
 
 def tell_failure(error: Exception) -> None:
@@ -147,7 +153,7 @@ def load_inputs(config: Config, record: Record) -> Inputs:
         raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
     pairs = evaluation_pairs(config)
     encoder = load_encoder(config.model)
-    for reason in (*hardware.reasons, f"model: from {encoder.origin}"):
+    for reason in (*hardware.reasons, f"model: {encoder.origin}"):
         log.info("%s", reason)
     record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
     return Inputs(hardware, rows, pairs, encoder)

@@ -20,9 +20,7 @@ from embexp.compare import Run, draw, read_result, to_csv, to_markdown
 from embexp.config import Config
 from embexp.identity import command_line
 from embexp.record import RESULT
-from embexp.tracking import PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs
-
-SWEEP_FOLDER = "EMBEXP_SWEEP_FOLDER"
+from embexp.tracking import JOBS, PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs
 
 
 class Sweep:
@@ -85,13 +83,13 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
-    os.environ[SWEEP_FOLDER] = str(folder)
+    os.environ[JOBS] = str(len(jobs))
     if tracker.run_id is not None:
         os.environ[PARENT_RUN] = tracker.run_id
     try:
         yield Sweep(tracker, folder, jobs)
     finally:
-        os.environ.pop(SWEEP_FOLDER, None)
+        os.environ.pop(JOBS, None)
         os.environ.pop(PARENT_RUN, None)
 
 

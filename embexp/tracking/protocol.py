@@ -13,6 +13,8 @@ from embexp.config import Tracker as TrackerConfig
 
 # Where a sweep's jobs, in whatever process, find the run that they belong to.
 PARENT_RUN = "EMBEXP_PARENT_RUN"
+# And how many they are.
+JOBS = "EMBEXP_JOBS"
 
 
 class Status(StrEnum):

@@ -89,6 +89,8 @@ def client_of(uri: str | None) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
+    # What it says of its own database is of no use to a person.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=store_uri(uri))
 
 
