@@ -18,6 +18,7 @@ from embexp.config.composition import check_command, conf_folder, is_sweep
 from embexp.interrupts import Terminated, raise_on_sigterm
 
 TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
+SAID_OF = {KeyboardInterrupt: "interrupted (Ctrl-C)", Terminated: "terminated (SIGTERM)"}
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -44,8 +45,8 @@ def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | Non
         sys.argv.append(f"hydra.sweep.dir={sweep.folder}")
         try:
             run_hydra()
-        except (KeyboardInterrupt, Terminated) as signal_:
-            sweep.close("interrupted (Ctrl-C)" if isinstance(signal_, KeyboardInterrupt) else "terminated (SIGTERM)")
+        except BaseException as error:
+            sweep.close(SAID_OF.get(type(error), f"stopped by {error!r}"))
             raise
         return sweep.close(None)
 

@@ -156,16 +156,7 @@ def train(
         TrainingDiverged: loss or dev score became NaN or infinite.
     """
     clock = Clock()
-    scores = Scores(
-        evaluate,
-        model=encoder.model,
-        select_by=config.evaluation.select_by,
-        times=config.evaluation.times,
-        patience=config.trainer.early_stopping,
-        checkpoints=config.trainer.checkpoints,
-        tracker=tracker,
-        clock=clock,
-    )
+    scores = _scores(config, encoder, evaluate, tracker=tracker, clock=clock)
     dataset, noise = _dataset(view, plan)
     texts_a_step = config.batch_size * sum(column not in ("score", "label") for column in dataset[:1])
     bar = Bar(texts_a_step=texts_a_step, clock=clock)
@@ -203,6 +194,26 @@ def train(
     del trainer
     gc.collect()
     return trained
+
+
+def _scores(
+    config: Config,
+    encoder: Encoder,
+    evaluate: Callable[[int], dict[str, float]],
+    *,
+    tracker: MetricLogger,
+    clock: Clock,
+) -> Scores:
+    return Scores(
+        evaluate,
+        model=encoder.model,
+        select_by=config.evaluation.select_by,
+        times=config.evaluation.times,
+        patience=config.trainer.early_stopping,
+        checkpoints=config.trainer.checkpoints,
+        tracker=tracker,
+        clock=clock,
+    )
 
 
 def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:
