@@ -11,6 +11,7 @@ import gc
 import hashlib
 import logging
 import os
+import shutil
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -84,10 +85,12 @@ def run_experiment(
         record.describe(config, overrides)
         inputs = load_inputs(config, record)
         record.key = key_of(config, inputs)
+        record.evaluation = fingerprints(inputs)["evaluation"]
+        if config.rerun:
+            shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
         found = None if config.rerun else record.tracker.find_run(record.key)
         if found is not None and found.status is Status.FINISHED:
             return skip(record, found.run_id, found.metrics)
-        record.evaluation = fingerprints(inputs)["evaluation"]
         tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
         record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
         train_and_score(config, inputs, record)
@@ -176,6 +179,11 @@ def key_of(config: Config, inputs: Inputs) -> str:
     )
 
 
+def checkpoints_of(config: Config, record: Record) -> Path:
+    """Where this run's checkpoints are, whatever sweep it is part of: by its key."""
+    return Path(config.trainer.checkpoint_folder) / str(record.key)
+
+
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     """Scores at step 0, training, scores at the best step; all logged through `record`."""
     model = inputs.encoder.model.to(inputs.hardware.device)
@@ -204,7 +212,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         view=view,
         config=config,
         hardware=inputs.hardware,
-        folder=Path(config.trainer.checkpoint_folder) / str(record.key),
+        folder=checkpoints_of(config, record),
         evaluate=lambda step: prefixed("dev", score("dev").metrics),
         tracker=record,
     )
