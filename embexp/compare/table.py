@@ -31,6 +31,8 @@ SCORES = (
 )
 COSTS = (("time", "time/training_seconds"), ("texts/s", "throughput/texts_per_second"))
 WIDE = 160
+# Below this many columns the Pearson scores are left to csv and json.
+NARROW = 116
 
 
 def score_of(run: Run, metric: str) -> float | None:
@@ -68,7 +70,7 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
         which = f" · scored on {scored_on}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
         console.print()
         console.print(f"[bold]{escape(title)}[/bold]{escape(which)}", highlight=False)
-        console.print(_table(of_set, metric, compact=console.width < 100))
+        console.print(_table(of_set, metric, compact=console.width < NARROW))
     if finished:
         console.print(
             "dev, test: cosine similarity against the given scores, of the weights that were best on dev. "
@@ -93,7 +95,7 @@ def _table(runs: Sequence[Run], metric: str, *, compact: bool) -> Table:
     if compact:
         scores = [pair for pair in scores if "Pearson" not in pair[0]]
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("", justify="right")
+    table.add_column("", justify="right", no_wrap=True, min_width=2)
     for key in keys:
         numbers = key != keys[0] and all(_is_number(run.params.get(key, "")) for run in runs)
         table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=key == keys[0])
