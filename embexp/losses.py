@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import nearest
 from embexp.data.noise import WordDeletion
+from embexp.model_files import find
 from embexp.models import quiet_loading
 
 
@@ -61,8 +62,11 @@ def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPl
                 [f"loss {config.target}: the noisy view needs deletion_ratio, the share of words deleted."]
             )
         noise = WordDeletion(arguments.pop("deletion_ratio"), seed=seed)
+    if not callable(target):
+        raise ConfigError([f"loss._target_={config.target}: is neither a class nor a function."])
     parameters = inspect.signature(target).parameters
-    unknown = [key for key in arguments if key not in parameters]
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    unknown = [] if takes_any else [key for key in arguments if key not in parameters]
     if unknown:
         allowed = [name for name in parameters if name not in ("self", "model")]
         raise ConfigError(
@@ -110,31 +114,44 @@ def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str
     Source: Wang et al. 2021, https://arxiv.org/abs/2104.06979.
 
     Raises:
-        ConfigError: the encoder's architecture has no decoder in transformers.
+        ConfigError: the encoder's architecture has no decoder in transformers, or the untied decoder is not found or of
+            another width.
     """
     architecture = model.transformers_model.config.model_type
-    if architecture not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+    if architecture not in DECODING_ENCODERS:
         raise ConfigError(
             [
                 f"loss=tsdae: {architecture} has no decoder counterpart; use an encoder that has one: "
                 f"{', '.join(sorted(DECODING_ENCODERS))} (model=minilm and model=bert are bert)."
             ]
         )
+    folder = None if decoder is None else str(find(decoder, revision=None, package=None, key="loss.decoder")[0])
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with quiet_loading():
-        loss = DenoisingAutoEncoderLoss(model, decoder_name_or_path=decoder, tie_encoder_decoder=tie_encoder_decoder)
+    try:
+        with quiet_loading():
+            loss = DenoisingAutoEncoderLoss(model, decoder_name_or_path=folder, tie_encoder_decoder=tie_encoder_decoder)
+    except (AssertionError, OSError, ValueError, RuntimeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ConfigError([f"loss=tsdae: no decoder can be built from {decoder or architecture}: {reason}"]) from error
+    # The library takes the dtype of the file for the decoder, and by the tie for the encoder too.
+    loss.float()
     model.load_state_dict(kept)
     return loss
 
 
-# The encoders among the architectures that transformers can also decode with.
+# The encoders that transformers can also decode with, attending to an embedding. Others fail (megatron-bert) or do not
+# look at the embedding (data2vec-text).
 DECODING_ENCODERS = {
     "bert",
+    "big_bird",
     "camembert",
-    "data2vec-text",
     "electra",
     "ernie",
+    "rembert",
     "roberta",
     "roberta-prelayernorm",
+    "roformer",
     "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
 } & set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)

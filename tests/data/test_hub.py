@@ -57,7 +57,7 @@ print(json.dumps(rows and [rows.table.to_dict(), rows.counts]))
 
 
 def test_mnli_comes_from_the_hub_at_its_pinned_revision_and_then_from_the_cache(glue, tmp_path):
-    with HubServer(home=tmp_path / "home", datasets={"nyu-mll/glue": glue}) as hub:
+    with HubServer(home=tmp_path / "home", datasets={"nyu-mll/glue": glue}, revision=REVISION) as hub:
         done = hub.run(LOAD.format(name="mnli", split="train"))
         assert done.returncode == 0, done.stderr
         table, counts = json.loads(done.stdout)
@@ -72,11 +72,13 @@ def test_mnli_comes_from_the_hub_at_its_pinned_revision_and_then_from_the_cache(
 
 
 def test_stsb_is_scaled_and_a_split_with_hidden_scores_is_none(glue, tmp_path):
-    with HubServer(home=tmp_path / "home", datasets={"nyu-mll/glue": glue}) as hub:
-        dev = hub.run(LOAD.format(name="stsb", split="dev"))
-        assert json.loads(dev.stdout)[0]["score"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0], dev.stderr
-        test = hub.run(LOAD.format(name="stsb", split="test"))
-        assert json.loads(test.stdout) is None, test.stderr
+    with HubServer(home=tmp_path / "home", datasets={"nyu-mll/glue": glue}, revision=REVISION) as hub:
+        both = LOAD.format(name="stsb", split="dev") + "print(data.load('test'))"
+        done = hub.run(both)
+        assert done.returncode == 0, done.stderr
+        dev, test = done.stdout.splitlines()
+        assert json.loads(dev)[0]["score"] == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+        assert test == "None"
 
 
 def test_without_a_network_what_to_do_is_told_in_three_seconds(tmp_path):
@@ -93,6 +95,14 @@ def test_without_a_network_what_to_do_is_told_in_three_seconds(tmp_path):
     seconds, _, told = done.stdout.partition(" ")
     assert "data.path=FOLDER" in told, done.stderr
     assert float(seconds) < 3
+
+
+def test_a_data_set_that_the_hub_does_not_have_is_not_blamed_on_the_network(tmp_path):
+    with HubServer(home=tmp_path / "home") as hub:
+        done = hub.run(LOAD.format(name="mnli", split="train"))
+    assert "ConfigError" in done.stderr
+    assert "the hub gave no split train" in done.stderr
+    assert "cannot be reached" not in done.stderr
 
 
 def source(path: Path, **changed) -> HubSource:
@@ -114,6 +124,24 @@ def test_a_split_that_a_mirror_lacks_is_told_with_what_is_there(glue):
 def test_a_column_that_is_not_there_is_told_with_those_that_are(glue):
     with pytest.raises(ConfigError, match="no column gold; it has premise, hypothesis, label, idx"):
         source(glue / "mnli", columns={"label": "gold"}).load("train")
+
+
+def test_a_file_of_a_mirror_that_is_not_parquet_is_told(tmp_path):
+    (tmp_path / "train.parquet").write_text("premise,hypothesis,label")
+    with pytest.raises(ConfigError, match=r"train\.parquet: not parquet"):
+        source(tmp_path).load("train")
+
+
+def test_a_label_outside_the_set_is_told_with_its_row(tmp_path):
+    written(tmp_path / "train.parquet", [{"premise": "p", "hypothesis": "h", "label": n} for n in (0, 7)])
+    with pytest.raises(ConfigError, match="glue/mnli train row 1: label 7; allowed: 0 entailment"):
+        source(tmp_path).load("train")
+
+
+def test_a_score_above_five_is_told(tmp_path):
+    written(tmp_path / "train.parquet", [{"sentence1": "a", "sentence2": "b", "score": 80.0}])
+    with pytest.raises(ConfigError, match=r"a score of 80\.0, above 5"):
+        source(tmp_path, kind="scored").load("train")
 
 
 def test_a_mirror_that_is_no_folder_is_refused_before_anything_is_loaded():
