@@ -31,7 +31,8 @@ def _one_or_more(value: Any) -> Any:
 class Schema(BaseModel):
     """Unknown keys are refused, values are not converted, and what has been checked stays as it is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
+    # Built when first used: --help must not wait for it.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
 
 
 class Component(Schema):
