@@ -150,10 +150,15 @@ def test_a_signal_ends_the_run_killed(tmp_path, number, code, reason):
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        # What starts the tests in the background ignores SIGINT, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/*")))
     os.kill(process.pid, number)
-    process.communicate(timeout=60)
+    try:
+        process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == code
     (run,) = results(tmp_path)
     assert run["status"] == "KILLED"
