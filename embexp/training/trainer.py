@@ -19,12 +19,12 @@ from transformers import PrinterCallback
 from embexp.config import Config
 from embexp.data.noisy import NoisyTexts
 from embexp.data.views import View
+from embexp.encoding import can_be_sorted, encode_sorted
 from embexp.losses import LossPlan
 from embexp.models import Encoder
 from embexp.tracking import MetricLogger
 from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, Scores
 from embexp.training.diverged import diverged
-from embexp.training.encoding import can_be_sorted, encode_sorted
 from embexp.training.hardware import Hardware
 
 WEIGHTS, BEST = "weights.pt", "best.pt"
@@ -72,12 +72,15 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The loss of a step, its texts sorted by length where the loss is one of embeddings."""
-        if self.chunk_tokens is not None and hasattr(self.loss, "compute_loss_from_embeddings"):
+        """The loss of a step, its texts sorted by length where the loss can be computed so."""
+        if self.chunk_tokens is not None:
             columns, labels = self.collect_features(inputs)
             if can_be_sorted(columns):
-                embeddings = encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)
-                return self.loss.compute_loss_from_embeddings(embeddings, labels)
+                if hasattr(self.loss, "compute_sorted_loss"):
+                    return self.loss.compute_sorted_loss(columns, chunk_tokens=self.chunk_tokens)
+                if hasattr(self.loss, "compute_loss_from_embeddings"):
+                    embeddings = encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)
+                    return self.loss.compute_loss_from_embeddings(embeddings, labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
