@@ -36,7 +36,7 @@ from embexp.models import Encoder, load_encoder
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
 from embexp.tracking import JOBS, PARENT_RUN, Status, build_tracker
-from embexp.training import Hardware, Trained, TrainingDiverged, choose_hardware, train
+from embexp.training import CheckpointFailed, Hardware, Trained, TrainingDiverged, choose_hardware, train
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,8 @@ def run_experiment(
 
     Raises:
         ConfigError: the data, the model or their combination cannot be used; says what to do.
-        TrainingDiverged: the loss or a score was NaN or infinite. Both are recorded as FAILED before they are raised,
+        TrainingDiverged: the loss or a score was NaN or infinite.
+        CheckpointFailed: the disk is full. All are recorded as FAILED before they are raised,
             and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
     """
     name = run_name(config, overrides)
@@ -139,7 +140,7 @@ def run_job(composed: DictConfig) -> float:
 
 def tell_failure(error: Exception) -> None:
     """A person's mistake as one message; anything else with its traceback in the run's log."""
-    if isinstance(error, ConfigError | TrainingDiverged):
+    if isinstance(error, ConfigError | TrainingDiverged | CheckpointFailed):
         log.error("%s", error)
     else:
         log.error("%s: %s (the traceback is in the run's run.log)", type(error).__name__, error)
@@ -214,7 +215,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         hardware=inputs.hardware,
         folder=checkpoints_of(config, record),
         evaluate=lambda step: prefixed("dev", score("dev").metrics),
-        tracker=record,
+        record=record,
     )
     after = {name: score(name) for name in inputs.pairs}
     log_outcome(record, trained, before, after)

@@ -83,6 +83,14 @@ class Record:
             self.history.setdefault(name, []).append((step, float(value)))
         self.tracker.log_metrics(metrics, step)
 
+    def restore(self, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Takes the values that the run had logged when its checkpoint was written, in place of those of this process.
+
+        The tracker has them from then.
+        """
+        self.history = {name: [(step, value) for step, value in values] for name, values in history.items()}
+        self.metrics = {name: values[-1][1] for name, values in self.history.items()}
+
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Hands a file of the run's folder on."""
         self.tracker.log_artifact(path, folder)
