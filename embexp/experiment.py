@@ -15,8 +15,9 @@ import shutil
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -87,15 +88,20 @@ def run_experiment(
         inputs = load_inputs(config, record)
         record.key = key_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
+        record.describe_inputs(what_was_loaded(config, inputs, record))
         if config.rerun:
-            shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
+            remove_checkpoints(config, record)
         found = None if config.rerun else record.tracker.find_run(record.key)
         if found is not None and found.status is Status.FINISHED:
+            remove_checkpoints(config, record)
             return skip(record, found.run_id, found.metrics)
         tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
         record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
         train_and_score(config, inputs, record)
-        return record.end(Status.FINISHED)
+        result = record.end(Status.FINISHED)
+        # Not before: a run that is killed while its end is recorded goes on from its last step.
+        remove_checkpoints(config, record)
+        return result
     except BaseException as error:
         if not record.started:
             # Where it is the tracker that cannot be reached, the run's folder still tells.
@@ -169,6 +175,18 @@ def fingerprints(inputs: Inputs) -> dict[str, str]:
     return {"train": inputs.rows.fingerprint, "evaluation": scored}
 
 
+def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str, Any]:
+    """What the run is made of, by its hashes, and what the machine decided: enough to know whether another has it too."""
+    return {
+        "key": record.key,
+        "data": fingerprints(inputs),
+        "rows": inputs.rows.counts | {f"{name}_pairs": len(pairs.scores) for name, pairs in inputs.pairs.items()},
+        "weights": {"sha256": inputs.encoder.weights_hash, "origin": inputs.encoder.origin},
+        "seed": config.seed,
+        "hardware": asdict(inputs.hardware),
+    }
+
+
 def key_of(config: Config, inputs: Inputs) -> str:
     """The run key: see embexp.identity."""
     hardware = inputs.hardware
@@ -183,6 +201,11 @@ def key_of(config: Config, inputs: Inputs) -> str:
 def checkpoints_of(config: Config, record: Record) -> Path:
     """Where this run's checkpoints are, whatever sweep it is part of: by its key."""
     return Path(config.trainer.checkpoint_folder) / str(record.key)
+
+
+def remove_checkpoints(config: Config, record: Record) -> None:
+    """Those of a run that has finished, or is to be trained anew."""
+    shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
 
 
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:

@@ -150,10 +150,6 @@ class Checkpoints:
                 "are free; make room, set trainer.checkpoint_folder, or train without them: trainer.checkpoints=false."
             )
 
-    def remove(self) -> None:
-        """All of them: the run has finished."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
 
 def write_progress(folder: Path, progress: dict[str, Any]) -> None:
     """How far the run had come, as JSON: floats come back as they were."""

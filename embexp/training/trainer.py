@@ -100,6 +100,16 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: it takes seconds, and keeps the trainer alive for as long as the model."""
 
+    def train_from(self, checkpoint: Path | None) -> int:
+        """Trains to the end, from the start or from a checkpoint; one of the last step is only loaded. Gives the steps."""
+        if checkpoint is not None:
+            progress = read_progress(checkpoint)
+            if progress["complete"]:
+                self._load_from_checkpoint(str(checkpoint))
+                return int(progress["steps"])
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return int(self.state.global_step)
+
     def compute_loss(
         self,
         model: torch.nn.Module,
@@ -149,7 +159,8 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(self.loss.state_dict(), folder / WEIGHTS)
-        write_progress(folder, self.progress.state())
+        complete = self.state.global_step >= self.state.max_steps or self.control.should_training_stop
+        write_progress(folder, {**self.progress.state(), "steps": self.state.global_step, "complete": complete})
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: torch.nn.Module | None = None) -> None:
         folder = Path(checkpoint_path)
@@ -177,7 +188,7 @@ def train(
         view: the rows, as the loss asks for them.
         config: batch size, steps, learning rate, trainer and evaluation are read.
         hardware: from `choose_hardware`.
-        folder: of this run's checkpoints; removed when the run has finished.
+        folder: of this run's checkpoints; the caller's to remove, when the run has been recorded as finished.
         evaluate: called with the step; gives "dev/..." scores.
         record: gets losses and scores; on a resume, those of before.
 
@@ -208,14 +219,12 @@ def train(
         found = checkpoints.last()
         clock.go()
         try:
-            trainer.train(resume_from_checkpoint=str(found) if found else None)
+            steps = trainer.train_from(found)
         finally:
             clock.pause()
             bar.close()
     encoder.model.load_state_dict(scores.best_weights)
     encoder.model.eval()
-    steps = trainer.state.global_step
-    checkpoints.remove()
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
     trainer.accelerator.free_memory()
     del trainer

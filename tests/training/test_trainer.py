@@ -84,7 +84,17 @@ def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, l
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
     assert record.history == undisturbed.history
     assert record.metrics == undisturbed.metrics
-    assert not (tmp_path / "broken").exists()
+
+
+@pytest.mark.parametrize("patience", ["null", "1"])
+def test_a_run_that_was_killed_after_its_last_step_trains_no_more(tmp_path, monkeypatch, patience):
+    config = compose([*SMALL, "evaluation.times=4", f"trainer.early_stopping={patience}"])
+    straight, trained, undisturbed = run(config, tmp_path, scores=lambda step: -step)
+    monkeypatch.setattr(EmbeddingTrainer, "training_step", lambda *_: pytest.fail("trained again"))
+    again, resumed, record = run(config, tmp_path, scores=lambda step: pytest.fail("scored again"))
+    assert (resumed.steps, resumed.best_step) == (trained.steps, trained.best_step)
+    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(again), strict=True))
+    assert record.history == undisturbed.history
 
 
 def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(tmp_path, caplog):
@@ -164,7 +174,7 @@ def test_without_checkpoints_nothing_is_written_and_the_best_step_is_still_kept(
     config = compose([*SMALL, "evaluation.times=2", "trainer.checkpoints=false"])
     _, trained, _ = run(config, tmp_path / "none", scores=lambda step: -step)
     assert trained.best_step == 4
-    assert not (tmp_path / "none").exists()
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_sorted_batches_give_the_losses_of_plain_ones(tmp_path):
