@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import logging
 import os
 import shutil
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ from embexp.tracking import JOBS, PARENT_RUN, Status, build_tracker
 from embexp.training import CheckpointFailed, Hardware, Trained, TrainingDiverged, choose_hardware, train
 
 log = logging.getLogger(__name__)
+
+# In this process: what the first job of a sweep scored before training, its others need not score again.
+SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
 
 
 @dataclass(frozen=True)
@@ -225,11 +229,17 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
             batch_size=config.evaluation.batch_size,
         )
 
-    before = {name: score(name) for name in inputs.pairs}
+    before = scores_before(config, inputs, score)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:
         record.log_metrics(prefixed("test_before", before["test"].metrics), 0)
+    on_dev: dict[int, Scores] = {}
+
+    def evaluate(step: int) -> dict[str, float]:
+        on_dev[step] = score("dev")
+        return prefixed("dev", on_dev[step].metrics)
+
     trained = train(
         inputs.encoder,
         plan,
@@ -237,15 +247,32 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         config=config,
         hardware=inputs.hardware,
         folder=checkpoints_of(config, record),
-        evaluate=lambda step: prefixed("dev", score("dev").metrics),
+        evaluate=evaluate,
         record=record,
     )
-    after = {name: score(name) for name in inputs.pairs}
+    # The best step has been scored on dev, if this process trained it.
+    known = {"dev": on_dev[trained.best_step]} if trained.best_step in on_dev else {}
+    after = {name: known[name] if name in known else score(name) for name in inputs.pairs}
     log_outcome(record, trained, before, after)
     write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
     if config.trainer.save_model:
         model.save_pretrained(str(record.folder / "model"))
         record.log_artifact(record.folder / "model")
+
+
+def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:
+    """Those of the model before training: the jobs of a sweep that start from one model have them from the first."""
+    what = {
+        "weights": inputs.encoder.weights_hash,
+        "model": config.model.arguments(),
+        "pairs": fingerprints(inputs)["evaluation"],
+        "evaluation": config.evaluation.model_dump(),
+        "hardware": asdict(inputs.hardware),
+    }
+    known = json.dumps(what, sort_keys=True, default=str)
+    if known not in SCORED_BEFORE:
+        SCORED_BEFORE[known] = {name: score(name) for name in inputs.pairs}
+    return SCORED_BEFORE[known]
 
 
 def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
