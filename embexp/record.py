@@ -18,7 +18,7 @@ import yaml
 
 from embexp import identity
 from embexp.config import Config
-from embexp.tracking import Status, Tracker
+from embexp.tracking import Status, Tracker, scrub_file, without_secrets
 
 RESULT = "result.json"
 
@@ -73,7 +73,7 @@ class Record:
 
     def start(self, *, tags: Mapping[str, str], parent: str | None, run_id: str | None = None) -> None:
         """Starts the run at the tracker, or goes on with `run_id`."""
-        self.tracker.start(self.name, params=self.params, tags=tags, parent=parent, run_id=run_id)
+        self.tracker.start(self.name, folder=self.folder, params=self.params, tags=tags, parent=parent, run_id=run_id)
         self.started = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -88,12 +88,17 @@ class Record:
         self.tracker.log_artifact(path, folder)
 
     def describe(self, config: Config, overrides: Sequence[str]) -> None:
-        """Writes config.yaml, overrides.yaml and environment.json into the folder."""
+        """Writes config.yaml, overrides.yaml and environment.json into the folder, without a tracking URI's secrets."""
         self.folder.mkdir(parents=True, exist_ok=True)
         values = config.model_dump(mode="json", by_alias=True)
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        (self.folder / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
-        (self.folder / "environment.json").write_text(json.dumps(identity.environment(), indent=2), encoding="utf-8")
+        for name, text in (
+            ("config.yaml", yaml.safe_dump(values, sort_keys=False)),
+            ("overrides.yaml", yaml.safe_dump(list(overrides))),
+            ("environment.json", json.dumps(identity.environment(), indent=2)),
+        ):
+            (self.folder / name).write_text(without_secrets(text), encoding="utf-8")
+        for path in (self.folder / ".hydra").glob("*.yaml"):
+            scrub_file(path)
 
     def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
         """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker."""
