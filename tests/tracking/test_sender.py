@@ -72,6 +72,7 @@ def broken(monkeypatch, name: str, *, times: int, after: bool):
 @pytest.mark.parametrize("name", ["create_run", "log_batch", "set_terminated"])
 def test_a_lost_answer_neither_doubles_nor_loses(store, monkeypatch, name, after):
     monkeypatch.setattr("embexp.tracking.background.INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("embexp.tracking.background.MOST_OF_A_CORE", 1.0)
     broken(monkeypatch, name, times=2, after=after)
     tracker = store.started(tags={"test": f"{name} {after}"})
     for step in range(20):

@@ -33,6 +33,7 @@ def assert_equal_to_journal(store: Store, run_id: str, tracker) -> None:
 @pytest.mark.slow
 def test_a_server_killed_for_the_middle_third_has_every_metric_at_the_end(workplace, monkeypatch, caplog):
     monkeypatch.setattr("embexp.tracking.background.INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr("embexp.tracking.background.MOST_OF_A_CORE", 1.0)
     with mlflow_server(workplace) as server:
         store = Store(server.uri, workplace / "multirun")
         tracker = store.started()
