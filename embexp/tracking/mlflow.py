@@ -193,13 +193,15 @@ class MLflowTracker(Tracker):
         if not runs:
             return None
         self._began[runs[0].info.run_id] = runs[0].info.start_time / 1000
-        return FoundRun(runs[0].info.run_id, Status(runs[0].info.status), dict(runs[0].data.metrics))
+        info = runs[0].info
+        return FoundRun(info.run_id, Status(info.status), dict(runs[0].data.metrics), str(info.artifact_uri))
 
     def _in_journals(self, key: str) -> FoundRun | None:
         found = []
         for journal in self._journals(key):
             if close_if_dead(journal) and (end := journal.end()):
-                found.append(FoundRun(str(journal.path), Status(end["status"]), _last_values(journal)))
+                status, folder = Status(end["status"]), str(journal.path.parent)
+                found.append(FoundRun(str(journal.path), status, _last_values(journal), folder))
                 self._began[str(journal.path)] = _first_of(journal)["time"] / 1000
         found.sort(key=lambda run: run.status is Status.FINISHED)
         return found[-1] if found else None

@@ -32,11 +32,13 @@ class FoundRun:
 
     Attributes:
         run_id: MLflow's; the path of its journal where the server does not know the run yet. `start` takes both.
+        artifacts: where the run's files are, as a path or URI.
     """
 
     run_id: str
     status: Status
     metrics: dict[str, float]
+    artifacts: str
 
 
 class MetricLogger(Protocol):
