@@ -111,7 +111,8 @@ def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
     assert "= 2" in second
     assert "=" not in first + third
     assert all(re.search(r"\[-?0\.\d{3}, 0\.\d{3}\]", line) for line in (first, second, third))
-    assert "batch_size=128: cannot be told apart from before training; worse than the best" in text
+    assert "batch_size=128: worse than before training by 0." in text
+    assert re.search(r"worse than the best \(batch_size=(32|64)\) by 0\.", text)
     row = json.loads(to_json(runs))[2]
     assert row["interval_low"] < row[f"best/{METRIC}"] < row["interval_high"]
     assert row["p_against_best"] < 0.05
