@@ -31,6 +31,8 @@ def main() -> None:
             print(text(chosen, arguments.metric), end="")
         elif target is not None:
             Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
+    if arguments.html is not None:
+        _write_report(chosen, arguments)
     if "-" not in (arguments.csv, arguments.json):
         draw(chosen, console=Console(), title=f"{len(chosen)} runs", metric=arguments.metric)
 
@@ -68,6 +70,14 @@ def _check_metric(runs: Sequence[Run], metric: str) -> None:
         raise ConfigError([f"--metric {metric}: no run has it.{nearest(metric, known)} Metrics: {', '.join(known)}."])
 
 
+def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
+    # The report's imports take longer than the table.
+    from embexp.report import write_report
+
+    title = " · ".join([f"{len(chosen)} runs", *arguments.filters])
+    write_report(chosen, Path(arguments.html), title=title, metric=arguments.metric, uri=arguments.uri)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m embexp.compare", description=__doc__)
     parser.add_argument(
@@ -76,6 +86,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--metric", default=METRIC, help="what the runs are ranked by (default: %(default)s)")
     parser.add_argument("--csv", metavar="FILE", help="also write all rows as csv; - for the terminal")
     parser.add_argument("--json", metavar="FILE", help="also write all rows as json; - for the terminal")
+    parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
     parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
     return parser.parse_intermixed_args()
