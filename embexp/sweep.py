@@ -95,7 +95,8 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
         reap_dead_runs(tracker.uri, experiment=tracker.experiment)
     swept = [override for override in overrides if "," in override] or [f"{len(jobs)} jobs"]
     tracker.start(
-        f"sweep {now:%Y-%m-%d %H:%M} · {' '.join(swept)}",
+        # What was swept comes first: the MLflow UI cuts long names.
+        f"sweep {' '.join(swept)} · {now:%Y-%m-%d %H:%M}",
         params=_swept_values(jobs),
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
