@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import json
 import logging
 import os
 import shutil
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
@@ -36,9 +38,12 @@ from embexp.models import Encoder, load_encoder
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
 from embexp.tracking import JOBS, PARENT_RUN, Status, build_tracker
-from embexp.training import Hardware, Trained, TrainingDiverged, choose_hardware, train
+from embexp.training import CheckpointFailed, Hardware, Trained, TrainingDiverged, choose_hardware, train
 
 log = logging.getLogger(__name__)
+
+# In this process: what the first job of a sweep scored before training, its others need not score again.
+SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,8 @@ def run_experiment(
 
     Raises:
         ConfigError: the data, the model or their combination cannot be used; says what to do.
-        TrainingDiverged: the loss or a score was NaN or infinite. Both are recorded as FAILED before they are raised,
+        TrainingDiverged: the loss or a score was NaN or infinite.
+        CheckpointFailed: the disk is full. All are recorded as FAILED before they are raised,
             and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
     """
     name = run_name(config, overrides)
@@ -86,15 +92,20 @@ def run_experiment(
         inputs = load_inputs(config, record)
         record.key = key_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
+        record.describe_inputs(what_was_loaded(config, inputs, record))
         if config.rerun:
-            shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
+            remove_checkpoints(config, record)
         found = None if config.rerun else record.tracker.find_run(record.key)
         if found is not None and found.status is Status.FINISHED:
+            remove_checkpoints(config, record)
             return skip(record, found.run_id, found.metrics)
         tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
         record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
         train_and_score(config, inputs, record)
-        return record.end(Status.FINISHED)
+        result = record.end(Status.FINISHED)
+        # Not before: a run that is killed while its end is recorded goes on from its last step.
+        remove_checkpoints(config, record)
+        return result
     except BaseException as error:
         if not record.started:
             # Where it is the tracker that cannot be reached, the run's folder still tells.
@@ -139,7 +150,7 @@ def run_job(composed: DictConfig) -> float:
 
 def tell_failure(error: Exception) -> None:
     """A person's mistake as one message; anything else with its traceback in the run's log."""
-    if isinstance(error, ConfigError | TrainingDiverged):
+    if isinstance(error, ConfigError | TrainingDiverged | CheckpointFailed):
         log.error("%s", error)
     else:
         log.error("%s: %s (the traceback is in the run's run.log)", type(error).__name__, error)
@@ -168,6 +179,18 @@ def fingerprints(inputs: Inputs) -> dict[str, str]:
     return {"train": inputs.rows.fingerprint, "evaluation": scored}
 
 
+def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str, Any]:
+    """What the run is made of, by its hashes, and what the machine decided: enough to know whether another has it too."""
+    return {
+        "key": record.key,
+        "data": fingerprints(inputs),
+        "rows": inputs.rows.counts | {f"{name}_pairs": len(pairs.scores) for name, pairs in inputs.pairs.items()},
+        "weights": {"sha256": inputs.encoder.weights_hash, "origin": inputs.encoder.origin},
+        "seed": config.seed,
+        "hardware": asdict(inputs.hardware),
+    }
+
+
 def key_of(config: Config, inputs: Inputs) -> str:
     """The run key: see embexp.identity."""
     hardware = inputs.hardware
@@ -182,6 +205,11 @@ def key_of(config: Config, inputs: Inputs) -> str:
 def checkpoints_of(config: Config, record: Record) -> Path:
     """Where this run's checkpoints are, whatever sweep it is part of: by its key."""
     return Path(config.trainer.checkpoint_folder) / str(record.key)
+
+
+def remove_checkpoints(config: Config, record: Record) -> None:
+    """Those of a run that has finished, or is to be trained anew."""
+    shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
 
 
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
@@ -201,11 +229,17 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
             batch_size=config.evaluation.batch_size,
         )
 
-    before = {name: score(name) for name in inputs.pairs}
+    before = scores_before(config, inputs, score)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:
         record.log_metrics(prefixed("test_before", before["test"].metrics), 0)
+    on_dev: dict[int, Scores] = {}
+
+    def evaluate(step: int) -> dict[str, float]:
+        on_dev[step] = score("dev")
+        return prefixed("dev", on_dev[step].metrics)
+
     trained = train(
         inputs.encoder,
         plan,
@@ -213,15 +247,32 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         config=config,
         hardware=inputs.hardware,
         folder=checkpoints_of(config, record),
-        evaluate=lambda step: prefixed("dev", score("dev").metrics),
-        tracker=record,
+        evaluate=evaluate,
+        record=record,
     )
-    after = {name: score(name) for name in inputs.pairs}
+    # The best step has been scored on dev, if this process trained it.
+    known = {"dev": on_dev[trained.best_step]} if trained.best_step in on_dev else {}
+    after = {name: known[name] if name in known else score(name) for name in inputs.pairs}
     log_outcome(record, trained, before, after)
     write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
     if config.trainer.save_model:
         model.save_pretrained(str(record.folder / "model"))
         record.log_artifact(record.folder / "model")
+
+
+def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:
+    """Those of the model before training: the jobs of a sweep that start from one model have them from the first."""
+    what = {
+        "weights": inputs.encoder.weights_hash,
+        "model": config.model.arguments(),
+        "pairs": fingerprints(inputs)["evaluation"],
+        "evaluation": config.evaluation.model_dump(),
+        "hardware": asdict(inputs.hardware),
+    }
+    known = json.dumps(what, sort_keys=True, default=str)
+    if known not in SCORED_BEFORE:
+        SCORED_BEFORE[known] = {name: score(name) for name in inputs.pairs}
+    return SCORED_BEFORE[known]
 
 
 def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:

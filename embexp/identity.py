@@ -13,11 +13,13 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
 
 from embexp.config import Config
+
+CPUINFO = Path("/proc/cpuinfo")
 
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
@@ -118,25 +120,40 @@ def git_state(folder: Path) -> dict[str, str]:
     return {"commit": commit, "dirty": str(bool(_git(folder, "status", "--porcelain"))).lower()}
 
 
+def uncommitted(folder: Path) -> str:
+    """The diff of the checkout that holds `folder` against its last commit; empty where there is none, or no checkout."""
+    return _git(folder, "diff", "HEAD") or ""
+
+
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip()
+    return done.stdout.decode(errors="replace").strip()
 
 
 def environment() -> dict[str, Any]:
-    """Where the run was made: command, Python, libraries, machine. Goes to the run's environment.json."""
+    """Where the run was made: command, Python, code, libraries, machine. Goes to the run's environment.json."""
     return {
         "command": command_line(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
+        "cpu": _processor(),
         "cpus": os.cpu_count(),
         "libraries": versions(),
+        "packages": {found.name: found.version for found in sorted(distributions(), key=lambda found: found.name)},
         "git": git_state(Path.cwd()),
     }
+
+
+def _processor() -> str:
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def command_line() -> str:

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 
 from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.losses import (
-    DenoisingAutoEncoderLoss,
-    MultipleNegativesRankingLoss,
-)
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import nearest
 from embexp.data.noise import WordDeletion
+from embexp.denoising import SortedDenoisingLoss
 from embexp.model_files import find
 from embexp.models import quiet_loading
 
@@ -106,7 +104,7 @@ def mnr(
 
 
 def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str | None) -> nn.Module:
-    """DenoisingAutoEncoderLoss whose construction leaves the encoder's weights as they were.
+    """TSDAE's loss, whose construction leaves the encoder's weights as they were.
 
     The library's own reads the encoder's weights anew from where they once came from, and so throws away what was
     trained since; here they are put back after the decoder has been tied to them.
@@ -129,7 +127,7 @@ def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
         with quiet_loading():
-            loss = DenoisingAutoEncoderLoss(model, decoder_name_or_path=folder, tie_encoder_decoder=tie_encoder_decoder)
+            loss = SortedDenoisingLoss(model, decoder_name_or_path=folder, tie_encoder_decoder=tie_encoder_decoder)
     except (AssertionError, OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError([f"loss=tsdae: no decoder can be built from {decoder or architecture}: {reason}"]) from error

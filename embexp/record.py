@@ -21,6 +21,8 @@ from embexp.config import Config
 from embexp.tracking import Status, Tracker
 
 RESULT = "result.json"
+CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
+ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,32 @@ class Record:
             self.history.setdefault(name, []).append((step, float(value)))
         self.tracker.log_metrics(metrics, step)
 
+    def restore(self, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
+        """Takes the values that the run had logged when its checkpoint was written, in place of those of this process.
+
+        The tracker has them from then.
+        """
+        self.history = {name: [(step, value) for step, value in values] for name, values in history.items()}
+        self.metrics = {name: values[-1][1] for name, values in self.history.items()}
+
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Hands a file of the run's folder on."""
         self.tracker.log_artifact(path, folder)
 
     def describe(self, config: Config, overrides: Sequence[str]) -> None:
-        """Writes config.yaml, overrides.yaml and environment.json into the folder."""
+        """Writes the config, what was typed, the environment, and what was not committed, into the folder."""
         self.folder.mkdir(parents=True, exist_ok=True)
         values = config.model_dump(mode="json", by_alias=True)
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+        (self.folder / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
         (self.folder / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
-        (self.folder / "environment.json").write_text(json.dumps(identity.environment(), indent=2), encoding="utf-8")
+        (self.folder / ENVIRONMENT).write_text(json.dumps(identity.environment(), indent=2), encoding="utf-8")
+        diff = identity.uncommitted(Path.cwd())
+        if diff:
+            (self.folder / DIFF).write_text(diff + "\n", encoding="utf-8")
+
+    def describe_inputs(self, inputs: Mapping[str, Any]) -> None:
+        """Writes what was loaded and decided, by its hashes: inputs.json."""
+        (self.folder / INPUTS).write_text(json.dumps(inputs, indent=2), encoding="utf-8")
 
     def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
         """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker."""
@@ -111,14 +128,7 @@ class Record:
         )
         self._write(result)
         if self.started:
-            for name in (
-                "config.yaml",
-                "overrides.yaml",
-                "environment.json",
-                RESULT,
-                "run.log",
-                "predictions.parquet",
-            ):
+            for name in ARTIFACTS:
                 if (self.folder / name).is_file():
                     self.tracker.log_artifact(self.folder / name)
             self.tracker.end(status, reason)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from embexp.data.noisy import NoisyTexts
+from embexp.interrupts import Preemption, Terminated
 from embexp.tracking import MetricLogger
 from embexp.training.diverged import diverged
 
@@ -21,24 +22,27 @@ class Clock:
     """Seconds of training alone: paused while scores are made or a checkpoint is written."""
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.past = 0.0
         self._since: float | None = None
 
     def go(self) -> None:
         """Starts, or goes on."""
-        self._since = time.perf_counter()
+        self.past, self._since = self.seconds, time.perf_counter()
 
     def pause(self) -> None:
         """Stops; what passes now is not counted."""
-        if self._since is not None:
-            self.seconds += time.perf_counter() - self._since
-            self._since = None
+        self.past, self._since = self.seconds, None
+
+    @property
+    def seconds(self) -> float:
+        """Until now; those before an interruption included."""
+        return self.past + (time.perf_counter() - self._since if self._since is not None else 0.0)
 
 
 class Scores(TrainerCallback):
     """Scores the model at evenly spaced steps and at the last, keeps the best weights, stops early where asked.
 
-    The best weights are kept in memory, exact; a checkpoint carries them along so that a resumed run has them too.
+    The best weights are kept in memory, exact; a checkpoint has them beside it so that a resumed run has them too.
     """
 
     def __init__(
@@ -105,53 +109,99 @@ class Scores(TrainerCallback):
             self.since_best += 1
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must carry for the best step to be known after a resume."""
-        return {
-            "score": self.best_score,
-            "step": self.best_step,
-            "weights": self.best_weights,
-            "since": self.since_best,
-        }
+        """What a checkpoint must carry for the best step to be known after a resume, the weights apart."""
+        return {"score": self.best_score, "step": self.best_step, "since": self.since_best}
 
-    def load_state(self, state: dict[str, Any]) -> None:
+    def load_state(self, state: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
         """The counterpart of `state`."""
-        self.best_score, self.best_step = state["score"], state["step"]
-        self.best_weights, self.since_best = state["weights"], state["since"]
+        self.best_score, self.best_step, self.since_best = state["score"], state["step"], state["since"]
+        self.best_weights = weights
 
 
 class Losses(TrainerCallback):
-    """Logs loss, learning rate and gradient norm; a loss that is no number ends the run."""
+    """Logs loss, learning rate and gradient norm; a loss that is no number ends the run.
 
-    def __init__(self, tracker: MetricLogger) -> None:
+    The Trainer's own mean begins anew at a resume; this one goes on.
+    """
+
+    def __init__(self, tracker: MetricLogger, *, every: int) -> None:
         self.tracker = tracker
+        self.every = every
+        self.sum = torch.zeros(())
+        self.steps = 0
+        self.last = self.learning_rate = self.grad_norm = math.nan
 
-    def on_log(
+    def add(self, loss: torch.Tensor) -> None:
+        """The loss of a step, or of its part where gradients are accumulated; stays on its device until it is logged."""
+        self.sum = self.sum.to(loss.device) + loss.detach().float()
+
+    def on_pre_optimizer_step(
         self,
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
         *,
-        logs: dict[str, Any],
+        optimizer: torch.optim.Optimizer,
         **_: Any,
     ) -> None:
-        """Hands the Trainer's values on under embexp's names."""
-        if "loss" not in logs:
+        """Keeps the learning rate of this step; when the step has ended it is the next one's."""
+        self.learning_rate = float(optimizer.param_groups[0]["lr"])
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Logs the mean since the last time, every so many steps."""
+        self.steps += 1
+        if state.global_step % self.every and state.global_step != state.max_steps:
             return
-        if not math.isfinite(logs["loss"]):
-            raise diverged("train/loss", logs["loss"], state.global_step)
-        names = {"loss": "train/loss", "learning_rate": "train/learning_rate", "grad_norm": "train/grad_norm"}
-        found = {name: float(logs[key]) for key, name in names.items() if key in logs}
-        self.tracker.log_metrics({n: v for n, v in found.items() if math.isfinite(v)}, state.global_step)
+        self.last = float(self.sum) / self.steps
+        self.sum, self.steps = torch.zeros(()), 0
+        if not math.isfinite(self.last):
+            raise diverged("train/loss", self.last, state.global_step)
+        values = {
+            "train/loss": self.last,
+            "train/learning_rate": self.learning_rate,
+            "train/grad_norm": float(self.grad_norm),
+        }
+        self.tracker.log_metrics({n: v for n, v in values.items() if math.isfinite(v)}, state.global_step)
+
+    def state(self) -> dict[str, float]:
+        """What has been added since the last value logged."""
+        return {"sum": float(self.sum), "steps": self.steps}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """The counterpart of `state`."""
+        self.sum, self.steps = torch.tensor(state["sum"]), state["steps"]
+
+
+class SaveAndGo(TrainerCallback):
+    """When SIGTERM has come: a checkpoint at the end of the step, then the end of the run."""
+
+    def __init__(self, preemption: Preemption, *, checkpoints: bool) -> None:
+        self.preemption = preemption
+        self.checkpoints = checkpoints
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        """Asks for the checkpoint, where there may be any."""
+        if self.preemption.asked:
+            if not self.checkpoints:
+                raise Terminated
+            control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """The checkpoint is there."""
+        if self.preemption.asked:
+            raise Terminated
 
 
 class Bar(TrainerCallback):
     """One calm bar a run: steps, loss, texts a second, time left; nothing where stderr is not a terminal."""
 
-    def __init__(self, *, texts_a_step: int, clock: Clock) -> None:
+    def __init__(self, *, texts_a_step: int, losses: Losses) -> None:
         self.texts_a_step = texts_a_step
-        self.clock = clock
+        self.losses = losses
         self.bar: tqdm[Any] | None = None
-        self.loss = math.nan
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Opens the bar, at the step where a resumed run goes on."""
@@ -166,25 +216,13 @@ class Bar(TrainerCallback):
             bar_format="  {percentage:3.0f}% {bar:24} step {n}/{total}  {remaining} left {postfix}",
         )
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        *,
-        logs: dict[str, Any],
-        **_: Any,
-    ) -> None:
-        """Keeps the last loss for the bar."""
-        self.loss = logs.get("loss", self.loss)
-
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Moves on by a step."""
         if self.bar is None or self.bar.disable:
             return
         elapsed = self.bar.format_dict["elapsed"] or math.inf
         rate = (state.global_step - self.first) * self.texts_a_step / elapsed
-        self.bar.set_postfix_str(f"loss {self.loss:.4f}  {rate:.0f} texts/s", refresh=False)
+        self.bar.set_postfix_str(f"loss {self.losses.last:.4f}  {rate:.0f} texts/s", refresh=False)
         self.bar.update()
 
     def close(self) -> None:

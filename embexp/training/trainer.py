@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import resource
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,20 +13,22 @@ import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import Tensor
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
 from embexp.config import Config
 from embexp.data.noisy import NoisyTexts
 from embexp.data.views import View
+from embexp.encoding import can_be_sorted, encode_sorted
+from embexp.interrupts import Preemption, waiting_for_a_good_moment
 from embexp.losses import LossPlan
 from embexp.models import Encoder
-from embexp.tracking import MetricLogger
-from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, Scores
+from embexp.record import Record
+from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores
+from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.diverged import diverged
-from embexp.training.encoding import can_be_sorted, encode_sorted
 from embexp.training.hardware import Hardware
 
-WEIGHTS, BEST = "weights.pt", "best.pt"
+WEIGHTS = "weights.pt"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Trained:
 
     Attributes:
         steps: optimiser steps, those before a resume included.
-        seconds: of training alone, in this process: without scores and checkpoints.
+        seconds: of training alone, those before a resume included: without scores and checkpoints.
         texts_per_second: trained on in these seconds.
         best_step: the step whose weights were restored.
         stopped_early: whether patience ran out.
@@ -51,12 +52,46 @@ class Trained:
     peak_memory_bytes: int
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come, beside its weights: what a checkpoint must hold for a resumed run to tell the same."""
+
+    scores: Scores
+    losses: Losses
+    clock: Clock
+    record: Record
+
+    def state(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "best": self.scores.state(),
+            "losses": self.losses.state(),
+            "seconds": self.clock.seconds,
+            "history": self.record.history,
+        }
+
+    def load_state(self, state: dict[str, Any], *, best_weights: dict[str, Tensor]) -> None:
+        """The counterpart of `state`."""
+        self.scores.load_state(state["best"], best_weights)
+        self.losses.load_state(state["losses"])
+        self.clock.past = state["seconds"]
+        self.record.restore(state["history"])
+
+
 class EmbeddingTrainer(SentenceTransformerTrainer):
     """sentence-transformers' trainer; see the module's docstring for what differs."""
 
-    def __init__(self, *, chunk_tokens: int | None, scores: Scores, **arguments: Any) -> None:
+    def __init__(
+        self,
+        *,
+        chunk_tokens: int | None,
+        checkpoints: Checkpoints,
+        progress: Progress,
+        **arguments: Any,
+    ) -> None:
         self.chunk_tokens = chunk_tokens
-        self.scores = scores
+        self.checkpoints = checkpoints
+        self.progress = progress
         self.writing_to: str | None = None
         super().__init__(**arguments)
         # What to say is embexp's own callbacks' to decide.
@@ -65,6 +100,16 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: it takes seconds, and keeps the trainer alive for as long as the model."""
 
+    def train_from(self, checkpoint: Path | None) -> int:
+        """Trains to the end, from the start or from a checkpoint; one of the last step is only loaded. Gives the steps."""
+        if checkpoint is not None:
+            progress = read_progress(checkpoint)
+            if progress["complete"]:
+                self._load_from_checkpoint(str(checkpoint))
+                return int(progress["steps"])
+        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        return int(self.state.global_step)
+
     def compute_loss(
         self,
         model: torch.nn.Module,
@@ -72,12 +117,15 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The loss of a step, its texts sorted by length where the loss is one of embeddings."""
-        if self.chunk_tokens is not None and hasattr(self.loss, "compute_loss_from_embeddings"):
+        """The loss of a step, its texts sorted by length where the loss can be computed so."""
+        if self.chunk_tokens is not None:
             columns, labels = self.collect_features(inputs)
             if can_be_sorted(columns):
-                embeddings = encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)
-                return self.loss.compute_loss_from_embeddings(embeddings, labels)
+                if hasattr(self.loss, "compute_sorted_loss"):
+                    return self.loss.compute_sorted_loss(columns, chunk_tokens=self.chunk_tokens)
+                if hasattr(self.loss, "compute_loss_from_embeddings"):
+                    embeddings = encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)
+                    return self.loss.compute_loss_from_embeddings(embeddings, labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -85,48 +133,40 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if loss.device.type != "cuda" and not torch.isfinite(loss):
             raise diverged("train/loss", loss.item(), self.state.global_step + 1)
+        self.progress.losses.add(loss)
         return loss
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         # The Trainer clips the model alone; a decoder or a softmax head is trained too.
-        return self.accelerator.clip_grad_norm_(self.loss.parameters(), self.args.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.args.max_grad_norm)
+        self.progress.losses.grad_norm = norm
+        return norm
 
     def _get_output_dir(self, trial: Any) -> str:
         return self.writing_to or str(self.args.output_dir)
 
     def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        # Written under another name and renamed, so that a checkpoint that exists is whole.
-        folder = Path(self.args.output_dir)
-        partial = folder / ".partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        self.writing_to = str(partial)
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.writing_to = None
-        older = checkpoints(folder)
-        (written,) = checkpoints(partial)
-        written.rename(folder / written.name)
-        for checkpoint in older:
-            shutil.rmtree(checkpoint)
-        partial.rmdir()
+        step, scores = self.state.global_step, self.progress.scores
+        with self.checkpoints.writing(step, best_step=scores.best_step, best_weights=scores.best_weights) as partial:
+            self.writing_to = str(partial)
+            try:
+                super()._save_checkpoint(model, trial)
+            finally:
+                self.writing_to = None
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # The loss holds the encoder and, where it has them, its own parameters: all that is trained, in one file.
         folder = Path(output_dir or self.args.output_dir)
         folder.mkdir(parents=True, exist_ok=True)
         torch.save(self.loss.state_dict(), folder / WEIGHTS)
-        torch.save(self.scores.state(), folder / BEST)
+        complete = self.state.global_step >= self.state.max_steps or self.control.should_training_stop
+        write_progress(folder, {**self.progress.state(), "steps": self.state.global_step, "complete": complete})
 
     def _load_from_checkpoint(self, checkpoint_path: str, model: torch.nn.Module | None = None) -> None:
         folder = Path(checkpoint_path)
         self.loss.load_state_dict(torch.load(folder / WEIGHTS, map_location="cpu", weights_only=True))
-        self.scores.load_state(torch.load(folder / BEST, map_location="cpu", weights_only=True))
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints of a run, oldest first."""
-    return sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        state = read_progress(folder)
+        self.progress.load_state(state, best_weights=self.checkpoints.best_weights(state["best"]["step"]))
 
 
 def train(
@@ -138,7 +178,7 @@ def train(
     hardware: Hardware,
     folder: Path,
     evaluate: Callable[[int], dict[str, float]],
-    tracker: MetricLogger,
+    record: Record,
 ) -> Trained:
     """Trains the encoder in place, from the last checkpoint in `folder` where there is one, and restores the best step.
 
@@ -148,72 +188,80 @@ def train(
         view: the rows, as the loss asks for them.
         config: batch size, steps, learning rate, trainer and evaluation are read.
         hardware: from `choose_hardware`.
-        folder: of this run's checkpoints; removed when the run has finished.
+        folder: of this run's checkpoints; the caller's to remove, when the run has been recorded as finished.
         evaluate: called with the step; gives "dev/..." scores.
-        tracker: gets losses and scores.
+        record: gets losses and scores; on a resume, those of before.
 
     Raises:
         TrainingDiverged: loss or dev score became NaN or infinite.
+        CheckpointFailed: the disk is full.
+        Terminated: SIGTERM came; a checkpoint was written.
     """
-    clock = Clock()
-    scores = _scores(config, encoder, evaluate, tracker=tracker, clock=clock)
+    checkpoints = Checkpoints(folder)
+    if config.trainer.checkpoints:
+        checkpoints.refuse_a_full_disk(plan.module)
     dataset, noise = _dataset(view, plan)
     texts_a_step = config.batch_size * sum(column not in ("score", "label") for column in dataset[:1])
-    bar = Bar(texts_a_step=texts_a_step, clock=clock)
-    trainer = EmbeddingTrainer(
-        chunk_tokens=config.trainer.chunk_tokens if config.trainer.sort_by_length else None,
-        scores=scores,
-        model=encoder.model,
-        args=_arguments(config, plan, hardware, folder),
-        train_dataset=dataset,
-        loss=plan.module,
-        callbacks=[Losses(tracker), scores, bar, *([NoiseEpoch(noise)] if noise else [])],
-    )
-    found = checkpoints(folder)
-    first = int(found[-1].name.rpartition("-")[2]) if found else 0
-    clock.go()
-    try:
-        trainer.train(resume_from_checkpoint=str(found[-1]) if found else None)
-    finally:
-        clock.pause()
-        bar.close()
+    progress = _progress(config, encoder, evaluate, record)
+    losses, scores, clock = progress.losses, progress.scores, progress.clock
+    bar = Bar(texts_a_step=texts_a_step, losses=losses)
+    with waiting_for_a_good_moment() as preemption:
+        trainer = EmbeddingTrainer(
+            chunk_tokens=config.trainer.chunk_tokens if config.trainer.sort_by_length else None,
+            checkpoints=checkpoints,
+            progress=progress,
+            model=encoder.model,
+            args=_arguments(config, plan, hardware, folder),
+            train_dataset=dataset,
+            loss=plan.module,
+            callbacks=_callbacks(progress, preemption, bar, noise, config),
+        )
+        found = checkpoints.last()
+        clock.go()
+        try:
+            steps = trainer.train_from(found)
+        finally:
+            clock.pause()
+            bar.close()
     encoder.model.load_state_dict(scores.best_weights)
     encoder.model.eval()
-    steps = trainer.state.global_step
-    shutil.rmtree(folder, ignore_errors=True)
-    trained = Trained(
-        steps=steps,
-        seconds=clock.seconds,
-        texts_per_second=(steps - first) * texts_a_step / max(clock.seconds, 1e-9),
-        best_step=scores.best_step,
-        stopped_early=scores.stopped_early,
-        peak_memory_bytes=_peak_memory(hardware.device),
-    )
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
     trainer.accelerator.free_memory()
     del trainer
     gc.collect()
-    return trained
+    return Trained(
+        steps=steps,
+        seconds=clock.seconds,
+        texts_per_second=steps * texts_a_step / max(clock.seconds, 1e-9),
+        best_step=scores.best_step,
+        stopped_early=scores.stopped_early,
+        peak_memory_bytes=_peak_memory(hardware.device),
+    )
 
 
-def _scores(
-    config: Config,
-    encoder: Encoder,
-    evaluate: Callable[[int], dict[str, float]],
-    *,
-    tracker: MetricLogger,
-    clock: Clock,
-) -> Scores:
-    return Scores(
+def _progress(
+    config: Config, encoder: Encoder, evaluate: Callable[[int], dict[str, float]], record: Record
+) -> Progress:
+    clock = Clock()
+    scores = Scores(
         evaluate,
         model=encoder.model,
         select_by=config.evaluation.select_by,
         times=config.evaluation.times,
         patience=config.trainer.early_stopping,
         checkpoints=config.trainer.checkpoints,
-        tracker=tracker,
+        tracker=record,
         clock=clock,
     )
+    return Progress(scores, Losses(record, every=config.trainer.logging_steps), clock, record)
+
+
+def _callbacks(
+    progress: Progress, preemption: Preemption, bar: Bar, noise: NoisyTexts | None, config: Config
+) -> list[TrainerCallback]:
+    # In this order: a checkpoint, written when all have been called, holds the loss and the scores of its step.
+    last = SaveAndGo(preemption, checkpoints=config.trainer.checkpoints)
+    return [progress.losses, progress.scores, bar, *([NoiseEpoch(noise)] if noise else []), last]
 
 
 def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:
@@ -246,8 +294,7 @@ def _arguments(
         fp16=hardware.precision == "fp16",
         use_cpu=hardware.device == "cpu",
         dataloader_pin_memory=hardware.device == "cuda",
-        logging_steps=trainer.logging_steps,
-        logging_nan_inf_filter=False,
+        logging_strategy="no",
         save_strategy="no",
         eval_strategy="no",
         report_to=[],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 import weakref
 from pathlib import Path
 
@@ -13,10 +14,15 @@ from transformers import set_seed
 from embexp.config import Config, compose
 from embexp.data import build_source
 from embexp.data.views import make_view
+from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import build_loss
 from embexp.models import load_encoder
+from embexp.record import Record
+from embexp.tracking import NullTracker
 from embexp.training import TrainingDiverged, choose_hardware, train
-from embexp.training.trainer import EmbeddingTrainer, checkpoints
+from embexp.training.callbacks import Scores
+from embexp.training.checkpoints import Checkpoints
+from embexp.training.trainer import EmbeddingTrainer
 
 STEPS = 8
 SMALL = [
@@ -27,18 +33,6 @@ SMALL = [
     "trainer.precision=fp32",
     "trainer.threads=1",
 ]
-
-
-class Log:
-    """A tracker that keeps what it is given."""
-
-    def __init__(self) -> None:
-        self.values: dict[tuple[str, int], float] = {}
-
-    def log_metrics(self, metrics, step):
-        for name, value in metrics.items():
-            assert (name, step) not in self.values or name.startswith("train/"), "logged twice"
-            self.values[name, step] = value
 
 
 class Interrupted(BaseException):
@@ -53,7 +47,7 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
     plan = build_loss(config.loss, encoder.model, seed=config.seed)
     rows = build_source(config.data).load("train")
     view = make_view(rows, plan.view, positives="entailment", negatives="contradiction", threshold=0.6, seed=1)
-    log = Log()
+    record = Record(tracker=NullTracker(), folder=folder, name="run", params={})
 
     def evaluate(step: int) -> dict[str, float]:
         if stop_at is not None and step > stop_at:
@@ -68,9 +62,9 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
         hardware=choose_hardware(config.trainer),
         folder=folder,
         evaluate=evaluate,
-        tracker=log,
+        record=record,
     )
-    return encoder.model, trained, log
+    return encoder.model, trained, record
 
 
 def weights(model) -> list[torch.Tensor]:
@@ -79,33 +73,83 @@ def weights(model) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
 def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss):
-    config = compose([f"loss={loss}", *SMALL, "evaluation.times=4"])
-    straight, _, log = run(config, tmp_path / "straight")
+    # Losses are logged between the checkpoints too: the mean that a checkpoint cuts in two is the whole one's.
+    config = compose([f"loss={loss}", *SMALL, "evaluation.times=4", "trainer.logging_steps=3"])
+    straight, _, undisturbed = run(config, tmp_path / "straight")
     with pytest.raises(Interrupted):
         run(config, tmp_path / "broken", stop_at=4)
-    assert [path.name for path in checkpoints(tmp_path / "broken")] == ["checkpoint-4"]
-    resumed, trained, rest = run(config, tmp_path / "broken")
+    assert Checkpoints(tmp_path / "broken").steps() == [2, 4]
+    resumed, trained, record = run(config, tmp_path / "broken")
     assert trained.steps == STEPS
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
-    assert {key: value for key, value in log.values.items() if key[1] > 4} == rest.values
-    assert not (tmp_path / "broken").exists()
+    assert record.history == undisturbed.history
+    assert record.metrics == undisturbed.metrics
+
+
+@pytest.mark.parametrize("patience", ["null", "1"])
+def test_a_run_that_was_killed_after_its_last_step_trains_no_more(tmp_path, monkeypatch, patience):
+    config = compose([*SMALL, "evaluation.times=4", f"trainer.early_stopping={patience}"])
+    straight, trained, undisturbed = run(config, tmp_path, scores=lambda step: -step)
+    monkeypatch.setattr(EmbeddingTrainer, "training_step", lambda *_: pytest.fail("trained again"))
+    again, resumed, record = run(config, tmp_path, scores=lambda step: pytest.fail("scored again"))
+    assert (resumed.steps, resumed.best_step) == (trained.steps, trained.best_step)
+    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(again), strict=True))
+    assert record.history == undisturbed.history
+
+
+def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(tmp_path, caplog):
+    config = compose([*SMALL, "evaluation.times=4"])
+    straight, _, _ = run(config, tmp_path / "straight")
+    with pytest.raises(Interrupted):
+        run(config, tmp_path / "broken", stop_at=4)
+    with (tmp_path / "broken" / "checkpoint-4" / "optimizer.pt").open("r+b") as file:
+        file.truncate(1000)
+    resumed, _, _ = run(config, tmp_path / "broken")
+    assert "checkpoint of step 4: optimizer.pt has changed" in caplog.text
+    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
+
+
+@pytest.mark.parametrize("at", [3, 4])
+def test_sigterm_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_there(tmp_path, monkeypatch, at):
+    config = compose([*SMALL, "evaluation.times=4"])
+    straight, _, undisturbed = run(config, tmp_path / "straight")
+    original = EmbeddingTrainer.training_step
+
+    def terminated(self, model, inputs, number=None):
+        if self.state.global_step + 1 == at:
+            signal.raise_signal(signal.SIGTERM)
+        return original(self, model, inputs, number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    raise_on_sigterm()
+    monkeypatch.setattr(EmbeddingTrainer, "training_step", terminated)
+    try:
+        with pytest.raises(Terminated):
+            run(config, tmp_path / "told")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    monkeypatch.setattr(EmbeddingTrainer, "training_step", original)
+    assert Checkpoints(tmp_path / "told").steps()[-1] == at
+    resumed, _, record = run(config, tmp_path / "told")
+    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
+    assert record.history == undisturbed.history
 
 
 def test_the_best_step_is_restored_even_if_it_is_not_the_last(tmp_path):
-    better_early = {2: 0.9, 4: 0.1, 6: 0.1, 8: 0.2}
+    at: dict[int, list[torch.Tensor]] = {}
+    original = Scores.score
+
+    def watched(self, step):
+        at[step] = weights(self.model)
+        original(self, step)
+
     config = compose([*SMALL, "evaluation.times=4"])
-    model, trained, _ = run(config, tmp_path / "long", scores=better_early.__getitem__)
-    assert trained.best_step == 2
-    kept: list[list[torch.Tensor]] = []
-
-    def remember(step: int) -> float:
-        (step == 2) and kept.append([])
-        return better_early[step]
-
-    short, _, _ = run(config, tmp_path / "short", scores=remember)
-    assert all(torch.equal(one, other) for one, other in zip(weights(model), weights(short), strict=True))
-    last, _, _ = run(config, tmp_path / "last", scores=lambda step: step / 10)
-    assert any(not torch.equal(one, other) for one, other in zip(weights(model), weights(last), strict=True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Scores, "score", watched)
+        model, trained, _ = run(config, tmp_path, scores={2: 0.1, 4: 0.9, 6: 0.1, 8: 0.2}.__getitem__)
+    assert trained.best_step == 4
+    assert all(torch.equal(one, other) for one, other in zip(weights(model), at[4], strict=True))
+    assert any(not torch.equal(one, other) for one, other in zip(weights(model), at[8], strict=True))
 
 
 def test_patience_stops_a_run_that_no_longer_gets_better(tmp_path):
@@ -130,7 +174,7 @@ def test_without_checkpoints_nothing_is_written_and_the_best_step_is_still_kept(
     config = compose([*SMALL, "evaluation.times=2", "trainer.checkpoints=false"])
     _, trained, _ = run(config, tmp_path / "none", scores=lambda step: -step)
     assert trained.best_step == 4
-    assert not (tmp_path / "none").exists()
+    assert not list((tmp_path / "none").iterdir())
 
 
 def test_sorted_batches_give_the_losses_of_plain_ones(tmp_path):
@@ -140,8 +184,8 @@ def test_sorted_batches_give_the_losses_of_plain_ones(tmp_path):
             [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1",
              f"trainer.sort_by_length={switch}"]
         )  # fmt: skip
-        _, _, log = run(config, tmp_path / switch)
-        curves.append([value for (name, _), value in log.values.items() if name == "train/loss"])
+        _, _, record = run(config, tmp_path / switch)
+        curves.append([value for _, value in record.history["train/loss"]])
     assert len(curves[0]) == 50
     assert curves[0] == pytest.approx(curves[1], abs=1e-4)
 

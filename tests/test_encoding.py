@@ -6,8 +6,8 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
+from embexp.encoding import can_be_sorted, encode_sorted
 from embexp.models import tiny
-from embexp.training.encoding import can_be_sorted, encode_sorted
 
 TEXTS = [
     ["a short one", "somewhat longer than the first of them", "x", "the end"],

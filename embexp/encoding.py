@@ -44,19 +44,25 @@ def encode_sorted(model: nn.Module, columns: Sequence[dict[str, Any]], *, chunk_
     }
     others = {key: value for key, value in columns[0].items() if key not in merged}
     lengths = merged["attention_mask"].sum(dim=1).cpu()
-    order = torch.argsort(lengths, stable=True)
-    embeddings = []
-    for rows in _chunks(order, lengths, chunk_tokens):
+    embeddings, chunks = [], rows_by_length(lengths, chunk_tokens=chunk_tokens)
+    for rows in chunks:
         longest = int(lengths[rows[-1]])
         chosen = rows.to(merged["input_ids"].device)
         chunk = {key: value[chosen, :longest] for key, value in merged.items()}
         embeddings.append(model({**chunk, **others})["sentence_embedding"])
-    back = torch.argsort(order).to(embeddings[0].device)
+    back = torch.argsort(torch.cat(chunks)).to(embeddings[0].device)
     sizes = [column["input_ids"].shape[0] for column in columns]
     return list(torch.cat(embeddings)[back].split(sizes))
 
 
-def _chunks(order: Tensor, lengths: Tensor, chunk_tokens: int) -> list[Tensor]:
+def rows_by_length(lengths: Tensor, *, chunk_tokens: int) -> list[Tensor]:
+    """The rows, shortest first, cut into chunks that padded to their longest hold at most `chunk_tokens` (or one row).
+
+    Args:
+        lengths: tokens of each row, (rows,), on the CPU.
+        chunk_tokens: of a chunk, padding included.
+    """
+    order = torch.argsort(lengths, stable=True)
     chunks, start = [], 0
     for end in range(1, len(order) + 1):
         if end == len(order) or int(lengths[order[end]]) * (end + 1 - start) > chunk_tokens:

@@ -1,0 +1,186 @@
+"""`python -m embexp.reproduce RUN`: runs a recorded run again, compares the scores, and says what else differs.
+
+RUN is the id of an MLflow run, or the folder of a run. The run is made anew from its recorded config, into
+multirun/reproduced/, and logged nowhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+
+from embexp.config import Config, ConfigError, check
+from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
+
+# What is compared: scores, not times.
+SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")
+# The parts of the record, and where in it they stand.
+PARTS: dict[str, tuple[tuple[str, str], ...]] = {
+    "code": ((ENVIRONMENT, "git"), (DIFF, "")),
+    "data": ((INPUTS, "data"),),
+    "weights": ((INPUTS, "weights.sha256"),),
+    "libraries": ((ENVIRONMENT, "python"), (ENVIRONMENT, "libraries")),
+    "hardware": (
+        (ENVIRONMENT, "cpu"),
+        (INPUTS, "hardware.device"),
+        (INPUTS, "hardware.precision"),
+        (INPUTS, "hardware.threads"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A run's record.
+
+    Attributes:
+        config: as it was run.
+        scores: the last value of each.
+        parts: what it was made of, by file and dotted key.
+    """
+
+    config: Config
+    scores: dict[str, float]
+    parts: dict[tuple[str, str], Any]
+
+
+def main() -> None:
+    """The program: exit 0 where every score is as it was within the tolerance, 1 where one is not or it cannot be run."""
+    arguments = _arguments()
+    try:
+        with TemporaryDirectory() as scratch:
+            before = read_record(_record_folder(arguments.run, arguments.uri, Path(scratch)))
+        now = run_again(before.config, name=Path(arguments.run).name)
+    except ConfigError as error:
+        sys.exit("\n".join(error.problems))
+    print("\n".join(told(before, now, tolerance=arguments.tolerance)))
+    sys.exit(0 if _largest_difference(before, now) <= arguments.tolerance else 1)
+
+
+def read_record(folder: Path) -> Recorded:
+    """What a run's folder tells.
+
+    Raises:
+        ConfigError: it is no run's folder, or the run has no scores.
+    """
+    missing = [name for name in (CONFIG, ENVIRONMENT, INPUTS, RESULT) if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            [f"{folder}: has no {', '.join(missing)}; give the id or the folder of a run that was trained."]
+        )
+    values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    names = values.pop("names")
+    files = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in (ENVIRONMENT, INPUTS, RESULT)}
+    diff = folder / DIFF
+    files[DIFF] = {"": diff.read_text(encoding="utf-8") if diff.is_file() else ""}
+    scores = {name: value for name, value in files[RESULT]["metrics"].items() if name.startswith(SCORES)}
+    if files[RESULT]["status"] != "FINISHED":
+        raise ConfigError(
+            [f"{folder}: this run is {files[RESULT]['status']}; only a finished one has scores to compare."]
+        )
+    parts = {place: _looked_up(files[place[0]], place[1]) for places in PARTS.values() for place in places}
+    return Recorded(check(values, names), scores, parts)
+
+
+def run_again(config: Config, *, name: str) -> Recorded:
+    """Trains as the config says, with no tracker, and reads what that left."""
+    from embexp.config import compose
+    from embexp.experiment import run_experiment
+
+    untracked = compose(["tracker=none"])
+    trackless = config.model_copy(update={"tracker": untracked.tracker, "rerun": True})
+    folder = Path("multirun") / "reproduced" / name
+    run_experiment(trackless, folder=folder)
+    return read_record(folder)
+
+
+def told(before: Recorded, now: Recorded, *, tolerance: float) -> list[str]:
+    """The scores side by side, and which of code, data, weights, libraries and hardware differ."""
+    lines = [f"{'score':32} {'recorded':>10} {'again':>10} {'difference':>11}"]
+    for name, value in sorted(before.scores.items()):
+        again = now.scores.get(name, float("nan"))
+        lines.append(f"{name:32} {value:10.4f} {again:10.4f} {again - value:+11.1e}")
+    largest = _largest_difference(before, now)
+    if largest == 0:
+        lines.append("Every score is the same, to the last digit.")
+    elif largest <= tolerance:
+        lines.append(f"Every score is the same within {tolerance:g}; the largest difference is {largest:.1e}.")
+    else:
+        lines.append(f"NOT reproduced: the largest difference is {largest:.1e}, over {tolerance:g}.")
+    for part, places in PARTS.items():
+        differences = [line for place in places for line in _differences(place, before, now)]
+        lines.append(f"{part}: {'; '.join(differences) if differences else 'the same'}")
+    return lines
+
+
+def _differences(place: tuple[str, str], before: Recorded, now: Recorded) -> list[str]:
+    old, new = before.parts[place], now.parts[place]
+    if old == new:
+        return []
+    name = place[1].rpartition(".")[2]
+    if place[0] == DIFF:
+        return ["what was not committed differs"]
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = sorted({*old, *new})
+        return [
+            f"{key} {_short(old.get(key))} -> {_short(new.get(key))}" for key in keys if old.get(key) != new.get(key)
+        ]
+    return [f"{name} {_short(old)} -> {_short(new)}"]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:12]}…" if len(text) > 40 else text
+
+
+def _largest_difference(before: Recorded, now: Recorded) -> float:
+    return max(abs(now.scores.get(name, float("inf")) - value) for name, value in before.scores.items())
+
+
+def _looked_up(content: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = content
+    for key in dotted.split("."):
+        value = value[key]
+    return value
+
+
+def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
+    """The run's folder itself, or its artifacts brought here from the tracker."""
+    if Path(run).is_dir():
+        return Path(run)
+    from mlflow.exceptions import MlflowException
+
+    from embexp.tracking.store import client_of, without_secrets
+
+    client = client_of(uri)
+    try:
+        artifacts = {file.path for file in client.list_artifacts(run)}
+        for name in (CONFIG, ENVIRONMENT, INPUTS, RESULT, DIFF):
+            if name in artifacts:
+                client.download_artifacts(run, name, str(scratch))
+    except MlflowException as error:
+        where = f" in {without_secrets(uri)}" if uri else ""
+        raise ConfigError([f"{run}: there is no such folder, and no such run{where}: {error.message}"]) from None
+    return scratch
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m embexp.reproduce", description=__doc__)
+    parser.add_argument("run", metavar="RUN", help="the id of an MLflow run, or the folder of a run")
+    parser.add_argument(
+        "--tolerance", type=float, default=1e-3, help="how far a score may be off (default: %(default)s)"
+    )
+    parser.add_argument("--uri", help="the MLflow store; default: as for training")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
