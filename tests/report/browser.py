@@ -53,8 +53,8 @@ def chromium() -> str:
     return found
 
 
-def open_page(path: Path, *, dark: bool = False, width: int = 1200, picture: Path | None = None) -> Shown:
-    """Opens a file, lets its scripts run for ten seconds of its own time, and tells what happened."""
+def open_page(page: Path | str, *, dark: bool = False, width: int = 1200, picture: Path | None = None) -> Shown:
+    """Opens a file or an address, lets its scripts run for ten seconds of its own time, and tells what happened."""
     requests: list[str] = []
 
     class Proxy(BaseHTTPRequestHandler):
@@ -85,7 +85,7 @@ def open_page(path: Path, *, dark: bool = False, width: int = 1200, picture: Pat
                 f"--window-size={width},1600",
                 "--virtual-time-budget=10000",
                 *([f"--screenshot={picture}"] if picture is not None else ["--dump-dom"]),
-                path.resolve().as_uri(),
+                page if isinstance(page, str) else page.resolve().as_uri(),
             ],
             capture_output=True,
             text=True,
