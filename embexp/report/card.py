@@ -72,15 +72,19 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         scored_on=scored_on,
         scores=scores,
         rows={key.removeprefix("data/"): int(n) for key, n in run.metrics.items() if key.startswith("data/")},
-        latency={
-            key.removeprefix("latency/"): value for key, value in run.metrics.items() if key.startswith("latency/")
-        },
+        latency=latency_of(run),
         seconds=duration(run.metrics.get("time/training_seconds", 0.0)),
         command=details.command,
         libraries=libraries_of(details),
         run_id=details.run_id,
     )
     return f"---\n{front_matter(base, scores, scored_on=scored_on, name=run.name)}---\n\n{body}"
+
+
+def latency_of(run: Run) -> dict[str, float]:
+    """What serving costs, by name; the many single settings, latency/<device>/..., are left to the record."""
+    found = {key.removeprefix("latency/"): value for key, value in run.metrics.items() if key.startswith("latency/")}
+    return {key: value for key, value in found.items() if "/" not in key}
 
 
 def front_matter(base: Base, scores: Sequence[Score], *, scored_on: str, name: str) -> str:

@@ -18,6 +18,8 @@ from embexp.record import RESULT
 from embexp.tracking import store_uri
 
 OF_STORE = "run "
+# The loss of a model that was scored without training.
+UNTRAINED = "none"
 
 
 @dataclass
@@ -28,12 +30,14 @@ class Details:
         run_id: the tracker's; None where there was none.
         tags: the tracker's; empty where there was none.
         uri: of the store, where it is not a local database.
+        program: what made the run.
     """
 
     run_id: str | None
     folder: Path | None
     tags: dict[str, str] = field(default_factory=dict)
     uri: str | None = None
+    program: str = "python -m embexp"
     _history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     _database: Path | None = None
 
@@ -79,7 +83,7 @@ class Details:
         if overrides is None:
             return self.tags.get("embexp.command")
         quoted = [f"'{word}'" if set(word) & set(" {}()[]$&;*,<>|") else word for word in overrides]
-        return " ".join(["python -m embexp", *quoted])
+        return " ".join([self.program, *quoted])
 
 
 def details_of(run: Run, *, uri: str | None = None) -> Details:
@@ -88,6 +92,13 @@ def details_of(run: Run, *, uri: str | None = None) -> Details:
     Args:
         uri: of the store; None: as for training.
     """
+    found = _record_of(run, uri)
+    if run.params.get("loss") == UNTRAINED:
+        found.program = "python -m embexp.evaluate"
+    return found
+
+
+def _record_of(run: Run, uri: str | None) -> Details:
     if run.where.startswith(OF_STORE):
         return _of_store(run.where.removeprefix(OF_STORE), store_uri(uri))
     folder = Path(run.where) if Path(run.where).is_dir() else Path(run.where).parent

@@ -191,7 +191,8 @@ def gain_cell(entry: Entry) -> Cell:
         return Cell("", "", True)
     gain = entry.score - entry.before
     text = f"{gain:+.4f}".replace("-", "−")
-    return Cell(Markup('<span class="{}">{}</span>').format("up" if gain > 0 else "down", text), gain, True)
+    colour = "up" if gain > 0 else "down" if gain < 0 else "soft"
+    return Cell(Markup('<span class="{}">{}</span>').format(colour, text), gain, True)
 
 
 def base_of(entries: Sequence[Entry]) -> str:
