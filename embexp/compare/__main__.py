@@ -31,8 +31,11 @@ def main() -> None:
             print(text(chosen, arguments.metric), end="")
         elif target is not None:
             Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
-    if arguments.html is not None:
-        _write_report(chosen, arguments)
+    if arguments.html is not None or arguments.png is not None:
+        try:
+            _write_report(chosen, arguments)
+        except ConfigError as error:
+            sys.exit("\n".join(error.problems))
     if "-" not in (arguments.csv, arguments.json):
         draw(chosen, console=Console(), title=f"{len(chosen)} runs", metric=arguments.metric)
 
@@ -72,10 +75,12 @@ def _check_metric(runs: Sequence[Run], metric: str) -> None:
 
 def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
     # The report's imports take longer than the table.
-    from embexp.report import write_report
+    from embexp.report import write_report, write_slide
 
     title = " · ".join([f"{len(chosen)} runs", *arguments.filters])
-    write_report(chosen, Path(arguments.html), title=title, metric=arguments.metric, uri=arguments.uri)
+    for target, write in ((arguments.html, write_report), (arguments.png, write_slide)):
+        if target is not None:
+            write(chosen, Path(target), title=title, metric=arguments.metric, uri=arguments.uri)
 
 
 def _arguments() -> argparse.Namespace:
@@ -87,6 +92,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--csv", metavar="FILE", help="also write all rows as csv; - for the terminal")
     parser.add_argument("--json", metavar="FILE", help="also write all rows as json; - for the terminal")
     parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")
+    parser.add_argument("--png", metavar="FILE", help="also write ranking and learning curves as a picture for a slide")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
     parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
     return parser.parse_intermixed_args()

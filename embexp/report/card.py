@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,10 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.report.details import Details
-from embexp.report.entries import judged
-
-if TYPE_CHECKING:
-    from embexp.statistics import Interval
+from embexp.report.entries import Interval, judged
 
 SPLITS = ("dev", "test")
 CORRELATIONS = (("Spearman", "spearman_cosine"), ("Pearson", "pearson_cosine"))

@@ -48,7 +48,7 @@ def figures(entries: Sequence[Entry], *, metric: str, spreads: Sequence[Spread])
 
 def learning_curves(entries: Sequence[Entry], *, metric: str) -> Figure | None:
     """The dev score over optimiser steps; step 0 is the model before training."""
-    metric = metric if metric.startswith("dev/") else "dev/spearman_cosine"
+    metric = curve_metric(metric)
     curves = [(entry, entry.details.history(metric)) for entry in entries]
     curves = [(entry, points) for entry, points in curves if len(points) > 1]
     if not curves:
@@ -81,6 +81,11 @@ def learning_curves(entries: Sequence[Entry], *, metric: str) -> Figure | None:
         (f"{e.rank} {e.label}", str(step), f"{value:.4f}") for e, points in curves[:CURVES] for step, value in points
     ]
     return Figure("Learning curves", caption, chart.render(), _legend(entries), (("run", "step", name), *rows))
+
+
+def curve_metric(metric: str) -> str:
+    """The metric whose course is drawn: only dev is scored while training lasts."""
+    return metric if metric.startswith("dev/") else "dev/spearman_cosine"
 
 
 def batch_sizes(entries: Sequence[Entry], *, metric: str) -> Figure | None:

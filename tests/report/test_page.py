@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
@@ -161,3 +162,27 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(runs, tmp_path):
         write_report(runs, path, title="Second")
     assert "First" in path.read_text()
     assert [p.name for p in tmp_path.glob("*report*")] == ["report.html"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict as `embexp.compare.judge` gives it, as far as the page needs one."""
+
+    run: Run
+    interval: SimpleNamespace
+    words: str
+
+
+def test_intervals_and_verdicts_stand_beside_the_scores(runs, monkeypatch):
+    def judge(judged, *, metric, resamples):
+        score = [run.metrics[f"best/{metric}"] for run in judged]
+        intervals = [SimpleNamespace(low=value - 0.01, high=value + 0.01) for value in score]
+        return [Judged(run, interval, f"says {run.name}") for run, interval in zip(judged, intervals, strict=True)]
+
+    monkeypatch.setattr("embexp.compare.judge", judge, raising=False)
+    page = Page(report(runs, title="A sweep"))
+    assert "with 0.7200 [0.7100, 0.7300]" in page.text
+    assert "says cosine · bs 16 · minilm · helpdesk" in page.text
+    labels = [attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"]
+    assert "0.6600, 95 % interval 0.6500 to 0.6700" in labels
+    assert len([1 for tag, a in page.tags if tag == "path" and "whisker" in (a.get("class") or "")]) == 8
