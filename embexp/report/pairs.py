@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import gaussian_kde, rankdata
 
-GROUPS = 5
+# Scores of so few values are a group each; others are put into so many ranges.
+VALUES, RANGES = 7, 5
 POINTS = 40
 FEWEST = 5
 
@@ -69,12 +70,13 @@ def spreads_of(columns: dict[str, Any]) -> list[Spread]:
     """
     scores, before, after = columns["score"], columns["cosine_before"], columns["cosine_after"]
     values = np.unique(scores)
-    if len(values) <= GROUPS:
+    if len(values) <= VALUES:
         groups = [(f"{value:g}", scores == value) for value in values]
     else:
-        edges = np.linspace(scores.min(), scores.max(), GROUPS + 1)
-        number = np.clip(np.digitize(scores, edges[1:-1]), 0, GROUPS - 1)
-        groups = [(f"{edges[n]:.1f}–{edges[n + 1]:.1f}", number == n) for n in range(GROUPS)]
+        edges = np.linspace(scores.min(), scores.max(), RANGES + 1)
+        # A score on an edge belongs to the range above, whatever its last bit.
+        number = np.digitize(scores + 1e-9, edges[1:-1])
+        groups = [(f"{edges[n]:.1f}–{edges[n + 1]:.1f}", number == n) for n in range(RANGES)]
     return [
         Spread(name, int(chosen.sum()), _half(before[chosen]), _half(after[chosen]))
         for name, chosen in groups

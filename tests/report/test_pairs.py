@@ -47,6 +47,19 @@ def test_medians_are_those_of_the_group():
     assert max(width for _, width in high.after.density) == pytest.approx(1, abs=0.01)
 
 
+def test_a_score_on_an_edge_belongs_to_the_range_above():
+    score = np.repeat(np.arange(11) / 10, 10)
+    values = np.random.default_rng(0).normal(size=110)
+    found = spreads_of(columns(score, values, values))
+    assert [(spread.name, spread.count) for spread in found] == [
+        ("0.0–0.2", 20),
+        ("0.2–0.4", 20),
+        ("0.4–0.6", 20),
+        ("0.6–0.8", 20),
+        ("0.8–1.0", 30),
+    ]
+
+
 def test_a_group_without_spread_is_left_out():
     score = np.repeat([0.0, 1.0], 10)
     values = np.concatenate([np.full(10, 0.5), np.linspace(0, 1, 10)])
