@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep train ui compare test test-slow lint format smoke clean
+.PHONY: help install sweep train ui compare sync test test-slow test-services lint format smoke clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -35,11 +35,18 @@ ui: $(INSTALLED) ## open the MLflow UI over mlflow.db of this folder
 compare: $(INSTALLED) ## the ranked table of all finished runs; ARGS="sweep=last --csv runs.csv"
 	$(BIN)/python -m embexp.compare $(ARGS)
 
+sync: $(INSTALLED) ## send to MLflow what its server missed while it was away; ARGS="FOLDER" or "--uri URI"
+	$(BIN)/python -m embexp.tracking sync $(ARGS)
+
 test: $(INSTALLED) ## the tests that need no network and take minutes
 	$(BIN)/python -m pytest $(ARGS)
 
 test-slow: $(INSTALLED) ## the tests that train for longer
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+test-services: $(INSTALLED) ## the tests against a PostgreSQL that they start (Debian: apt-get install postgresql)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,services]'
+	$(BIN)/python -m pytest -m services -n 0 -rs --timeout 600 $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -26,6 +26,7 @@ from omegaconf import DictConfig
 from transformers import set_seed
 
 from embexp import identity
+from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.config.composition import checked
 from embexp.data import build_source
@@ -37,7 +38,7 @@ from embexp.losses import LossPlan, build_loss
 from embexp.models import Encoder, load_encoder
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
-from embexp.tracking import JOBS, PARENT_RUN, Status, build_tracker
+from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker
 from embexp.training import CheckpointFailed, Hardware, Trained, TrainingDiverged, choose_hardware, train
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def run_experiment(
         found = None if config.rerun else record.tracker.find_run(record.key)
         if found is not None and found.status is Status.FINISHED:
             remove_checkpoints(config, record)
-            return skip(record, found.run_id, found.metrics)
+            return skip(record, found)
         tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
         record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
         train_and_score(config, inputs, record)
@@ -311,10 +312,13 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
-def skip(record: Record, run_id: str | None, metrics: Mapping[str, float]) -> Result:
-    """The result of the same run, which had finished before."""
-    record.metrics = dict(metrics)
-    log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, run_id)
+def skip(record: Record, found: FoundRun) -> Result:
+    """The result of the same run, which had finished before; its predictions are copied where they are within reach."""
+    record.metrics = dict(found.metrics)
+    predictions = local_predictions(found.artifacts)
+    if predictions is not None and predictions.is_file():
+        shutil.copy(predictions, record.folder)
+    log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, found.run_id)
     return record.end(Status.FINISHED, "finished before", skipped=True)
 
 

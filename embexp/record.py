@@ -18,7 +18,7 @@ import yaml
 
 from embexp import identity
 from embexp.config import Config
-from embexp.tracking import Status, Tracker
+from embexp.tracking import Status, Tracker, scrub_file, without_secrets
 
 RESULT = "result.json"
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
@@ -75,7 +75,7 @@ class Record:
 
     def start(self, *, tags: Mapping[str, str], parent: str | None, run_id: str | None = None) -> None:
         """Starts the run at the tracker, or goes on with `run_id`."""
-        self.tracker.start(self.name, params=self.params, tags=tags, parent=parent, run_id=run_id)
+        self.tracker.start(self.name, folder=self.folder, params=self.params, tags=tags, parent=parent, run_id=run_id)
         self.started = True
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -98,15 +98,22 @@ class Record:
         self.tracker.log_artifact(path, folder)
 
     def describe(self, config: Config, overrides: Sequence[str]) -> None:
-        """Writes the config, what was typed, the environment, and what was not committed, into the folder."""
+        """Writes the config, what was typed, the environment, and what was not committed, into the folder.
+
+        A tracking URI's user name and password are left out.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         values = config.model_dump(mode="json", by_alias=True)
-        (self.folder / CONFIG).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-        (self.folder / "overrides.yaml").write_text(yaml.safe_dump(list(overrides)), encoding="utf-8")
-        (self.folder / ENVIRONMENT).write_text(json.dumps(identity.environment(), indent=2), encoding="utf-8")
-        diff = identity.uncommitted(Path.cwd())
-        if diff:
-            (self.folder / DIFF).write_text(diff + "\n", encoding="utf-8")
+        for name, text in (
+            (CONFIG, yaml.safe_dump(values, sort_keys=False)),
+            ("overrides.yaml", yaml.safe_dump(list(overrides))),
+            (ENVIRONMENT, json.dumps(identity.environment(), indent=2)),
+            (DIFF, identity.uncommitted(Path.cwd())),
+        ):
+            if text:
+                (self.folder / name).write_text(without_secrets(text) + "\n", encoding="utf-8")
+        for path in (self.folder / ".hydra").glob("*.yaml"):
+            scrub_file(path)
 
     def describe_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Writes what was loaded and decided, by its hashes: inputs.json."""

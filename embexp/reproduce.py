@@ -158,7 +158,8 @@ def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
         return Path(run)
     from mlflow.exceptions import MlflowException
 
-    from embexp.tracking.store import client_of, without_secrets
+    from embexp.tracking import without_secrets
+    from embexp.tracking.store import client_of
 
     client = client_of(uri)
     try:

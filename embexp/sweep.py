@@ -21,7 +21,7 @@ from embexp.compare import Run, draw, read_result, to_csv, to_markdown
 from embexp.config import Config
 from embexp.identity import command_line
 from embexp.record import RESULT
-from embexp.tracking import JOBS, PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs
+from embexp.tracking import JOBS, PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs, scrub_file
 
 REPORT = "report.html"
 
@@ -53,6 +53,8 @@ class Sweep:
             status, reason = Status.FAILED, f"{len(failed)} of {len(runs)} jobs did not finish"
         else:
             status, reason = Status.FINISHED, None
+        # Hydra's own record of the command.
+        scrub_file(self.folder / "multirun.yaml")
         for name, text in (("table.md", to_markdown(runs)), ("table.csv", to_csv(runs))):
             (self.folder / name).write_text(text, encoding="utf-8")
             self.tracker.log_artifact(self.folder / name)
@@ -97,13 +99,14 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
     tracker.start(
         # What was swept comes first: the MLflow UI cuts long names.
         f"sweep {' '.join(swept)} · {now:%Y-%m-%d %H:%M}",
+        folder=folder,
         params=_swept_values(jobs),
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
     os.environ[JOBS] = str(len(jobs))
-    if tracker.run_id is not None:
-        os.environ[PARENT_RUN] = tracker.run_id
+    if tracker.reference is not None:
+        os.environ[PARENT_RUN] = tracker.reference
     try:
         yield Sweep(tracker, folder, jobs)
     finally:

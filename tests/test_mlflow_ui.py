@@ -19,7 +19,7 @@ import pytest
 from embexp.report import report
 from embexp.tracking import MLflowTracker, Status
 from tests.report.browser import chromium, open_page
-from tests.report.conftest import SCORES
+from tests.report.conftest import BASE, SCORES
 
 pytestmark = pytest.mark.slow
 EXPERIMENT = "1"
@@ -36,9 +36,13 @@ def ui(tmp_path_factory):
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         parent = MLflowTracker(uri, "embexp", False)
         parent.start(
-            "sweep loss=mnr,cosine", params={"loss": '["mnr", "cosine"]'}, tags={"embexp.sweep": "x"}, parent=None
+            "sweep loss=mnr,cosine",
+            folder=folder,
+            params={"loss": '["mnr", "cosine"]'},
+            tags={"embexp.sweep": "x"},
+            parent=None,
         )
-        children = [child(uri, parent.run_id, *key) for key in SCORES]
+        children = [child(folder, parent.run_id, *key) for key in SCORES]
         (folder / "report.html").write_text(report([], title="The report of this sweep"))
         parent.log_artifact(folder / "report.html")
         parent.end(Status.FINISHED)
@@ -57,11 +61,17 @@ def ui(tmp_path_factory):
         server.wait(timeout=30)
 
 
-def child(uri: str, parent: str | None, loss: str, size: int) -> str:
-    tracker = MLflowTracker(uri, "embexp", False)
-    tracker.start(f"{loss} · bs {size} · minilm", params={"loss": loss, "batch_size": size}, tags={}, parent=parent)
+def child(folder: Path, parent: str | None, loss: str, size: int) -> str:
+    tracker = MLflowTracker(f"sqlite:///{folder / 'mlflow.db'}", "embexp", False)
+    tracker.start(
+        f"{loss} · bs {size} · minilm",
+        folder=folder / f"{loss}{size}",
+        params={"loss": loss, "batch_size": size},
+        tags={},
+        parent=parent,
+    )
     for step in (0, 10, 20):
-        tracker.log_metrics({"dev/spearman_cosine": 0.6 + (SCORES[loss, size] - 0.6) * step / 20}, step)
+        tracker.log_metrics({"dev/spearman_cosine": BASE + (SCORES[loss, size] - BASE) * step / 20}, step)
     tracker.end(Status.FINISHED)
     assert tracker.run_id is not None
     return tracker.run_id
@@ -93,7 +103,7 @@ def test_three_runs_side_by_side_show_names_parameters_metrics_and_a_chart(ui):
         "cosine · bs 16 · minilm",
         "batch_size",
         "dev/spearman_cosine",
-        "0.72",
+        f"{SCORES['mnr', 32]:.3f}".rstrip("0"),
     ):
         assert word in dom
     assert "js-plotly-plot" in dom

@@ -3,7 +3,19 @@
 python -m embexp.compare [sweep=last] [loss=mnr ...] [--metric NAME] [--csv FILE] [--json FILE] [--html FILE] [--png FILE]
 """
 
-from embexp.compare.runs import Run, read_result, read_runs
+from embexp.compare.judge import Verdict, judge
+from embexp.compare.runs import Run, local_predictions, read_result, read_runs
 from embexp.compare.table import draw, to_csv, to_json, to_markdown
 
-__all__ = ["Run", "draw", "read_result", "read_runs", "to_csv", "to_json", "to_markdown"]
+__all__ = [
+    "Run",
+    "Verdict",
+    "draw",
+    "judge",
+    "local_predictions",
+    "read_result",
+    "read_runs",
+    "to_csv",
+    "to_json",
+    "to_markdown",
+]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from rich.console import Console
 
+from embexp.compare.ranking import METRIC, score_of
 from embexp.compare.runs import Run, read_runs
-from embexp.compare.table import METRIC, draw, score_of, to_csv, to_json
+from embexp.compare.table import draw, to_csv, to_json
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
 

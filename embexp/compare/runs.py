@@ -11,11 +11,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
 from embexp.tracking import Status, store_uri, without_secrets
 
 SQLITE = "sqlite:///"
+PREDICTIONS = "predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Run:
         sweep: the run id of its parent, or None.
         started: in seconds since 1970.
         where: what to open for more: its run id, or its log.
+        predictions: the file of its similarities, pair by pair; None where it is not on this machine.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Run:
     sweep: str | None = None
     started: float = 0.0
     where: str = ""
+    predictions: Path | None = None
 
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
@@ -64,6 +68,7 @@ def read_result(path: Path) -> Run:
         metrics={key: value for key, value in content["metrics"].items() if value is not None},
         evaluation=content["evaluation"],
         where=content["log"],
+        predictions=path.parent / PREDICTIONS,
     )
 
 
@@ -90,7 +95,8 @@ def _from_sqlite(path: Path, experiment: str) -> list[Run]:
         if found is None:
             raise _no_experiment(str(path), experiment)
         rows = database.execute(
-            "SELECT run_uuid, name, status, start_time FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'",
+            "SELECT run_uuid, name, status, start_time, artifact_uri FROM runs "
+            "WHERE experiment_id = ? AND lifecycle_stage = 'active'",
             found,
         ).fetchall()
         of_experiment = "run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ?)"
@@ -120,6 +126,7 @@ def _from_client(uri: str, experiment: str) -> list[Run]:
                 r.info.run_name,
                 r.info.status,
                 r.info.start_time,
+                r.info.artifact_uri,
                 r.data.params,
                 r.data.metrics,
                 r.data.tags,
@@ -143,11 +150,18 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
             sweep=tags.get("mlflow.parentRunId"),
             started=started / 1000,
             where=f"run {run_id}",
+            predictions=local_predictions(artifacts),
         )
-        for run_id, name, status, started, params, metrics, tags in rows
+        for run_id, name, status, started, artifacts, params, metrics, tags in rows
         if "embexp.sweep" not in tags
     ]
     return sorted(runs, key=lambda run: run.started)
+
+
+def local_predictions(artifacts: str | None) -> Path | None:
+    """The predictions among a run's artifacts, where these are files of this machine."""
+    where = urlsplit(artifacts or "")
+    return Path(unquote(where.path)) / PREDICTIONS if where.scheme in ("", "file") and where.path else None
 
 
 def _by_run(rows: Any) -> Mapping[str, dict[str, Any]]:

@@ -14,14 +14,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embexp.compare.judge import Verdict, judge
+from embexp.compare.ranking import METRIC, differing, ranked, score_of
 from embexp.compare.runs import Run
 from embexp.tracking import Status
 
-METRIC = "dev/spearman_cosine"
-# What a person chooses, in the order in which it is read; then whatever else differs.
-FIRST_COLUMNS = ("loss", "batch_size", "model", "data", "experiment", "learning_rate", "epochs", "seed")
-# What follows from another column or from the machine.
-NOT_COLUMNS = ("effective_batch_size", "threads")
 SCORES = (
     ("dev Spearman", "best/dev/spearman_cosine"),
     ("dev Pearson", "best/dev/pearson_cosine"),
@@ -31,30 +28,11 @@ SCORES = (
 )
 COSTS = (("time", "time/training_seconds"), ("texts/s", "throughput/texts_per_second"))
 WIDE = 160
+# Of the pairs, for the table: enough for two digits of an interval; and how many runs are told of in words.
+RESAMPLES = 2_000
+MOST_TOLD = 8
 # Below this many columns the Pearson scores are left to csv and json.
 NARROW = 116
-
-
-def score_of(run: Run, metric: str) -> float | None:
-    """The score of the weights that were kept: "best/<metric>" where that was logged, else the last value."""
-    return run.metrics.get(f"best/{metric}", run.metrics.get(metric))
-
-
-def ranked(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
-    """Finished runs with a score, the best first; equal scores share a rank."""
-    scored = [
-        (score, run) for run in runs if run.status == Status.FINISHED and (score := score_of(run, metric)) is not None
-    ]
-    scored.sort(key=lambda pair: pair[0], reverse=True)
-    order = [score for score, _ in scored]
-    return [(order.index(score) + 1, run) for score, run in scored]
-
-
-def differing(runs: Sequence[Run]) -> list[str]:
-    """The settings that differ between runs that have them: a setting of one loss alone tells nothing beside its name."""
-    keys = list(dict.fromkeys([*FIRST_COLUMNS, *(key for run in runs for key in run.params)]))
-    values = {key: {run.params[key] for run in runs if key in run.params} for key in keys}
-    return [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
 
 
 def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = METRIC) -> None:
@@ -70,7 +48,10 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
         which = f" · scored on {scored_on}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
         console.print()
         console.print(f"[bold]{escape(title)}[/bold]{escape(which)}", highlight=False)
-        console.print(_table(of_set, metric, compact=console.width < NARROW))
+        verdicts = judge(of_set, metric=metric, resamples=RESAMPLES)
+        console.print(_table(of_set, metric, verdicts, compact=console.width < NARROW))
+        for line in _told(verdicts, of_set):
+            console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
         console.print(
             "dev, test: cosine similarity against the given scores, of the weights that were best on dev. "
@@ -87,10 +68,20 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
             console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
 
 
-def _table(runs: Sequence[Run], metric: str, *, compact: bool) -> Table:
+def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
+    """What the intervals say, in words: of the best few, and of how many of all."""
+    if not verdicts:
+        return []
+    lines = [f"  {verdict.words}" for verdict in verdicts[:MOST_TOLD]]
+    left = f" (of the best {len(verdicts)})" if len(verdicts) < len(runs) else ""
+    said = f"[low, high]: 95 % interval over the choice of pairs{left}; = : cannot be told apart from the best."
+    return [*lines, said]
+
+
+def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, compact: bool) -> Table:
     keys = differing(runs) or ["loss", "batch_size"]
     scores = [pair for pair in SCORES if any(pair[1] in run.metrics for run in runs)]
-    if metric != METRIC:
+    if all(key.removeprefix("best/") != metric for _, key in scores):
         scores = [(metric, metric), *scores]
     if compact:
         scores = [pair for pair in scores if "Pearson" not in pair[0]]
@@ -99,17 +90,36 @@ def _table(runs: Sequence[Run], metric: str, *, compact: bool) -> Table:
     for key in keys:
         numbers = key != keys[0] and all(_is_number(run.params.get(key, "")) for run in runs)
         table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=key == keys[0])
-    for title, _ in (*scores, *COSTS):
+    judged = {id(verdict.run): verdict for verdict in verdicts}
+    for title, key in (*scores, *COSTS):
         table.add_column(title, justify="right", no_wrap=True)
+        if judged and key.removeprefix("best/") == metric:
+            table.add_column("[low, high]", justify="right", no_wrap=True)
     for rank, run in ranked(runs, metric):
         cells = [run.params.get(key, "–") for key in keys]
-        values = [_shown(title, _value(run, key, metric)) for title, key in (*scores, *COSTS)]
-        table.add_row(str(rank), *map(escape, cells), *values, style="bold" if rank == 1 else "")
+        values = []
+        for title, key in (*scores, *COSTS):
+            values.append(_shown(title, _value(run, key, metric)))
+            if judged and key.removeprefix("best/") == metric:
+                values.append(escape(_bounds(judged.get(id(run)))))
+        style = "bold" if rank == 1 else ""
+        table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
     for base in dict.fromkeys(tuple(_base(run, key) for _, key in scores) for run in runs):
         cells = ["before training", *[""] * (len(keys) - 1)]
-        shown = [_shown(title, value) for (title, _), value in zip(scores, base, strict=True)]
+        shown = []
+        for (title, key), value in zip(scores, base, strict=True):
+            shown += [_shown(title, value)] + [""] * bool(judged and key.removeprefix("best/") == metric)
         table.add_row("", *cells, *shown, *[""] * len(COSTS), style="dim")
     return table
+
+
+def _bounds(verdict: Verdict | None) -> str:
+    return "" if verdict is None else f"[{verdict.interval.low:.3f}, {verdict.interval.high:.3f}]"
+
+
+def _mark(verdict: Verdict | None) -> str:
+    apart = verdict is None or verdict.against_best is None or verdict.against_best.is_real
+    return "" if apart else "= "
 
 
 def _value(run: Run, key: str, metric: str) -> float | None:
@@ -156,6 +166,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     order = ranked(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
     metrics = sorted({key for run in runs for key in run.metrics})
+    judged = {id(verdict.run): verdict for verdict in judge(runs, metric=metric, resamples=RESAMPLES)}
     return [
         {
             "rank": rank,
@@ -163,10 +174,22 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
             "status": run.status.value,
             "reason": run.reason,
             **{key: run.params.get(key) for key in keys},
+            **_judged_cells(judged.get(id(run))),
             **{key: run.metrics.get(key) for key in metrics},
         }
         for rank, run in [*order, *((None, run) for run in rest)]
     ]
+
+
+def _judged_cells(verdict: Verdict | None) -> dict[str, float | None]:
+    best, base = (verdict.against_best, verdict.against_base) if verdict else (None, None)
+    return {
+        "interval_low": verdict.interval.low if verdict else None,
+        "interval_high": verdict.interval.high if verdict else None,
+        "against_best": best.value if best else None,
+        "p_against_best": best.p_corrected if best else None,
+        "p_against_base": base.p_corrected if base else None,
+    }
 
 
 def to_csv(runs: Sequence[Run], metric: str = METRIC) -> str:

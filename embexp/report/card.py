@@ -14,7 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.report.details import Details
-from embexp.report.entries import Interval, judged
+from embexp.report.entries import judged
+from embexp.statistics import Interval
 
 SPLITS = ("dev", "test")
 CORRELATIONS = (("Spearman", "spearman_cosine"), ("Pearson", "pearson_cosine"))

@@ -110,13 +110,13 @@ def batch_sizes(entries: Sequence[Entry], *, metric: str) -> Figure | None:
         x_title="batch size",
         y_title=name,
     )
-    _level(chart, list(bases))
     for number, found in enumerate(groups.values()):
         # Marks of different groups stand beside each other, so that their intervals can be seen.
         beside = 1.035 ** (number - (len(groups) - 1) / 2)
         _sizes_of_group(
             chart, found, beside=beside, series=OTHERS if len(groups) == 1 < len(entries) else found[0][1].series
         )
+    _level(chart, list(bases))
     caption = "Upright bars are 95 % intervals." if any(e.low is not None for _, e in with_size) else ""
     if any(len({size for size, _ in found}) < len(found) for found in groups.values()):
         caption += " Lines go through the means."

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
-import embexp.compare
+from embexp.compare import Verdict, judge
+from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import Run
-from embexp.compare.table import differing, ranked, score_of
 from embexp.report.details import Details, details_of
 
 # What a series may be: a choice a person compares, never the seed.
@@ -16,29 +15,6 @@ SERIES_KEYS = ("loss", "model", "batch_size", "data", "experiment", "learning_ra
 
 # Bootstrap resamples of each interval: the third decimal of its bounds is steady from a few thousand on.
 RESAMPLES = 5_000
-
-
-class Interval(Protocol):
-    """A 95 % interval, as `embexp.statistics` gives it."""
-
-    @property
-    def low(self) -> float: ...
-
-    @property
-    def high(self) -> float: ...
-
-
-class Verdict(Protocol):
-    """What `embexp.compare.judge` says of one run: how sure its score is, and in words how it stands to the others."""
-
-    @property
-    def run(self) -> Run: ...
-
-    @property
-    def interval(self) -> Interval | None: ...
-
-    @property
-    def words(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -102,8 +78,7 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
 
 def judged(runs: Sequence[Run], metric: str) -> Sequence[Verdict]:
     """How sure the scores and their order are."""
-    judge = getattr(embexp.compare, "judge", None)
-    return [] if judge is None else list(judge(runs, metric=metric, resamples=RESAMPLES))
+    return judge(runs, metric=metric, resamples=RESAMPLES)
 
 
 def series_key(runs: Sequence[Run]) -> str | None:

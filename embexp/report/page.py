@@ -15,8 +15,9 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from embexp.compare.ranking import METRIC, differing, score_of
 from embexp.compare.runs import Run
-from embexp.compare.table import METRIC, differing, duration, score_of
+from embexp.compare.table import duration
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, judged, metric_title
@@ -55,6 +56,7 @@ class Section:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     base: str
+    equals: Sequence[str]
     figures: Sequence[Figure]
     heat: Heat | None
     improved: Sequence[Change]
@@ -120,6 +122,7 @@ def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
         columns=columns_shown,
         rows=rows,
         base=base_of(entries),
+        equals=equals_of(entries),
         figures=figures(entries, metric=metric, spreads=spreads_of(columns) if columns else []),
         heat=heat_map(entries),
         improved=improved,
@@ -146,7 +149,7 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
     told = any(entry.verdict is not None for entry in entries)
     picture = "95 % interval" if any(entry.low is not None for entry in entries) else "at a glance"
     titles = ("rank", *(key.replace("_", " ") for key in keys), metric_title(metric), picture, "gain")
-    titles += tuple(title for title, _ in scores) + (("against the best",) if told else ())
+    titles += (("less the best",) if told else ()) + tuple(title for title, _ in scores)
     rows = []
     for entry in entries:
         drawn = strip(
@@ -160,9 +163,8 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
         cells = [Cell(str(entry.rank), entry.rank, True)]
         cells += [setting_cell(entry.run.params.get(key, "–")) for key in keys]
         cells += [Cell(f"{entry.score:.4f}", entry.score, True), Cell(drawn, entry.score), gain_cell(entry)]
+        cells += [lead_cell(entry)] if told else []
         cells += [metric_cell(key, entry.run.metrics.get(key)) for _, key in scores]
-        if told:
-            cells.append(Cell(entry.verdict.words if entry.verdict is not None else "", entry.rank))
         rows.append(Row(entry, tuple(cells)))
     return titles, tuple(rows)
 
@@ -190,15 +192,41 @@ def gain_cell(entry: Entry) -> Cell:
     if entry.before is None:
         return Cell("", "", True)
     gain = entry.score - entry.before
-    text = f"{gain:+.4f}".replace("-", "−")
-    colour = "up" if gain > 0 else "down" if gain < 0 else "soft"
-    return Cell(Markup('<span class="{}">{}</span>').format(colour, text), gain, True)
+    unsure = entry.verdict is not None and not entry.verdict.against_base.is_real
+    colour = "soft" if unsure or gain == 0 else "up" if gain > 0 else "down"
+    return Cell(Markup('<span class="{}">{}</span>').format(colour, _signed(gain, unsure)), gain, True)
+
+
+def lead_cell(entry: Entry) -> Cell:
+    """What the run's score is less than the best one's, on the same pairs."""
+    lead = entry.verdict.against_best if entry.verdict is not None else None
+    if lead is None:
+        return Cell("", "" if entry.verdict is None else 0.0, True)
+    colour = "" if lead.is_real else "soft"
+    return Cell(
+        Markup('<span class="{}">{}</span>').format(colour, _signed(lead.value, not lead.is_real)), lead.value, True
+    )
+
+
+def _signed(value: float, unsure: bool) -> Markup:
+    mark = Markup('<span aria-hidden="true">≈\N{NO-BREAK SPACE}</span>') if unsure else Markup("")
+    said = Markup('<span class="hidden"> (cannot be told apart)</span>') if unsure else Markup("")
+    return Markup("{}{}{}").format(mark, f"{value:+.4f}".replace("-", "−"), said)
 
 
 def base_of(entries: Sequence[Entry]) -> str:
     """The score before training, where it is one and the same model that all runs began with."""
     known = {round(entry.before, 4) for entry in entries if entry.before is not None}
     return f"{known.pop():.4f}" if len(known) == 1 else ""
+
+
+def equals_of(entries: Sequence[Entry]) -> list[str]:
+    """The labels of the runs that cannot be told apart from the best."""
+    return [
+        entry.label
+        for entry in entries
+        if entry.verdict is not None and (lead := entry.verdict.against_best) is not None and not lead.is_real
+    ]
 
 
 def common_settings(runs: Sequence[Run]) -> list[tuple[str, str]]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embexp.compare.ranking import METRIC
 from embexp.compare.runs import Run
-from embexp.compare.table import METRIC
 from embexp.config import ConfigError
 from embexp.report.charts import CURVES, curve_metric
 from embexp.report.entries import Entry, entries_of, judged, metric_title

@@ -1,4 +1,8 @@
-"""Trackers: where a run's settings, scores and files go. MLflow, or nowhere, with the same face."""
+"""Trackers: where a run's settings, scores and files go. MLflow, or nowhere, with the same face.
+
+What a run logs is written to the journal in its folder (`journal`), and taken from there to MLflow by a thread
+(`background`, `sender`): a server that is away costs neither the training nor what was logged.
+"""
 
 from embexp.tracking.mlflow import MLflowTracker
 from embexp.tracking.protocol import (
@@ -11,7 +15,8 @@ from embexp.tracking.protocol import (
     Tracker,
     build_tracker,
 )
-from embexp.tracking.store import prepare_store, reap_dead_runs, store_uri, without_secrets
+from embexp.tracking.secrets import scrub_file, without_secrets
+from embexp.tracking.store import prepare_store, reap_dead_runs, store_uri
 
 __all__ = [
     "JOBS",
@@ -25,6 +30,7 @@ __all__ = [
     "build_tracker",
     "prepare_store",
     "reap_dead_runs",
+    "scrub_file",
     "store_uri",
     "without_secrets",
 ]

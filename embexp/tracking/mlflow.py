@@ -1,4 +1,4 @@
-"""The tracker over an MLflow store; MLflow itself is imported where it is used, because it takes seconds."""
+"""The tracker over an MLflow store. Logging writes to the run's journal; a thread takes it from there to the store."""
 
 from __future__ import annotations
 
@@ -8,27 +8,43 @@ import os
 import re
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from embexp.tracking.protocol import FoundRun, Status
-from embexp.tracking.store import client_of, is_dead, prepare_store, started_at, store_uri
-
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
+from embexp.tracking.background import Background
+from embexp.tracking.journal import Entry, Journal, journals_under
+from embexp.tracking.protocol import FoundRun, Status, Tracker
+from embexp.tracking.secrets import without_secrets
+from embexp.tracking.sender import Sender, close_if_dead
+from embexp.tracking.store import (
+    cannot_open,
+    client_of,
+    is_away,
+    is_dead,
+    is_local,
+    open_store,
+    patience,
+    started_at,
+    store_uri,
+    told,
+    within,
+)
 
 log = logging.getLogger(__name__)
 
+RUNS = Path("multirun")
 MOST_PARAMS = 40
 LONGEST_PARAM, LONGEST_TAG = 6_000, 5_000
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
+# How long the end of a run waits for the rest to be sent. A process that was told to go has little time.
+WAIT_SECONDS = {Status.FINISHED: 20.0, Status.FAILED: 20.0, Status.KILLED: 3.0}
 
 
 @dataclass
-class MLflowTracker:
+class MLflowTracker(Tracker):
     """Runs in an MLflow store.
 
     Attributes:
@@ -40,99 +56,131 @@ class MLflowTracker:
     uri: str | None
     experiment: str
     system_metrics: bool
-    run_id: str | None = None
-    _logged: dict[str, int] = field(default_factory=dict)
-    _unsent: list[tuple[str, float, int, int]] = field(default_factory=list)
+    _journal: Journal | None = None
+    _background: Background | None = None
     _monitor: Any = None
+    _names: dict[str, str] = field(default_factory=dict)
+    _began: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def run_id(self) -> str | None:
+        """See `Tracker`."""
+        return None if self._background is None else self._background.sender.run_id
+
+    @property
+    def reference(self) -> str | None:
+        """See `Tracker`: the path of the journal, which is there whether or not the server is."""
+        return None if self._journal is None else str(self._journal.path)
 
     def start(
         self,
         name: str,
         *,
+        folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         parent: str | None,
         run_id: str | None = None,
     ) -> None:
-        """See `Tracker`.
+        """See `Tracker`. Waits for the server's first answer, for a bounded time.
 
         Raises:
-            ConfigError: the store cannot be reached.
+            ConfigError: there can be no such store. One that is away is no error.
         """
-        from mlflow.entities import Param, RunTag
-
         if len(params) > MOST_PARAMS:
             raise ValueError(f"{len(params)} params, at most {MOST_PARAMS} can be compared at a glance")
-        experiment_id = prepare_store(self.uri, experiment=self.experiment)
-        client = client_of(self.uri)
-        owner = {
-            "embexp.host": socket.gethostname(),
-            "embexp.pid": str(os.getpid()),
-            "embexp.pid_started": started_at(os.getpid()),
-        }
-        relation = {"mlflow.parentRunId": parent} if parent is not None else {}
-        if run_id is None:
-            run_id = client.create_run(experiment_id, run_name=name, tags={"mlflow.source.name": "embexp"}).info.run_id
-        else:
-            client.update_run(run_id, status=Status.RUNNING.value)
-            self._logged = {key: self._last_step(client, run_id, key) for key in client.get_run(run_id).data.metrics}
-        self.run_id = run_id
-        every_tag = {**tags, **owner, **relation}
-        with self._spared("settings"):
-            client.log_batch(
-                run_id,
-                params=[Param(key, str(value)[:LONGEST_PARAM]) for key, value in params.items()],
-                tags=[RunTag(key, value[:LONGEST_TAG]) for key, value in every_tag.items()],
-            )
+        journal = Journal.create(folder)
+        every_tag = {**tags, **_owner()}
+        journal.append(
+            "start",
+            id=uuid.uuid4().hex,
+            uri=_absolute(store_uri(self.uri)),
+            experiment=self.experiment,
+            name=name,
+            params={key: str(value)[:LONGEST_PARAM] for key, value in params.items()},
+            tags={key: value[:LONGEST_TAG] for key, value in every_tag.items()},
+            parent=_reference(parent),
+            continues=_reference(run_id),
+        )
+        background = Background(Sender(journal, self.uri))
+        background.start()
+        background.wait_for_first_try(patience(self.uri))
+        if background.failure is not None and not is_away(background.failure):
+            journal.discard()
+            raise cannot_open(self.uri, background.failure) from background.failure
+        self._journal, self._background = journal, background
         if self.system_metrics:
-            from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+            from embexp.tracking.system import SystemMetrics
 
-            self._monitor = SystemMetricsMonitor(run_id, tracking_uri=store_uri(self.uri))
+            self._monitor = SystemMetrics(self.log_metrics, began=self._began.get(run_id or "", time.time()))
             self._monitor.start()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """See `MetricLogger`. What is no number is not logged, nor a step that a resumed run has logged before."""
-        now = int(time.time() * 1000)
-        for name, value in metrics.items():
-            if math.isfinite(value) and step > self._logged.get(name, -1):
-                self._unsent.append((NOT_IN_NAMES.sub("_", name), float(value), now, step))
-        self._send()
+        """See `MetricLogger`. What is no number is not logged."""
+        if self._journal is None:
+            return
+        values = {self._fit(name): float(value) for name, value in metrics.items() if math.isfinite(value)}
+        if values:
+            self._journal.append("metrics", step=step, values=values)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
-        """See `Tracker`."""
-        if self.run_id is None:
+        """See `Tracker`. The file is read when it is sent."""
+        if self._journal is None:
             return
-        client = client_of(self.uri)
-        with self._spared(path.name):
-            if path.is_dir():
-                client.log_artifacts(self.run_id, str(path), folder or path.name)
-            else:
-                client.log_artifact(self.run_id, str(path), folder)
+        full, home = path.resolve(), self._journal.path.parent
+        named = full.relative_to(home) if full.is_relative_to(home) else full
+        self._journal.append("artifact", path=str(named), folder=folder)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """See `Tracker`."""
-        if self.run_id is None:
-            return
-        client = client_of(self.uri)
-        with self._spared("tags"):
-            for key, value in tags.items():
-                client.set_tag(self.run_id, key, value[:LONGEST_TAG])
+        if self._journal is not None:
+            self._journal.append("tags", tags={key: value[:LONGEST_TAG] for key, value in tags.items()})
 
     def end(self, status: Status, reason: str | None = None) -> None:
-        """See `Tracker`. What could not be sent before is tried once more."""
-        if self.run_id is None:
+        """See `Tracker`. The end is in the journal first; then what is missing is sent, for a bounded time."""
+        if self._journal is None or self._background is None:
             return
         if self._monitor is not None:
             self._monitor.finish()
-        self._send()
-        if reason is not None:
-            self.set_tags({"embexp.reason": reason})
-        with self._spared("its end"):
-            client_of(self.uri).set_terminated(self.run_id, status=status.value)
+        journal, background = self._journal, self._background
+        journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
+        journal.close()
+        background.try_now(WAIT_SECONDS[status])
+        if not background.done:
+            failure = background.failure
+            log.warning(
+                "tracker: %d lines are not sent yet (%s); python -m embexp.tracking sync %s  sends them",
+                sum(1 for _ in journal.entries(journal.sent().bytes)),
+                told(failure) if failure is not None else "the server is slow",
+                _shown(journal.path.parent),
+            )
 
     def find_run(self, key: str) -> FoundRun | None:
-        """See `Tracker`."""
-        experiment_id = prepare_store(self.uri, experiment=self.experiment)
+        """See `Tracker`. Where the server is away, the journals of this folder are all that can be asked.
+
+        Raises:
+            ConfigError: there can be no such store.
+        """
+        try:
+            return within(patience(self.uri), lambda: self._asked(key))
+        except Exception as error:
+            if not is_away(error):
+                raise cannot_open(self.uri, error) from error
+            found = self._in_journals(key)
+            log.warning(
+                "tracker: %s cannot be reached (%s): whether this run was made before could not be looked up there; %s",
+                without_secrets(store_uri(self.uri)),
+                told(error),
+                "it was made here" if found else "it is trained",
+            )
+            return found
+
+    def _asked(self, key: str) -> FoundRun | None:
+        # What was cut off before it was sent comes first: the store knows only half of it.
+        for journal in self._journals(key):
+            if journal.unsent() and close_if_dead(journal):
+                Sender(journal, self.uri).deliver()
+        experiment_id = open_store(self.uri, experiment=self.experiment)
         found = client_of(self.uri).search_runs(
             [experiment_id],
             f"tags.`embexp.key` = '{key}'",
@@ -144,28 +192,78 @@ class MLflowTracker:
         runs.sort(key=lambda run: run.info.status != Status.FINISHED)
         if not runs:
             return None
-        return FoundRun(runs[0].info.run_id, Status(runs[0].info.status), dict(runs[0].data.metrics))
+        self._began[runs[0].info.run_id] = runs[0].info.start_time / 1000
+        info = runs[0].info
+        return FoundRun(info.run_id, Status(info.status), dict(runs[0].data.metrics), str(info.artifact_uri))
 
-    def _send(self) -> None:
-        from mlflow.entities import Metric
+    def _in_journals(self, key: str) -> FoundRun | None:
+        found = []
+        for journal in self._journals(key):
+            if close_if_dead(journal) and (end := journal.end()):
+                status, folder = Status(end["status"]), str(journal.path.parent)
+                found.append(FoundRun(str(journal.path), status, _last_values(journal), folder))
+                self._began[str(journal.path)] = _first_of(journal)["time"] / 1000
+        found.sort(key=lambda run: run.status is Status.FINISHED)
+        return found[-1] if found else None
 
-        if self.run_id is None or not self._unsent:
-            return
-        waiting = list(self._unsent)
-        with self._spared("metrics"):
-            for begin in range(0, len(waiting), 1000):
-                batch = [Metric(*values) for values in waiting[begin : begin + 1000]]
-                client_of(self.uri).log_batch(self.run_id, metrics=batch)
-                del self._unsent[: len(batch)]
+    def _journals(self, key: str) -> list[Journal]:
+        where = without_secrets(_absolute(store_uri(self.uri)))
+        return [
+            journal
+            for journal in journals_under(RUNS)
+            if (start := journal.start)
+            and start["tags"].get("embexp.key") == key
+            and (start["uri"], start["experiment"]) == (where, self.experiment)
+        ]
 
-    @contextmanager
-    def _spared(self, what: str) -> Iterator[None]:
-        # A tracker that fails must not cost a training: it is told, and tried again with the next values.
-        try:
-            yield
-        except Exception as error:
-            log.warning("tracker: %s could not be sent (%s: %s)", what, type(error).__name__, error)
+    def _fit(self, name: str) -> str:
+        if name not in self._names:
+            self._names[name] = NOT_IN_NAMES.sub("_", name)
+        return self._names[name]
 
-    @staticmethod
-    def _last_step(client: MlflowClient, run_id: str, key: str) -> int:
-        return max(metric.step for metric in client.get_metric_history(run_id, key))
+
+def _owner() -> dict[str, str]:
+    return {
+        "embexp.host": socket.gethostname(),
+        "embexp.pid": str(os.getpid()),
+        "embexp.pid_started": started_at(os.getpid()),
+    }
+
+
+def _reference(run: str | None) -> dict[str, str] | None:
+    if run is None:
+        return None
+    path = Path(run)
+    if path.is_file() and (start := Journal(path).start):
+        return {"journal": str(path.resolve()), "id": start["id"]}
+    return {"run_id": run}
+
+
+def _absolute(where: str) -> str:
+    return f"sqlite:///{Path(where.removeprefix('sqlite:///')).resolve()}" if is_local(where) else where
+
+
+def _before(journal: Journal) -> Journal | None:
+    """The journal of the attempt that this one goes on with, where it is here."""
+    reference = (journal.start or {}).get("continues") or {}
+    path = Path(reference.get("journal", ""))
+    return Journal(path) if path.is_file() else None
+
+
+def _first_of(journal: Journal) -> Entry:
+    before = _before(journal)
+    return journal.start or {} if before is None else _first_of(before)
+
+
+def _last_values(journal: Journal) -> dict[str, float]:
+    before = _before(journal)
+    values = {} if before is None else _last_values(before)
+    for entry in journal.entries():
+        if entry["kind"] == "metrics":
+            values |= entry["values"]
+    return values
+
+
+def _shown(folder: Path) -> Path:
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,4 +1,4 @@
-"""What a tracker is, and the one that keeps nothing."""
+"""What a tracker is; as it stands here it keeps nothing, and a tracker that keeps something overrides it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class FoundRun:
-    """A run of the same key: its id, how it stands, and the last value of each of its metrics."""
+    """A run of the same key: how it stands, and the last value of each of its metrics.
+
+    Attributes:
+        run_id: MLflow's; the path of its journal where the server does not know the run yet. `start` takes both.
+        artifacts: where the run's files are, as a path or URI.
+    """
 
     run_id: str
     status: Status
     metrics: dict[str, float]
+    artifacts: str
 
 
 class MetricLogger(Protocol):
@@ -42,22 +48,42 @@ class MetricLogger(Protocol):
         """Values by name, at an optimiser step."""
 
 
-class Tracker(MetricLogger, Protocol):
-    """What a run needs of a tracker. `run_id` is None before `start`, and where nothing is kept."""
+class Tracker:
+    """What a run needs of a tracker; as it stands here, it keeps nothing."""
 
     @property
-    def run_id(self) -> str | None: ...
+    def run_id(self) -> str | None:
+        """The tracker's id of the run; None before `start`, and as long as the server has not given one."""
+        return None
+
+    @property
+    def reference(self) -> str | None:
+        """What other runs name this one by, as their parent; None where nothing is kept."""
+        return None
 
     def start(
         self,
         name: str,
         *,
+        folder: Path,
         params: Mapping[str, Any],
         tags: Mapping[str, str],
         parent: str | None,
         run_id: str | None = None,
     ) -> None:
-        """A new run, child of `parent` where there is one; or goes on with the run `run_id`."""
+        """A new run, or one that goes on.
+
+        Args:
+            name: as it reads in the tracker.
+            folder: the run's.
+            params: by short names, at most 40.
+            tags: likewise.
+            parent: the `reference` of the run that it belongs to, or its run id.
+            run_id: of the run that it goes on with, as `find_run` told.
+        """
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """See `MetricLogger`."""
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Keeps a file, or a folder with all that is in it."""
@@ -70,6 +96,11 @@ class Tracker(MetricLogger, Protocol):
 
     def find_run(self, key: str) -> FoundRun | None:
         """The run of this key: the finished one if there is, else the last that was begun."""
+        return None
+
+
+class NullTracker(Tracker):
+    """Keeps nothing: the scores are in the run's folder and in the table."""
 
 
 def build_tracker(config: TrackerConfig) -> Tracker:
@@ -85,30 +116,3 @@ def build_tracker(config: TrackerConfig) -> Tracker:
     except (ImportError, TypeError) as error:
         raise ConfigError([f"tracker._target_={config.target}: cannot be built: {error}."]) from error
     return tracker
-
-
-class NullTracker:
-    """Keeps nothing: the scores are in the run's folder and in the table."""
-
-    run_id: str | None = None
-
-    def start(
-        self,
-        name: str,
-        *,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        parent: str | None,
-        run_id: str | None = None,
-    ) -> None: ...
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None: ...
-
-    def log_artifact(self, path: Path, folder: str | None = None) -> None: ...
-
-    def set_tags(self, tags: Mapping[str, str]) -> None: ...
-
-    def end(self, status: Status, reason: str | None = None) -> None: ...
-
-    def find_run(self, key: str) -> FoundRun | None:
-        return None

@@ -6,19 +6,33 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from threading import Thread
+from typing import TYPE_CHECKING, TypeVar
 
 from embexp.config import ConfigError
 from embexp.tracking.protocol import Status
+from embexp.tracking.secrets import without_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+log = logging.getLogger(__name__)
+
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
+SQLITE = "sqlite:///"
+GONE = "its process is gone"
+# MLflow's words for what may pass; a refused connection is an INTERNAL_ERROR to it.
+AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
+CAUSE = re.compile(
+    r"Connection refused|timed out|Name or service not known|too many 5\d\d error responses|"
+    r"Connection reset by peer|Connection aborted"
+)
+
+Answer = TypeVar("Answer")
 
 
 def store_uri(uri: str | None) -> str:
@@ -26,44 +40,62 @@ def store_uri(uri: str | None) -> str:
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / DATABASE}"
 
 
+def is_local(where: str) -> bool:
+    """Whether the store is a file of this machine."""
+    return where.startswith(SQLITE)
+
+
 def prepare_store(uri: str | None, *, experiment: str) -> str:
     """The id of the experiment; store and experiment are made, under a lock, where they are not there yet.
-
-    Processes that make an MLflow database at the same time crash each other, so all but one wait.
 
     Raises:
         ConfigError: the store cannot be reached or opened.
     """
+    try:
+        return open_store(uri, experiment=experiment)
+    except Exception as error:
+        raise cannot_open(uri, error) from error
+
+
+def open_store(uri: str | None, *, experiment: str) -> str:
+    """What `prepare_store` does, with the error as it comes.
+
+    Processes that make an MLflow database at the same time crash each other, so all but one wait.
+    """
     from filelock import FileLock
 
     where = store_uri(uri)
-    local = where.startswith("sqlite:///")
-    try:
-        # The lock lies beside the database; a server takes care of itself.
-        with FileLock(f"{where.removeprefix('sqlite:///')}.lock") if local else nullcontext():
-            client = client_of(uri)
-            found = client.get_experiment_by_name(experiment)
-            if found is None:
-                return str(
-                    client.create_experiment(
-                        experiment, artifact_location=(Path.cwd() / ARTIFACTS).as_uri() if local else None
-                    )
-                )
-            if found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            return str(found.experiment_id)
-    except Exception as error:
-        reason = without_secrets(str(error).splitlines()[0])
-        raise ConfigError(
-            [
-                f"tracker.uri={without_secrets(where)}: cannot be opened: {reason}; name another store, or use tracker=none."
-            ]
-        ) from error
+    # The lock lies beside the database; a server takes care of itself.
+    with FileLock(f"{where.removeprefix(SQLITE)}.lock") if is_local(where) else nullcontext():
+        client = client_of(uri)
+        found = client.get_experiment_by_name(experiment)
+        if found is None:
+            folder = (Path.cwd() / ARTIFACTS).as_uri() if is_local(where) else None
+            return str(client.create_experiment(experiment, artifact_location=folder))
+        if found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
 
 
 def reap_dead_runs(uri: str | None, *, experiment: str) -> int:
-    """Closes as KILLED the runs of this machine that say RUNNING though their process is gone; returns how many."""
-    experiment_id = prepare_store(uri, experiment=experiment)
+    """Closes as KILLED the runs of this machine that say RUNNING though their process is gone; returns how many.
+
+    A server that is away is left for the next start.
+
+    Raises:
+        ConfigError: there can be no such store.
+    """
+    try:
+        return within(patience(uri), lambda: _reap(uri, experiment))
+    except Exception as error:
+        if not is_away(error):
+            raise cannot_open(uri, error) from error
+        log.warning("tracker: it could not be looked up which runs were cut off (%s)", told(error))
+        return 0
+
+
+def _reap(uri: str | None, experiment: str) -> int:
+    experiment_id = open_store(uri, experiment=experiment)
     client = client_of(uri)
     dead = [
         run
@@ -71,27 +103,82 @@ def reap_dead_runs(uri: str | None, *, experiment: str) -> int:
         if is_dead(run.data.tags)
     ]
     for run in dead:
-        client.set_tag(run.info.run_id, "embexp.reason", "its process is gone")
+        client.set_tag(run.info.run_id, "embexp.reason", GONE)
         client.set_terminated(run.info.run_id, status=Status.KILLED.value)
     return len(dead)
 
 
-def without_secrets(uri: str) -> str:
-    """The URI without user name and password."""
-    return re.sub(r"//[^/@]+@", "//", uri)
-
-
 def client_of(uri: str | None) -> MlflowClient:
-    """A client of the store, quiet and not too patient."""
+    """A client of the store, quiet and not patient."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # An unreachable server would be tried for four minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    # MLflow would try an unreachable server for four minutes, and a request that it repeats after an unsure answer
+    # can make a run twice. The sender tries again by itself, in order, and looks first at what has arrived.
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     logging.getLogger("alembic").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
     # What it says of its own database is of no use to a person.
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=store_uri(uri))
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the store may well answer later, as when a server is down; else the store that was named is wrong."""
+    code = getattr(error, "error_code", None)
+    if code is not None:
+        return code in AWAY
+    # SQLAlchemy's word for a database that is down, locked or full.
+    return isinstance(error, OSError) or type(error).__name__ == "OperationalError"
+
+
+def told(error: BaseException) -> str:
+    """An error in a few words, without secrets: the cause at the bottom of what MLflow wraps around it."""
+    text = without_secrets(str(error).splitlines()[0] if str(error) else "")
+    causes = CAUSE.findall(text)
+    return causes[-1] if causes else f"{type(error).__name__}: {text[:200]}"
+
+
+def cannot_open(uri: str | None, error: BaseException) -> ConfigError:
+    """The message for a person whose store cannot be used."""
+    return ConfigError(
+        [
+            f"tracker.uri={without_secrets(store_uri(uri))}: cannot be opened: {told(error)}; "
+            "name another store, or use tracker=none."
+        ]
+    )
+
+
+def patience(uri: str | None) -> float:
+    """For how many seconds a run waits for its store, at its start only.
+
+    A new database of one's own takes 7 s to make, and others that start beside it wait for it.
+    """
+    return 120 if is_local(store_uri(uri)) else 10
+
+
+def within(seconds: float, task: Callable[[], Answer]) -> Answer:
+    """What the task answers; it is left alone, in a thread of its own, when it takes longer.
+
+    Raises:
+        TimeoutError: no answer in time.
+    """
+    answers: list[Answer] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answers.append(task())
+        except BaseException as error:
+            errors.append(error)
+
+    worker = Thread(target=work, daemon=True, name="embexp-ask")
+    worker.start()
+    worker.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError(f"no answer in {seconds:.0f} s")
+    return answers[0]
 
 
 def is_dead(tags: Mapping[str, str]) -> bool:

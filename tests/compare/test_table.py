@@ -5,15 +5,18 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
 
 from embexp.compare import Run, draw, to_csv, to_json, to_markdown
 from embexp.compare.__main__ import filtered
-from embexp.compare.table import differing, duration, ranked
+from embexp.compare.ranking import differing, ranked
+from embexp.compare.table import duration
 from embexp.config import ConfigError
 from embexp.tracking import Status
+from tests.compare.test_judge import run as judged
 
 METRIC = "dev/spearman_cosine"
 
@@ -99,3 +102,17 @@ def test_a_filter_that_finds_nothing_says_so(word, said):
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (83, "1m 23s"), (3700, "1h 1m")])
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
+    runs = [judged(tmp_path, 32, noise=1.0), judged(tmp_path, 64, noise=1.05), judged(tmp_path, 128, noise=9.0)]
+    text = drawn(runs)
+    first, second, third = (line for line in text.splitlines() if re.match(r"\s*(= )?\d  ", line))
+    assert "= 2" in second
+    assert "=" not in first + third
+    assert all(re.search(r"\[-?0\.\d{3}, 0\.\d{3}\]", line) for line in (first, second, third))
+    assert "batch_size=128: worse than before training by 0." in text
+    assert re.search(r"worse than the best \(batch_size=(32|64)\) by 0\.", text)
+    row = json.loads(to_json(runs))[2]
+    assert row["interval_low"] < row[f"best/{METRIC}"] < row["interval_high"]
+    assert row["p_against_best"] < 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from embexp.report import card_of
 from embexp.report.card import base_of, licence_in
 from embexp.report.details import details_of
+from tests.report.conftest import BASE, SCORES
 
 MINILM = {
     "path": "sentence-transformers/all-MiniLM-L6-v2",
@@ -34,14 +36,19 @@ def test_base_model_licence_and_scores_are_in_the_metadata(runs, tmp_path):
     assert matter["license"] == "apache-2.0"
     assert matter["base_model"] == MINILM["path"]
     result = matter["model-index"][0]["results"][0]
-    assert result["metrics"][0] == {"type": "spearman_cosine", "value": 0.72, "name": "Spearman, cosine similarity"}
+    assert result["metrics"][0] == {
+        "type": "spearman_cosine",
+        "value": round(SCORES["mnr", 32], 6),
+        "name": "Spearman, cosine similarity",
+    }
 
 
 def test_scores_stand_beside_those_before_training(runs):
     card = card_of(runs[1], details_of(runs[1]))
     (line,) = [line for line in card.splitlines() if line.startswith("| dev | Spearman |")]
-    assert [cell.strip() for cell in line.strip("|").split("|")][2] == "0.7200"
-    assert "| 0.6000 | +0.1200 |" in line
+    assert [cell.strip() for cell in line.strip("|").split("|")][2] == f"{SCORES['mnr', 32]:.4f}"
+    assert re.search(r"\| 0\.\d{4} to 0\.\d{4} \|", line)
+    assert f"| {BASE:.4f} | {SCORES['mnr', 32] - BASE:+.4f} |" in line
 
 
 def test_a_licence_that_is_not_known_is_not_made_up(runs):

@@ -9,6 +9,7 @@ import pytest
 from embexp.compare import read_runs
 from embexp.report.details import details_of
 from embexp.tracking import MLflowTracker, Status
+from embexp.tracking.store import client_of
 
 
 def test_a_run_is_repeated_by_its_own_overrides_not_by_those_of_its_sweep(runs):
@@ -22,15 +23,15 @@ def test_a_model_that_was_only_scored_is_repeated_by_the_program_that_scored_it(
 
 def test_of_a_step_that_was_logged_again_the_last_value_counts(workplace):
     tracker = MLflowTracker(None, "embexp", False)
-    tracker.start("a run", params={"loss": "mnr"}, tags={"embexp.command": "python -m embexp"}, parent=None)
+    tracker.start(
+        "a run", folder=workplace, params={"loss": "mnr"}, tags={"embexp.command": "python -m embexp"}, parent=None
+    )
     for step, value in ((10, 0.6), (0, 0.5)):
         tracker.log_metrics({"dev/spearman_cosine": value}, step)
     (workplace / "predictions.parquet").write_bytes(b"rows")
     tracker.log_artifact(workplace / "predictions.parquet")
     tracker.end(Status.FINISHED)
-    again = MLflowTracker(None, "embexp", False)
-    again.run_id = tracker.run_id
-    again.log_metrics({"dev/spearman_cosine": 0.7}, 10)
+    client_of(None).log_metric(tracker.run_id, "dev/spearman_cosine", 0.7, step=10)
     (run,) = read_runs(None, experiment="embexp")
     details = details_of(run)
     assert details.history("dev/spearman_cosine") == [(0, 0.5), (10, 0.7)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
-from types import SimpleNamespace
 
 import pytest
 
-from embexp.compare import Run
+from embexp.compare import Run, judge
 from embexp.report import report, write_report
+from embexp.report.entries import RESAMPLES
 from embexp.tracking import Status
+from tests.report.conftest import BASE, SCORES
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "polyline", "polygon"}
 
@@ -55,8 +56,9 @@ def page(runs) -> Page:
 
 def test_the_page_is_whole_and_names_the_best_run_first(page):
     assert page.open == []
-    assert "mnr · bs 32 is ranked first with 0.7200" in page.text
-    assert "0.1200 above the model before training" in page.text
+    best = SCORES["mnr", 32]
+    assert f"mnr · bs 32 is ranked first with {best:.4f} [" in page.text
+    assert f"{best - BASE:.4f} above the model before training" in page.text
 
 
 def test_the_page_refers_to_nothing_outside_itself(runs, page):
@@ -164,25 +166,13 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(runs, tmp_path):
     assert [p.name for p in tmp_path.glob("*report*")] == ["report.html"]
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A verdict as `embexp.compare.judge` gives it, as far as the page needs one."""
-
-    run: Run
-    interval: SimpleNamespace
-    words: str
-
-
-def test_intervals_and_verdicts_stand_beside_the_scores(runs, monkeypatch):
-    def judge(judged, *, metric, resamples):
-        score = [run.metrics[f"best/{metric}"] for run in judged]
-        intervals = [SimpleNamespace(low=value - 0.01, high=value + 0.01) for value in score]
-        return [Judged(run, interval, f"says {run.name}") for run, interval in zip(judged, intervals, strict=True)]
-
-    monkeypatch.setattr("embexp.compare.judge", judge, raising=False)
-    page = Page(report(runs, title="A sweep"))
-    assert "with 0.7200 [0.7100, 0.7300]" in page.text
-    assert "says cosine · bs 16 · minilm · helpdesk" in page.text
+def test_intervals_and_verdicts_stand_beside_the_scores(runs, page):
+    verdicts = judge(runs, metric="dev/spearman_cosine", resamples=RESAMPLES)
     labels = [attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"]
-    assert "0.6600, 95 % interval 0.6500 to 0.6700" in labels
-    assert len([1 for tag, a in page.tags if tag == "path" and "whisker" in (a.get("class") or "")]) == 8
+    assert len(verdicts) == 4
+    for verdict in verdicts:
+        assert verdict.words in page.text
+        said = f"{verdict.interval.value:.4f}, 95 % interval {verdict.interval.low:.4f} to {verdict.interval.high:.4f}"
+        assert said in labels
+    whiskers = [a for tag, a in page.tags if tag == "path" and "whisker" in (a.get("class") or "")]
+    assert len(whiskers) == 8  # in the table, and against the batch size

@@ -1,0 +1,129 @@
+"""What the scores of a table are worth: intervals, paired differences with the best and with the model before training.
+
+From the similarities of every pair that each run left in predictions.parquet: all runs are judged on the same pairs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embexp.compare.ranking import METRIC, differing, ranked
+from embexp.compare.runs import Run
+from embexp.statistics import Array, Difference, Interval, Statistic, correlations, differences, interval
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+JUDGED = re.compile(
+    r"(?P<split>dev|test)/(?P<statistic>pearson|spearman)_(?P<similarity>cosine|manhattan|euclidean|dot)"
+)
+# As many of the best are judged: further down nobody chooses.
+MOST_JUDGED = 20
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What can be said of one run's score.
+
+    Attributes:
+        interval: of the score.
+        against_best: less the best run's score; None for the best.
+        against_base: less the score of the same model before training.
+        words: both, in a sentence.
+    """
+
+    run: Run
+    interval: Interval
+    against_best: Difference | None
+    against_base: Difference
+    words: str
+
+
+def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000) -> list[Verdict]:
+    """The best runs of one set of pairs, in the order of the table; empty where there are no predictions to judge by.
+
+    Runs without predictions, or scored on other pairs than the best, are left out. Whoever is best on these pairs was
+    chosen by them: its lead is a little too large, as in every such table.
+
+    Args:
+        runs: of any status.
+        metric: "dev/spearman_cosine" and the like; others are not judged.
+        resamples: of the pairs.
+    """
+    asked = JUDGED.fullmatch(metric)
+    if asked is None:
+        return []
+    found = [(run, table) for _, run in ranked(runs, metric) if (table := _predictions(run, asked)) is not None]
+    found = [(run, table) for run, table in found if run.evaluation == found[0][0].evaluation][:MOST_JUDGED]
+    if not found:
+        return []
+    gold = _column(found[0][1], "score")
+    trained = [_column(table, f"{asked['similarity']}_after") for _, table in found]
+    bases = [_column(table, f"{asked['similarity']}_before") for _, table in found]
+    different = {base.tobytes(): base for base in bases}
+    statistic: Statistic = "spearman" if asked["statistic"] == "spearman" else "pearson"
+    values, drawn = correlations(
+        gold, np.stack([*trained, *different.values()]), statistic=statistic, resamples=resamples
+    )
+    of_base = [len(trained) + list(different).index(base.tobytes()) for base in bases]
+    against_base = differences(
+        [values[row] - values[base] for row, base in enumerate(of_base)],
+        [drawn[row] - drawn[base] for row, base in enumerate(of_base)],
+    )
+    against_best = differences(
+        [values[row] - values[0] for row in range(1, len(found))],
+        [drawn[row] - drawn[0] for row in range(1, len(found))],
+    )
+    labels = _labels([run for run, _ in found])
+    return [
+        Verdict(
+            run,
+            interval(values[row], drawn[row]),
+            to_best := against_best[row - 1] if row else None,
+            against_base[row],
+            _words(labels, row, to_best, against_base[row]),
+        )
+        for row, (run, _) in enumerate(found)
+    ]
+
+
+def _predictions(run: Run, asked: re.Match[str]) -> pa.Table | None:
+    """The rows of the split; None where the run left none, or its file holds no such similarity."""
+    if run.predictions is None or not run.predictions.is_file():
+        return None
+    import pyarrow.parquet as pq
+
+    columns = ["score", f"{asked['similarity']}_before", f"{asked['similarity']}_after"]
+    if not {"split", *columns} <= set(pq.read_schema(run.predictions).names):
+        return None
+    return pq.read_table(run.predictions, columns=columns, filters=[("split", "=", asked["split"])])
+
+
+def _column(table: pa.Table, name: str) -> Array:
+    column: Array = table.column(name).to_numpy().astype(np.float64)
+    return column
+
+
+def _labels(runs: Sequence[Run]) -> list[str]:
+    keys = differing(runs)
+    return [", ".join(f"{key}={run.params[key]}" for key in keys if key in run.params) or run.name for run in runs]
+
+
+def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference) -> str:
+    told = [_told(to_base, "before training")]
+    if to_best is not None:
+        told.append(_told(to_best, f"the best ({labels[0]})"))
+    return f"{labels[row]}: {'; '.join(told)}"
+
+
+def _told(difference: Difference, other: str) -> str:
+    if not difference.is_real:
+        return f"cannot be told apart from {other}"
+    better = "better" if difference.value > 0 else "worse"
+    low, high = sorted((abs(difference.low), abs(difference.high)))
+    return f"{better} than {other} by {abs(difference.value):.3f} [{low:.3f}, {high:.3f}]"

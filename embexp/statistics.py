@@ -1,0 +1,275 @@
+"""How far a score can be believed: confidence intervals, paired differences, the seed's part and the test set's part.
+
+All of it resamples the pairs that were scored on: what another test set of this size, from the same source, would have
+said. The same resamples are used for every model, so differences are paired: what makes a pair hard for all of them
+cancels out. numpy and scipy, no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri, stdtr, stdtrit
+
+Statistic = Literal["pearson", "spearman"]
+Array = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+POWER = 0.8
+RESAMPLES = 10_000
+# Degrees of freedom at which the t-distribution is the normal one.
+MANY = 1e6
+# Resamples at a time: their counts and ranks fit the processor's cache.
+AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A score and where it would lie in 95 of 100 test sets of this size."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One score less another, on the same pairs.
+
+    Attributes:
+        value: the difference; low, high: its 95 % interval.
+        p: two-sided: how often chance alone would make a difference as large.
+        p_corrected: by Holm's method, for all differences that were asked for together.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    p_corrected: float
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it would hardly be seen if there were none, the number of comparisons considered."""
+        return self.p_corrected < 1 - CONFIDENCE
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """Runs that differ by nothing but their seed.
+
+    Attributes:
+        seeds: how many.
+        mean: of their scores.
+        sd: of their scores, n - 1 in the denominator; nan for one seed.
+        of_seed: the variance of one seed's score on this test set (sd squared).
+        of_pairs: the variance of the mean over the choice of the test set, by bootstrap.
+    """
+
+    seeds: int
+    mean: float
+    sd: float
+    of_seed: float
+    of_pairs: float
+
+
+def correlations(
+    gold: Array, similarities: Array, *, statistic: Statistic, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[Array, Array]:
+    """The correlation of each model's similarities with the given scores, as it is and resampled.
+
+    Spearman is ranked anew in every resample: ranks fixed beforehand would leave out what the ranking itself adds to the
+    spread. A resample is held as how often each pair is drawn, so that ranking is a running sum in a fixed order.
+
+    Args:
+        gold: (pairs,).
+        similarities: (models, pairs).
+        statistic: "pearson" or "spearman", of midranks where values are tied.
+        resamples: of the pairs, with replacement, the same for all models.
+        seed: of the resampling.
+
+    Returns:
+        (models,) and (models, resamples); nan where a resample has but one value.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapters 13 and 14.
+    """
+    models, pairs = similarities.shape
+    value = _correlated(np.ones((pairs, 1)), gold, similarities, statistic)[:, 0]
+    drawn = np.empty((models, resamples))
+    generator = np.random.default_rng(seed)
+    for begin in range(0, resamples, AT_ONCE):
+        some = min(AT_ONCE, resamples - begin)
+        drawn[:, begin : begin + some] = _correlated(_counts(generator, some, pairs), gold, similarities, statistic)
+    return value, drawn
+
+
+def _counts(generator: np.random.Generator, resamples: int, pairs: int) -> Array:
+    """How often each pair is drawn: (pairs, resamples). A pair's counts lie together: they are added up as vectors."""
+    places = generator.integers(0, pairs, (resamples, pairs)) + np.arange(resamples)[:, None] * pairs
+    counts = np.bincount(places.ravel(), minlength=resamples * pairs).reshape(resamples, pairs)
+    return np.ascontiguousarray(counts.T, dtype=np.float64)
+
+
+def _correlated(counts: Array, gold: Array, similarities: Array, statistic: Statistic) -> Array:
+    """(pairs, resamples), (pairs,), (models, pairs) -> (models, resamples)."""
+    above, spread = (_of_ranks if statistic == "spearman" else _of_values)(counts, gold, similarities)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = np.where(spread > 0, above / np.sqrt(np.maximum(spread, 0)), np.nan)
+    return found
+
+
+def _of_values(counts: Array, gold: Array, similarities: Array) -> tuple[Array, Array]:
+    """The covariance, and the product of the variances, each (models, resamples), up to the same factor."""
+    total = counts.sum(axis=0)
+    a, b = gold - gold.mean(), similarities - similarities.mean(axis=1, keepdims=True)
+    sum_a, sum_b = a @ counts, b @ counts
+    above = (a * b) @ counts - sum_a * sum_b / total
+    return above, ((a * a) @ counts - sum_a**2 / total) * ((b * b) @ counts - sum_b**2 / total)
+
+
+def _of_ranks(counts: Array, gold: Array, similarities: Array) -> tuple[Array, Array]:
+    """As `_of_values`, of the ranks among what was drawn."""
+    total = counts.sum(axis=0)
+    middle = (total + 1) / 2
+    order = np.argsort(gold, kind="stable")
+    ranks, spread_of_gold = _midranks(counts[order], gold[order])
+    weighted = np.empty_like(counts)
+    weighted[order] = counts[order] * (ranks - middle)
+    # Where no two similarities are equal, which is the rule, these sums are the same in whatever order: once is enough.
+    untied, shift = _spread(counts), np.einsum("ij,ij->j", weighted, (counts - 1) / 2)
+    above, spread = np.empty((2, len(similarities), counts.shape[1]))
+    for model, values in enumerate(similarities):
+        order = np.argsort(values, kind="stable")
+        drawn = counts[order]
+        # The weighted ranks of the gold scores add up to nothing: the other ranks need no centring.
+        if np.diff(values[order]).all():
+            above[model] = np.einsum("ij,ij->j", weighted[order], np.cumsum(drawn, axis=0, out=drawn)) - shift
+            spread[model] = untied
+        else:
+            ranks, spread[model] = _midranks(drawn, values[order])
+            above[model] = np.einsum("ij,ij->j", weighted[order], ranks)
+    return above, spread * spread_of_gold
+
+
+def _midranks(counts: Array, ascending: Array) -> tuple[Array, Array]:
+    """The ranks of values, (pairs, resamples), equal ones at the middle of theirs; and their spread, (resamples,)."""
+    starts = np.flatnonzero(np.r_[True, np.diff(ascending) > 0])
+    drawn = np.add.reduceat(counts, starts, axis=0)
+    ranks = np.cumsum(drawn, axis=0) - (drawn - 1) / 2
+    return np.repeat(ranks, np.diff(np.r_[starts, len(ascending)]), axis=0), _spread(drawn)
+
+
+def _spread(drawn: Array) -> Array:
+    """The sum of the squares of ranks about their mean, from how many share each: (values, resamples) -> (resamples,)."""
+    total = drawn.sum(axis=0)
+    spread: Array = (total**3 - np.einsum("ij,ij,ij->j", drawn, drawn, drawn)) / 12
+    return spread
+
+
+def interval(value: float, drawn: Array) -> Interval:
+    """The percentile interval of a score: (resamples,) -> [low, high]."""
+    low, high = np.nanquantile(drawn, _tails())
+    return Interval(float(value), float(low), float(high))
+
+
+def differences(values: Sequence[float], drawn: Sequence[Array]) -> list[Difference]:
+    """Paired differences that are asked for together, with Holm's correction for their number.
+
+    Args:
+        values: of each difference.
+        drawn: of each, in every resample: (resamples,).
+
+    The p-value is the level at which the percentile interval just reaches zero, never below 1 / (resamples + 1).
+    Source: Efron and Tibshirani 1993, chapter 16; Holm 1979, Scandinavian Journal of Statistics 6.
+    """
+    found = [row[np.isfinite(row)] for row in drawn]
+    p = np.array([_p_value(row) for row in found])
+    corrected = holm(p)
+    intervals = [interval(value, row) for value, row in zip(values, found, strict=True)]
+    return [
+        Difference(at.value, at.low, at.high, float(one), float(other))
+        for at, one, other in zip(intervals, p, corrected, strict=True)
+    ]
+
+
+def _p_value(drawn: Array) -> float:
+    if not drawn.any():
+        # A model against itself.
+        return 1.0
+    below = (1 + np.sum(drawn <= 0)) / (1 + len(drawn))
+    above = (1 + np.sum(drawn >= 0)) / (1 + len(drawn))
+    return float(min(1.0, 2 * min(below, above)))
+
+
+def holm(p: Array) -> Array:
+    """p-values corrected for their number: the smallest times n, the next times n - 1, and so on, never falling."""
+    order = np.argsort(p)
+    scaled = np.minimum(1, p[order] * np.arange(len(p), 0, -1))
+    corrected = np.empty_like(p)
+    corrected[order] = np.maximum.accumulate(scaled)
+    return corrected
+
+
+def _tails() -> tuple[float, float]:
+    return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
+
+
+def seed_spread(values: Array, drawn: Array) -> SeedSpread:
+    """The seed's and the test set's part in the variance of runs that differ by their seed alone.
+
+    Args:
+        values: (seeds,).
+        drawn: the same resamples for all: (seeds, resamples).
+
+    Source: Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks, MLSys.
+    """
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
+    of_pairs = float(np.nanvar(drawn.mean(axis=0), ddof=1))
+    return SeedSpread(len(values), float(np.mean(values)), sd, sd**2, of_pairs)
+
+
+def difference_of_means(first: Array, second: Array, drawn_first: Array, drawn_second: Array) -> Difference:
+    """The mean over seeds of one setting less that of another, on the same pairs.
+
+    The variance is the seeds' (Welch's, each setting its own) and the test set's (bootstrap, paired) added up; the
+    t-distribution has Satterthwaite's degrees of freedom, for so few seeds. Not corrected for other comparisons.
+
+    Args:
+        first, second: (seeds,) each, at least two.
+        drawn_first, drawn_second: the same resamples: (seeds, resamples).
+    """
+    value = float(first.mean() - second.mean())
+    parts = [float(np.var(part, ddof=1)) / len(part) for part in (first, second)]
+    of_pairs = float(np.nanvar(drawn_first.mean(axis=0) - drawn_second.mean(axis=0), ddof=1))
+    variance = sum(parts) + of_pairs
+    if variance == 0:
+        return Difference(value, value, value, float(value == 0), float(value == 0))
+    uncertain = sum(part**2 / (len(seeds) - 1) for part, seeds in zip(parts, (first, second), strict=True))
+    freedom = min(variance**2 / uncertain, MANY) if uncertain else MANY
+    error = math.sqrt(variance)
+    half = float(stdtrit(freedom, _tails()[1])) * error
+    p = float(2 * stdtr(freedom, -abs(value) / error))
+    return Difference(value, value - half, value + half, p, p)
+
+
+def seeds_needed(difference: float, *, of_seed: float, of_pairs: float) -> int | None:
+    """Seeds of each of two settings for a difference of this size to be seen in 4 of 5 trials, at the 5 % level.
+
+    None where no number would do: the test set is too small to show it.
+
+    Args:
+        difference: of the means.
+        of_seed: the variance of one seed's score, the mean of the two settings'.
+        of_pairs: the variance of the difference over the choice of the test set.
+
+    Source: the normal approximation of Cohen 1988, Statistical Power Analysis, chapter 2.
+    """
+    wanted = (difference / float(ndtri(_tails()[1]) + ndtri(POWER))) ** 2
+    if wanted <= of_pairs:
+        return None
+    return max(2, math.ceil(2 * of_seed / (wanted - of_pairs)))

@@ -1,0 +1,76 @@
+"""Sends what a tracking server has missed.
+
+    python -m embexp.tracking sync                    every journal under multirun/
+    python -m embexp.tracking sync multirun/2026-11-23
+    python -m embexp.tracking sync --uri http://me:secret@host:5000
+
+User name and password are not kept in a journal: name them with --uri, MLFLOW_TRACKING_URI, or MLflow's own
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Exit 0: nothing is missing any more; 1: something is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from embexp.tracking.journal import Journal, journals_under
+from embexp.tracking.secrets import without_secrets
+from embexp.tracking.sender import Sender, close_if_dead
+from embexp.tracking.store import told
+
+
+def sync(folders: Sequence[Path], *, uri: str | None) -> int:
+    """Sends every journal under the folders, the oldest first, and says what became of it.
+
+    Returns:
+        How many are still not whole at the server.
+    """
+    found = [journal for folder in folders for journal in journals_under(folder)]
+    waiting = [journal for journal in found if journal.unsent() or not close_if_dead(journal)]
+    missing = 0
+    for journal in waiting:
+        before = journal.sent().bytes
+        close_if_dead(journal)
+        sender = Sender(journal, store_for(journal, uri))
+        try:
+            whole = sender.deliver()
+            state = "all there" if whole else "its run goes on"
+        except Exception as error:
+            state, whole = f"not all sent ({told(error)})", False
+            missing += 1
+        lines = sum(1 for _ in journal.entries(before)) - sum(1 for _ in journal.entries(journal.sent().bytes))
+        print(f"{journal.path.parent}: {lines} lines sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}")
+    if not waiting:
+        print(f"nothing is missing: {len(found)} journals in {', '.join(map(str, folders))}")
+    return missing
+
+
+def store_for(journal: Journal, uri: str | None) -> str:
+    """The store a journal belongs to: the one that is named, or its own, with the secrets of the environment's."""
+    own = str((journal.start or {})["uri"])
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return uri or (named if named and without_secrets(named) == own else own)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(
+        prog="python -m embexp.tracking", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=["sync"], help="send what is missing")
+    parser.add_argument("folders", nargs="*", type=Path, default=[Path("multirun")], help="default: multirun")
+    parser.add_argument("--uri", help="the store to send to; default: the one that each run was logged to")
+    given = parser.parse_args(arguments)
+    if absent := [str(folder) for folder in given.folders if not folder.is_dir()]:
+        print(f"{', '.join(absent)}: there is no such folder; name the folder that runs are in", file=sys.stderr)
+        return 1
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    return 1 if sync(given.folders, uri=given.uri) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

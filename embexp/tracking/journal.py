@@ -1,0 +1,200 @@
+"""The journal: all that a run logs, one JSON line each, in a file in its folder; and how much of it was sent.
+
+A line is in the file before anything is sent, so what a run logged outlives a tracking server that is away and a
+process that is killed. Three files belong together:
+
+    journal.jsonl         appended to by the run; a second run in the same folder has a journal-2.jsonl
+    journal.jsonl.sent    the MLflow run, and how many bytes of the journal have arrived there
+    journal.jsonl.lock    held while somebody sends
+
+The kinds of line are start, metrics, artifact, tags, end. Nothing in here knows MLflow.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from embexp.tracking.secrets import without_secrets
+
+Entry = dict[str, Any]
+READ_AT_ONCE = 1 << 20
+
+
+@dataclass
+class Sent:
+    """How far a journal was sent.
+
+    Attributes:
+        bytes: of the journal that the server acknowledged, in whole lines.
+        run_id: MLflow's; None where the run has not been made there yet.
+    """
+
+    bytes: int = 0
+    run_id: str | None = None
+
+
+class Journal:
+    """One run's journal, to be written or read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    @classmethod
+    def create(cls, folder: Path) -> Journal:
+        """A new one; those of earlier runs in the same folder stay as they are."""
+        folder.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            journal = cls(folder.resolve() / ("journal.jsonl" if number == 1 else f"journal-{number}.jsonl"))
+            try:
+                journal._file = os.open(journal.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+                return journal
+            except FileExistsError:
+                number += 1
+
+    def append(self, kind: str, **content: Any) -> None:
+        """Writes one line; it has left the process when this returns.
+
+        Raises:
+            OSError: the disk is full; the journal is as it was before.
+        """
+        if self._file is None:
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+        line = _line(kind, content)
+        written = os.write(self._file, line)
+        if written < len(line):
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+            raise OSError(28, "No space left on device", str(self.path))
+        if kind in ("start", "end"):
+            # These two are worth a power cut's protection, and come once a run.
+            os.fsync(self._file)
+
+    def read(self, offset: int = 0) -> list[tuple[Entry, int]]:
+        """The lines from a byte on, each with the byte at which it ends; at most about 1 MiB of them.
+
+        What follows the last line break is no line: it is being written, or its process was killed while writing.
+        """
+        size = READ_AT_ONCE
+        with self.path.open("rb") as file:
+            while True:
+                file.seek(offset)
+                chunk = file.read(size)
+                if b"\n" in chunk or len(chunk) < size:
+                    break
+                size *= 2
+        found = []
+        for line in chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True):
+            offset += len(line)
+            found.append((_entry(line), offset))
+        return found
+
+    def entries(self, offset: int = 0) -> Iterator[Entry]:
+        """All lines from a byte on."""
+        while lines := self.read(offset):
+            for entry, offset in lines:  # noqa: B007
+                yield entry
+
+    @cached_property
+    def start(self) -> Entry | None:
+        """The first line; None where not even that was written whole."""
+        lines = self.read()
+        return lines[0][0] if lines and lines[0][0]["kind"] == "start" else None
+
+    def end(self) -> Entry | None:
+        """The last line, if it is the run's end."""
+        size = self.path.stat().st_size
+        with self.path.open("rb") as file:
+            file.seek(max(0, size - 65_536))
+            tail = file.read()
+        if not tail.endswith(b"\n"):
+            return None
+        entry = _entry(tail.splitlines()[-1])
+        return entry if entry["kind"] == "end" else None
+
+    def close_as(self, status: str, reason: str) -> None:
+        """Ends the journal of a process that is gone; the line that it was writing, if any, is cut off."""
+        with self.path.open("rb+") as file:
+            content = file.read()
+            file.truncate(content.rfind(b"\n") + 1)
+        self.append("end", status=status, reason=reason)
+
+    def sent(self) -> Sent:
+        """How far it was sent. A file that a power cut spoiled counts as nothing: what arrived is found out anew."""
+        try:
+            return Sent(**json.loads(self._beside("sent").read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return Sent()
+
+    def mark(self, sent: Sent) -> None:
+        """Keeps how far it was sent, whole or not at all."""
+        partial = self._beside("sent.partial")
+        partial.write_text(json.dumps(asdict(sent)), encoding="utf-8")
+        os.replace(partial, self._beside("sent"))
+
+    def unsent(self) -> int:
+        """How many bytes have not been acknowledged yet."""
+        return self.path.stat().st_size - self.sent().bytes
+
+    def lock(self, seconds: float) -> FileLock:
+        """To be held while sending; the lock of a process that is gone is free.
+
+        Raises (when entered):
+            filelock.Timeout: somebody else sends, for longer than `seconds`.
+        """
+        return FileLock(self._beside("lock"), timeout=seconds)
+
+    def close(self) -> None:
+        """Nothing more will be written."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def discard(self) -> None:
+        """Removes it, where a run was refused before it began."""
+        self.close()
+        for path in (self.path, self._beside("sent"), self._beside("lock")):
+            path.unlink(missing_ok=True)
+
+    def _beside(self, suffix: str) -> Path:
+        return self.path.with_name(f"{self.path.name}.{suffix}")
+
+
+def journals_under(folder: Path) -> list[Journal]:
+    """All journals in a folder and below that have begun, the oldest run first."""
+    found = [Journal(path) for path in folder.glob("**/journal*.jsonl")]
+    return sorted((journal for journal in found if journal.start), key=lambda journal: (journal.start or {})["time"])
+
+
+def scrubbed(value: Any) -> Any:
+    """The value with user names and passwords taken out of every URI in it."""
+    if isinstance(value, str):
+        return without_secrets(value)
+    if isinstance(value, Mapping):
+        return {key: scrubbed(of) for key, of in value.items()}
+    if isinstance(value, list | tuple):
+        return [scrubbed(of) for of in value]
+    return value
+
+
+def _line(kind: str, content: Mapping[str, Any]) -> bytes:
+    entry = {"kind": kind, "time": int(time.time() * 1000), **(content if kind == "metrics" else scrubbed(content))}
+    return json.dumps(entry, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def _entry(line: bytes) -> Entry:
+    try:
+        entry = json.loads(line)
+        return entry if isinstance(entry, dict) and "kind" in entry else {"kind": "broken"}
+    except ValueError:
+        # A power cut can leave a line of zeros.
+        return {"kind": "broken"}

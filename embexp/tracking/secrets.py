@@ -1,0 +1,20 @@
+"""What must not be shown, taken out of a text: user names and passwords in URIs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_USER = re.compile(r"://[^\s/]+@")
+_QUERY = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|token|secret)=)[^&\s\"']+", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """The text with every URI in it shown without user name, password, and what is named so in its query."""
+    return _QUERY.sub(r"\1***", _USER.sub("://", text))
+
+
+def scrub_file(path: Path) -> None:
+    """Writes a text file anew without secrets, where it holds any; that it is not there is no error."""
+    if path.is_file() and (text := path.read_text(encoding="utf-8")) != (shown := without_secrets(text)):
+        path.write_text(shown, encoding="utf-8")

@@ -1,0 +1,259 @@
+"""The sender: takes a run's journal to an MLflow store, in order and nothing twice.
+
+`Sender.deliver` sends what a journal holds and keeps how far it came; `Background` does that in a thread, as long as a
+run lasts, and `python -m embexp.tracking sync` at any later time. Whoever sends holds the journal's lock, so that it
+does not matter how many try.
+
+After an answer that did not come it is not known what arrived. So a run is looked for by its id before it is made
+again, and a metric by its name and step before it is sent again; tags, params and files may be sent twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embexp.tracking.journal import Entry, Journal, Sent
+from embexp.tracking.protocol import Status
+from embexp.tracking.store import GONE, client_of, is_dead, open_store, told
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+log = logging.getLogger(__name__)
+
+ID = "embexp.id"
+REASON = "embexp.reason"
+# What MLflow takes at once.
+MOST_METRICS = 1000
+LOCK_SECONDS = 5.0
+
+
+class RunIsGone(OSError):
+    """The run was deleted at the server: its journal is kept, and can be sent when the run is restored."""
+
+
+class Sender:
+    """Sends one journal to a store.
+
+    Args:
+        journal: of the run.
+        uri: of the store; None as for `store_uri`.
+    """
+
+    def __init__(self, journal: Journal, uri: str | None) -> None:
+        self.journal = journal
+        self.uri = uri
+        self.run_id: str | None = None
+        self.refused = 0
+        self._look_first = journal.sent().bytes > 0
+        self._arrived: dict[str, set[int]] = {}
+
+    def deliver(self) -> bool:
+        """Sends what is there; returns whether the run's end was sent, and so nothing more will come.
+
+        Raises:
+            Exception: what MLflow raised; all that had arrived before is marked as sent.
+        """
+        with self.journal.lock(LOCK_SECONDS):
+            sent = self._run_made()
+            ended = False
+            while lines := self.journal.read(sent.bytes):
+                for batch in _batches(lines):
+                    try:
+                        self._send(batch)
+                    except Exception:
+                        self._look_first = True
+                        self._arrived.clear()
+                        raise
+                    sent.bytes = batch[-1][1]
+                    self.journal.mark(sent)
+                    ended = batch[-1][0]["kind"] == "end"
+            return ended or (self.journal.unsent() == 0 and self.journal.end() is not None)
+
+    def make_run(self) -> str:
+        """The MLflow id of the journal's run, which is made where it is not there yet: a child needs its parent."""
+        with self.journal.lock(LOCK_SECONDS):
+            return str(self._run_made().run_id)
+
+    def _run_made(self) -> Sent:
+        sent = self.journal.sent()
+        start = self.journal.start
+        if sent.run_id is None and start is not None:
+            continues = start["continues"]
+            if continues is not None:
+                sent.run_id = self._continued(continues)
+            else:
+                sent.run_id = self._created(start)
+            self.journal.mark(sent)
+        if start is not None and start["continues"] is not None:
+            self._look_first = True
+        self.run_id = sent.run_id
+        return sent
+
+    def _created(self, start: Entry) -> str:
+        client = client_of(self.uri)
+        experiment_id = open_store(self.uri, experiment=start["experiment"])
+        if found := _run_of(client, experiment_id, start["id"]):
+            return found
+        tags = {"mlflow.source.name": "embexp", ID: start["id"], **start["tags"]}
+        parent = start["parent"] and self._referred(start["parent"], experiment_id)
+        if parent:
+            tags["mlflow.parentRunId"] = parent
+        run = client.create_run(experiment_id, start_time=start["time"], run_name=start["name"], tags=tags)
+        return str(run.info.run_id)
+
+    def _continued(self, reference: Mapping[str, str]) -> str:
+        before = reference.get("journal")
+        if before is not None and Path(before).is_file():
+            # Its lines come first. What it sent is looked up, so that nothing is logged again.
+            Sender(Journal(Path(before)), self.uri).deliver()
+        experiment_id = open_store(self.uri, experiment=(self.journal.start or {})["experiment"])
+        run_id = self._referred(reference, experiment_id)
+        if run_id is None:
+            raise FileNotFoundError(f"the run that it continues is neither at the server nor in {before}")
+        return run_id
+
+    def _referred(self, reference: Mapping[str, str], experiment_id: str) -> str | None:
+        if "run_id" in reference:
+            return reference["run_id"]
+        path = Path(reference["journal"])
+        if path.is_file():
+            return Sender(Journal(path), self.uri).make_run()
+        found = _run_of(client_of(self.uri), experiment_id, reference["id"])
+        if found is None:
+            log.warning("tracker: %s, which this run belongs to, is not there any more", path)
+        return found
+
+    def _send(self, batch: list[tuple[Entry, int]]) -> None:
+        entries = [entry for entry, _ in batch]
+        try:
+            self._send_entries(entries)
+        except Exception as error:
+            if getattr(error, "error_code", None) not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
+                raise
+            if client_of(self.uri).get_run(self.run_id).info.lifecycle_stage != "active":
+                raise RunIsGone(f"run {self.run_id} was deleted at the server") from error
+            if len(batch) > 1:
+                for line in batch:
+                    self._send([line])
+            else:
+                # What the server will never take must not hold up all the rest.
+                self.refused += 1
+                log.warning("tracker: the server refused %s (%s)", entries[0]["kind"], told(error))
+
+    def _send_entries(self, entries: list[Entry]) -> None:
+        entry, client = entries[0], client_of(self.uri)
+        match entry["kind"]:
+            case "metrics":
+                self._send_metrics(client, entries)
+            case "start":
+                self._send_start(client, entry)
+            case "tags":
+                _set_tags(client, self.run_id, entry["tags"])
+            case "artifact":
+                self._send_artifact(client, entry)
+            case "end":
+                self._send_end(client, entry)
+            case kind:
+                log.warning("tracker: %s: a line of kind %r is left out", self.journal.path, kind)
+
+    def _send_metrics(self, client: MlflowClient, entries: list[Entry]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [
+            Metric(name, value, entry["time"], entry["step"])
+            for entry in entries
+            for name, value in entry["values"].items()
+            if not self._has_arrived(client, name, entry["step"])
+        ]
+        for begin in range(0, len(metrics), MOST_METRICS):
+            client.log_batch(self.run_id, metrics=metrics[begin : begin + MOST_METRICS])
+
+    def _has_arrived(self, client: MlflowClient, name: str, step: int) -> bool:
+        if not self._look_first:
+            return False
+        if name not in self._arrived:
+            self._arrived[name] = {metric.step for metric in client.get_metric_history(self.run_id, name)}
+        return step in self._arrived[name]
+
+    def _send_start(self, client: MlflowClient, entry: Entry) -> None:
+        from mlflow.entities import Param
+
+        there: Mapping[str, str] = {}
+        if entry["continues"] is not None:
+            client.update_run(self.run_id, status=Status.RUNNING.value)
+            # A param cannot be changed: the first attempt's stay.
+            there = client.get_run(self.run_id).data.params
+        params = [Param(key, value) for key, value in entry["params"].items() if key not in there]
+        client.log_batch(self.run_id, params=params)
+        _set_tags(client, self.run_id, entry["tags"])
+
+    def _send_artifact(self, client: MlflowClient, entry: Entry) -> None:
+        path = self.journal.path.parent / entry["path"]
+        if path.is_dir():
+            client.log_artifacts(self.run_id, str(path), entry["folder"] or path.name)
+        elif path.is_file():
+            client.log_artifact(self.run_id, str(path), entry["folder"])
+        else:
+            log.warning("tracker: %s is not there any more and could not be sent", path)
+
+    def _send_end(self, client: MlflowClient, entry: Entry) -> None:
+        if entry["reason"] is not None:
+            client.set_tag(self.run_id, REASON, entry["reason"])
+        elif REASON in client.get_run(self.run_id).data.tags:
+            # Of an attempt before, or of a run that was held for dead while its server was away.
+            client.delete_tag(self.run_id, REASON)
+        client.set_terminated(self.run_id, status=entry["status"], end_time=entry["time"])
+        self._remove_twins(client)
+
+    def _remove_twins(self, client: MlflowClient) -> None:
+        """A request for this run that was given up as lost may still have made one, later than it was looked for."""
+        start = self.journal.start or {}
+        if start["continues"] is not None:
+            return
+        experiment_id = open_store(self.uri, experiment=start["experiment"])
+        for run in client.search_runs([experiment_id], f"tags.`{ID}` = '{start['id']}'"):
+            if run.info.run_id != self.run_id:
+                client.delete_run(run.info.run_id)
+
+
+def close_if_dead(journal: Journal) -> bool:
+    """Ends the journal, KILLED, if its process was killed before it could; returns whether the journal has an end."""
+    if journal.end() is not None:
+        return True
+    if not is_dead((journal.start or {"tags": {}})["tags"]):
+        return False
+    with journal.lock(LOCK_SECONDS):
+        if journal.end() is None:
+            journal.close_as(Status.KILLED.value, GONE)
+            journal.close()
+    return True
+
+
+def _batches(lines: list[tuple[Entry, int]]) -> list[list[tuple[Entry, int]]]:
+    """Metrics that follow each other go together, as many as MLflow takes at once; all else alone."""
+    batches: list[list[tuple[Entry, int]]] = []
+    size = 0
+    for line in lines:
+        more = max(1, len(line[0]["values"])) if line[0]["kind"] == "metrics" else MOST_METRICS
+        if batches and size + more <= MOST_METRICS:
+            batches[-1].append(line)
+            size += more
+        else:
+            batches.append([line])
+            size = more
+    return batches
+
+
+def _run_of(client: MlflowClient, experiment_id: str, id: str) -> str | None:
+    found = client.search_runs([experiment_id], f"tags.`{ID}` = '{id}'", order_by=["attributes.start_time ASC"])
+    return str(found[0].info.run_id) if found else None
+
+
+def _set_tags(client: MlflowClient, run_id: str | None, tags: Mapping[str, Any]) -> None:
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in tags.items()])

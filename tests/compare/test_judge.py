@@ -1,0 +1,78 @@
+"""Verdicts: intervals and differences from the predictions that runs left, in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.stats import spearmanr
+
+from embexp.compare import Run, judge
+from embexp.tracking import Status
+
+METRIC = "dev/spearman_cosine"
+PAIRS = 300
+
+
+def run(folder: Path, batch_size: int, *, noise: float, evaluation: str = "e", base_noise: float = 3.0) -> Run:
+    """A finished run whose model sees the scores through noise."""
+    generator = np.random.default_rng(batch_size)
+    gold = np.random.default_rng(0).normal(size=PAIRS)
+    base = gold + base_noise * np.random.default_rng(1).normal(size=PAIRS)
+    after = gold + noise * generator.normal(size=PAIRS)
+    path = folder / f"{batch_size}.parquet"
+    columns = {"split": ["dev"] * PAIRS, "score": gold, "cosine_before": base, "cosine_after": after}
+    pq.write_table(pa.table(columns), path)
+    score = float(spearmanr(gold, after).statistic)
+    return Run(
+        "a run",
+        Status.FINISHED,
+        None,
+        {"loss": "mnr", "batch_size": str(batch_size)},
+        {f"best/{METRIC}": score},
+        evaluation,
+        predictions=path,
+    )
+
+
+def test_verdicts_stand_in_the_order_of_the_table_around_the_scores_that_were_logged(tmp_path):
+    runs = [run(tmp_path, 32, noise=1.0), run(tmp_path, 64, noise=0.3), run(tmp_path, 128, noise=2.0)]
+    verdicts = judge(runs, resamples=500)
+    assert [verdict.run.params["batch_size"] for verdict in verdicts] == ["64", "32", "128"]
+    for verdict in verdicts:
+        assert verdict.interval.value == pytest.approx(verdict.run.metrics[f"best/{METRIC}"])
+        assert verdict.interval.low < verdict.interval.value < verdict.interval.high
+
+
+def test_what_is_clear_is_said_with_its_size(tmp_path):
+    best, other = judge([run(tmp_path, 32, noise=2.0), run(tmp_path, 64, noise=0.3)], resamples=1000)
+    assert best.against_best is None
+    assert best.words.startswith("batch_size=64: better than before training by 0.")
+    assert other.against_best.is_real
+    assert other.against_best.value < 0
+    assert "worse than the best (batch_size=64) by 0." in other.words
+
+
+def test_what_is_not_clear_is_said_too(tmp_path):
+    runs = [run(tmp_path, size, noise=3.0) for size in (32, 64)]
+    best, other = judge(runs, resamples=500)
+    assert "cannot be told apart from the best" in other.words
+    assert "cannot be told apart from before training" in best.words
+
+
+def test_runs_without_predictions_or_on_other_pairs_are_left_out(tmp_path):
+    best, other = run(tmp_path, 32, noise=0.5), run(tmp_path, 64, noise=1.0)
+    elsewhere = run(tmp_path, 16, noise=1.5, evaluation="other")
+    lost = Run("lost", Status.FINISHED, None, dict(other.params), {f"best/{METRIC}": 0.1}, "e")
+    assert [verdict.run for verdict in judge([best, other, elsewhere, lost], resamples=50)] == [best, other]
+    assert judge([lost], resamples=50) == []
+
+
+@pytest.mark.parametrize("metric", ["dev/spearman_max", "time/training_seconds", "test/spearman_dot"])
+def test_a_metric_that_pairs_cannot_judge_has_no_verdicts(tmp_path, metric):
+    one = run(tmp_path, 32, noise=0.5)
+    one.metrics[metric] = 0.5
+    assert judge([one], metric=metric, resamples=50) == []

@@ -1,0 +1,167 @@
+"""Intervals, differences and seeds, held against scipy and against simulations whose truth is known."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from embexp.statistics import (
+    correlations,
+    difference_of_means,
+    differences,
+    holm,
+    interval,
+    seed_spread,
+    seeds_needed,
+)
+
+SCIPY = {"pearson": pearsonr, "spearman": spearmanr}
+
+
+def models(generator, *, pairs: int, noises) -> tuple[np.ndarray, np.ndarray]:
+    """Gold scores, and similarities of models that see them through noise of their own."""
+    gold = generator.normal(size=pairs)
+    return gold, np.stack([gold + noise * generator.normal(size=pairs) for noise in noises])
+
+
+@pytest.mark.parametrize("statistic", ["pearson", "spearman"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_correlations_are_scipys(statistic, tied):
+    gold, similarities = models(np.random.default_rng(1), pairs=200, noises=(0.5, 2.0))
+    if tied:
+        gold, similarities = np.round(gold), np.round(similarities, 1)
+    values, _ = correlations(gold, similarities, statistic=statistic, resamples=1)
+    for value, row in zip(values, similarities, strict=True):
+        assert value == pytest.approx(SCIPY[statistic](gold, row).statistic, abs=1e-12)
+
+
+@pytest.mark.parametrize("statistic", ["pearson", "spearman"])
+@pytest.mark.parametrize("tied", [False, True])
+def test_every_resample_is_what_scipy_says_of_the_pairs_drawn(statistic, tied):
+    gold, similarities = models(np.random.default_rng(2), pairs=60, noises=(1.0,))
+    if tied:
+        gold = np.round(gold)
+    _, drawn = correlations(gold, similarities, statistic=statistic, resamples=70, seed=5)
+    generator = np.random.default_rng(5)
+    places = np.concatenate([generator.integers(0, 60, (64, 60)), generator.integers(0, 60, (6, 60))])
+    for row, value in zip(places, drawn[0], strict=True):
+        assert value == pytest.approx(SCIPY[statistic](gold[row], similarities[0, row]).statistic, abs=1e-10)
+
+
+def test_holms_correction_is_the_one_worked_by_hand():
+    # 0.01 x 4; 0.02 x 3; 0.03 x 2 is less than the one before, which therefore stands; 0.5 x 1.
+    assert holm(np.array([0.03, 0.01, 0.5, 0.02])) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+
+
+def test_a_model_is_no_better_than_itself():
+    (same,) = differences([0.0], [np.zeros(100)])
+    assert (same.p, same.low, same.high, same.is_real) == (1.0, 0.0, 0.0, False)
+
+
+def test_the_order_of_models_and_the_time_of_day_change_nothing():
+    gold, similarities = models(np.random.default_rng(4), pairs=100, noises=(1.0, 1.2))
+    _, one = correlations(gold, similarities, statistic="spearman", resamples=200)
+    _, other = correlations(gold, similarities[::-1], statistic="spearman", resamples=200)
+    assert np.array_equal(one, other[::-1])
+
+
+def called(trials: int, *, pairs: int, resamples: int, statistic) -> float:
+    """The share of trials in which two models that are equally good are called different."""
+    generator, real = np.random.default_rng(6), 0
+    for trial in range(trials):
+        gold, similarities = models(generator, pairs=pairs, noises=(1.0, 1.0))
+        values, drawn = correlations(gold, similarities, statistic=statistic, resamples=resamples, seed=trial)
+        (found,) = differences([values[0] - values[1]], [drawn[0] - drawn[1]])
+        real += found.is_real
+    return real / trials
+
+
+def covered(trials: int, *, pairs: int, resamples: int, statistic) -> tuple[float, float]:
+    """The shares of trials in which the intervals of a score and of a difference hold their true values."""
+    generator = np.random.default_rng(7)
+    # What a large sample says: the true correlations of these models.
+    truth, _ = correlations(*models(generator, pairs=2_000_000, noises=(0.8, 1.0)), statistic=statistic, resamples=0)
+    of_score = of_difference = 0
+    for trial in range(trials):
+        gold, similarities = models(generator, pairs=pairs, noises=(0.8, 1.0))
+        values, drawn = correlations(gold, similarities, statistic=statistic, resamples=resamples, seed=trial)
+        found = interval(values[0], drawn[0])
+        of_score += found.low <= truth[0] <= found.high
+        (apart,) = differences([values[0] - values[1]], [drawn[0] - drawn[1]])
+        of_difference += apart.low <= truth[0] - truth[1] <= apart.high
+    return of_score / trials, of_difference / trials
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statistic", ["pearson", "spearman"])
+def test_equal_models_are_called_different_in_five_of_a_hundred_trials(statistic):
+    share = called(1000, pairs=500, resamples=1000, statistic=statistic)
+    print(f"{statistic}: {share:.1%} called different")
+    assert 0.03 <= share <= 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("statistic", ["pearson", "spearman"])
+def test_intervals_cover_the_truth_in_ninety_five_of_a_hundred_trials(statistic):
+    shares = covered(1000, pairs=500, resamples=1000, statistic=statistic)
+    print(f"{statistic}: score {shares[0]:.1%}, difference {shares[1]:.1%} covered")
+    for share in shares:
+        assert 0.93 <= share <= 0.97
+
+
+def test_the_error_rates_are_about_right_in_a_few_trials():
+    assert called(100, pairs=200, resamples=200, statistic="spearman") <= 0.12
+    assert min(covered(100, pairs=200, resamples=200, statistic="spearman")) >= 0.86
+
+
+def test_the_seeds_part_and_the_pairs_part_are_told_apart():
+    generator = np.random.default_rng(8)
+    gold = generator.normal(size=400)
+    shared = gold + generator.normal(size=400)
+    # Seeds that differ a lot, on many pairs; and seeds that hardly differ.
+    for noise, larger in ((1.0, True), (0.01, False)):
+        similarities = np.stack([shared + noise * k * generator.normal(size=400) for k in (0.2, 0.6, 1.0, 1.4)])
+        spread = seed_spread(*correlations(gold, similarities, statistic="pearson", resamples=500))
+        assert (spread.of_seed > spread.of_pairs) is larger
+        assert spread.sd == pytest.approx(spread.of_seed**0.5)
+
+
+def test_the_difference_of_means_is_welchs_where_the_pairs_add_nothing():
+    from scipy.stats import ttest_ind
+
+    first, second = np.array([0.70, 0.72, 0.71]), np.array([0.68, 0.69, 0.70, 0.67])
+    still = [np.repeat(values[:, None], 50, axis=1) for values in (first, second)]
+    found = difference_of_means(first, second, *still)
+    known = ttest_ind(first, second, equal_var=False)
+    assert found.p == pytest.approx(known.pvalue)
+    assert (found.low, found.high) == pytest.approx(known.confidence_interval(0.95))
+
+
+def test_the_seeds_that_are_needed_show_the_difference_in_four_of_five_trials():
+    sd, difference = 0.01, 0.008
+    seeds = seeds_needed(difference, of_seed=sd**2, of_pairs=0.0)
+    generator = np.random.default_rng(9)
+    still = np.zeros((seeds, 2))
+    found = [
+        difference_of_means(generator.normal(difference, sd, seeds), generator.normal(0, sd, seeds), still, still).p
+        < 0.05
+        for _ in range(500)
+    ]
+    assert 0.73 <= np.mean(found) <= 0.87
+
+
+def test_no_number_of_seeds_makes_up_for_too_few_pairs():
+    assert seeds_needed(0.01, of_seed=1e-6, of_pairs=1e-4) is None
+
+
+@pytest.mark.slow
+def test_fifty_runs_on_fifteen_hundred_pairs_take_under_twenty_seconds():
+    gold, similarities = models(np.random.default_rng(10), pairs=1500, noises=[1.0] * 50)
+    began = time.perf_counter()
+    correlations(np.round(gold, 1), similarities, statistic="spearman", resamples=10_000)
+    seconds = time.perf_counter() - began
+    print(f"{seconds:.1f} s")
+    assert seconds < 20

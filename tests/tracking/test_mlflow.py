@@ -1,0 +1,155 @@
+"""Trackers, against a real sqlite store: statuses, what is never logged, what a resumed run does not log again."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from embexp.compare.runs import _from_client, read_runs
+from embexp.config import ConfigError
+from embexp.tracking import (
+    NullTracker,
+    Status,
+    prepare_store,
+    reap_dead_runs,
+    store_uri,
+)
+
+
+@pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED, Status.KILLED])
+def test_a_run_ends_as_it_is_said_to_end(store, status):
+    tracker = store.started()
+    tracker.end(status, "for a reason")
+    assert store.run(tracker.run_id).info.status == status
+    assert store.run(tracker.run_id).data.tags["embexp.reason"] == "for a reason"
+
+
+def test_what_is_no_number_is_not_logged(store):
+    tracker = store.started()
+    tracker.log_metrics({"dev/score": 0.5, "dev/nan": math.nan, "dev/inf": math.inf}, 1)
+    tracker.end(Status.FINISHED)
+    assert store.run(tracker.run_id).data.metrics == {"dev/score": 0.5}
+
+
+def test_names_that_mlflow_refuses_are_made_fit(store):
+    tracker = store.started()
+    tracker.log_metrics({"accuracy@1": 0.5}, 1)
+    tracker.end(Status.FINISHED)
+    assert store.run(tracker.run_id).data.metrics == {"accuracy_1": 0.5}
+
+
+def test_a_continued_run_logs_no_step_twice(store):
+    first = store.started()
+    for step in (0, 1, 2):
+        first.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+    first.end(Status.KILLED)
+    second = store.started(run_id=first.run_id)
+    assert store.run(second.run_id).info.status == "RUNNING"
+    for step in (1, 2, 3):
+        second.log_metrics({"train/loss": 1.0 / (step + 1)}, step)
+    second.end(Status.FINISHED)
+    assert [step for step, _ in store.history(second.run_id, "train/loss")] == [0, 1, 2, 3]
+
+
+def test_a_run_is_found_by_its_key_the_finished_one_first(store):
+    for status in (Status.KILLED, Status.FINISHED, Status.FAILED):
+        tracker = store.started(tags={"embexp.key": "the key"})
+        tracker.log_metrics({"dev/score": 0.7}, 1)
+        tracker.end(status)
+    found = store.tracker().find_run("the key")
+    assert found.status is Status.FINISHED
+    assert found.metrics == {"dev/score": 0.7}
+    assert store.tracker().find_run("another key") is None
+
+
+def test_a_run_that_finished_on_a_second_attempt_does_not_keep_the_reason_of_the_first(store):
+    first = store.started()
+    first.end(Status.KILLED, "terminated (SIGTERM)")
+    second = store.started(run_id=first.run_id)
+    second.end(Status.FINISHED)
+    assert second.run_id == first.run_id
+    assert "embexp.reason" not in store.run(first.run_id).data.tags
+
+
+def test_files_and_folders_are_kept(store):
+    tracker = store.started()
+    folder = Path(tracker.reference).parent
+    (folder / "model").mkdir()
+    (folder / "model" / "weights.bin").write_bytes(b"w")
+    (folder / "result.json").write_text("{}")
+    tracker.log_artifact(folder / "result.json")
+    tracker.log_artifact(folder / "model")
+    tracker.end(Status.FINISHED)
+    kept = {file.path for file in store.client.list_artifacts(tracker.run_id)}
+    assert kept == {"result.json", "model"}
+    assert [file.path for file in store.client.list_artifacts(tracker.run_id, "model")] == ["model/weights.bin"]
+
+
+def test_a_child_knows_its_parent(store):
+    parent = store.started(tags={"embexp.sweep": "folder"})
+    child = store.started(parent=parent.reference)
+    assert store.run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+    names = [run.sweep for run in read_runs(store.uri, experiment="tests")]
+    assert parent.run_id in names
+
+
+def test_more_than_forty_params_are_a_mistake(store):
+    with pytest.raises(ValueError, match="41 params"):
+        store.started(params={f"p{n}": n for n in range(41)})
+
+
+def test_a_run_whose_process_was_killed_is_closed_at_the_next_start(store):
+    script = (
+        "import os, signal; from pathlib import Path; from embexp.tracking import MLflowTracker;"
+        f"t = MLflowTracker({store.uri!r}, 'tests', False);"
+        "t.start('dies', folder=Path('dies'), params={}, tags={}, parent=None);"
+        "print(t.run_id, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    dead = done.stdout.split()[-1]
+    living = store.started()
+    assert store.run(dead).info.status == "RUNNING"
+    assert reap_dead_runs(store.uri, experiment="tests") >= 1
+    assert store.run(dead).info.status == "KILLED"
+    assert store.run(living.run_id).info.status == "RUNNING"
+    living.end(Status.FINISHED)
+
+
+def test_both_readers_of_a_store_tell_the_same(store):
+    tracker = store.started(tags={"embexp.evaluation": "set"})
+    tracker.log_metrics({"dev/score": 0.25}, 3)
+    tracker.end(Status.FAILED, "why")
+    assert read_runs(store.uri, experiment="tests") == _from_client(store.uri, "tests")
+
+
+def test_a_server_that_is_not_there_is_told_with_what_to_do():
+    with pytest.raises(ConfigError, match="tracker=none"):
+        prepare_store("http://127.0.0.1:9", experiment="tests")
+
+
+@pytest.mark.slow
+def test_processes_that_make_one_store_at_once_all_get_it(tmp_path):
+    script = "from embexp.tracking import prepare_store; print(prepare_store(None, experiment='e'))"
+    made = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(4)]
+    answers = {process.communicate()[0].split()[-1] for process in made}
+    assert len(answers) == 1
+
+
+def test_the_store_is_beside_the_runs_unless_another_is_named(workplace, monkeypatch):
+    assert store_uri(None) == f"sqlite:///{workplace}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
+    assert store_uri(None) == "http://somewhere"
+    assert store_uri("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_the_null_tracker_has_the_same_face():
+    tracker = NullTracker()
+    tracker.start("a run", folder=Path("nowhere"), params={}, tags={}, parent=None)
+    tracker.log_metrics({"a": 1.0}, 0)
+    tracker.log_artifact(Path("nowhere"))
+    tracker.end(Status.FINISHED)
+    assert (tracker.run_id, tracker.find_run("key")) == (None, None)

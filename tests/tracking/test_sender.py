@@ -1,0 +1,275 @@
+"""Sending: a server that is down, slow, or answers so that nobody knows what arrived; order kept, nothing twice."""
+
+from __future__ import annotations
+
+import http.server
+import itertools
+import socket
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from embexp.config import ConfigError
+from embexp.tracking import MLflowTracker, Status, reap_dead_runs
+from embexp.tracking.__main__ import main, sync
+from embexp.tracking.journal import Journal
+from embexp.tracking.mlflow import WAIT_SECONDS
+from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
+
+
+def nobody() -> str:
+    """The address of a server that is down."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def down(workplace) -> Store:
+    return Store(nobody(), workplace / "multirun")
+
+
+@pytest.fixture
+def hanging():
+    """The address of a server that takes requests and never answers."""
+    stop = threading.Event()
+
+    class Hanging(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            stop.wait(60)
+
+        def do_POST(self):
+            self.do_GET()
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hanging)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    stop.set()
+    server.shutdown()
+
+
+def broken(monkeypatch, name: str, *, times: int, after: bool):
+    """MLflow's method raises `times` times; `after` it did its work, as when the answer is lost."""
+    from mlflow import MlflowClient
+
+    real, left = getattr(MlflowClient, name), itertools.count(1)
+
+    def method(self, *args, **kwargs):
+        fails = next(left) <= times
+        if fails and not after:
+            raise ConnectionError("lost")
+        answer = real(self, *args, **kwargs)
+        if fails:
+            raise ConnectionError("lost")
+        return answer
+
+    monkeypatch.setattr(MlflowClient, name, method)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", ["create_run", "log_batch", "set_terminated"])
+def test_a_lost_answer_neither_doubles_nor_loses(store, monkeypatch, name, after):
+    monkeypatch.setattr("embexp.tracking.background.INTERVAL_SECONDS", 0.05)
+    monkeypatch.setattr("embexp.tracking.background.MOST_OF_A_CORE", 1.0)
+    broken(monkeypatch, name, times=2, after=after)
+    tracker = store.started(tags={"test": f"{name} {after}"})
+    for step in range(20):
+        tracker.log_metrics({"train/loss": 1 / (step + 1)}, step)
+        time.sleep(0.01)
+    tracker.end(Status.FINISHED)
+    assert sync([store.folder], uri=None) == 0
+    (run,) = store.runs_with("test", f"{name} {after}")
+    assert run.info.status == "FINISHED"
+    assert store.history(run.info.run_id, "train/loss") == logged(journal_of(tracker))["train/loss"]
+
+
+def test_what_the_server_refuses_does_not_hold_up_the_rest(store, caplog):
+    tracker = store.started()
+    tracker.log_metrics({"a" * 300: 1.0}, 0)
+    tracker.log_metrics({"train/loss": 1.0}, 1)
+    run_id = end(tracker)
+    assert store.run(run_id).data.metrics == {"train/loss": 1.0}
+    assert store.run(run_id).info.status == "FINISHED"
+    assert "refused metrics" in caplog.text
+
+
+def test_a_server_down_at_the_start_is_told_once_and_costs_nothing(down, store, caplog, capsys):
+    begun = time.monotonic()
+    tracker = down.started(tags={"test": "down"})
+    for step in range(500):
+        tracker.log_metrics({"train/loss": 1 / (step + 1)}, step)
+    tracker.end(Status.FINISHED)
+    assert time.monotonic() - begun < 5
+    assert tracker.run_id is None
+    assert caplog.text.count("cannot be reached (Connection refused)") == 1
+    assert "502 lines are not sent yet (Connection refused); python -m embexp.tracking sync multirun/run" in caplog.text
+    assert main(["sync"]) == 1
+    assert "not all sent (Connection refused)" in capsys.readouterr().out
+    assert main(["sync", "--uri", store.uri]) == 0
+    (run,) = store.runs_with("test", "down")
+    assert run.info.status == "FINISHED"
+    assert store.history(run.info.run_id, "train/loss") == logged(journal_of(tracker))["train/loss"]
+    assert main(["sync", "--uri", store.uri]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("parent_first", [True, False])
+def test_a_sweep_whose_server_was_down_has_its_parent_when_it_is_sent(down, store, parent_first):
+    parent = down.started(tags={"embexp.sweep": "s", "test": f"parent {parent_first}"})
+    children = [down.started(parent=parent.reference, tags={"test": f"child {parent_first}"}) for _ in range(2)]
+    for tracker in (*children, parent):
+        tracker.end(Status.FINISHED)
+    order = [parent, *children] if parent_first else [*children, parent]
+    for tracker in order:
+        sync([Path(tracker.reference).parent], uri=store.uri)
+    (made,) = store.runs_with("test", f"parent {parent_first}")
+    assert made.info.status == "FINISHED"
+    found = store.runs_with("mlflow.parentRunId", made.info.run_id)
+    assert [run.data.tags["test"] for run in found] == [f"child {parent_first}"] * 2
+
+
+def test_a_run_killed_and_resumed_while_the_server_is_down_is_one_run(down, store, caplog):
+    first = down.started(tags={"embexp.key": "resumed", "test": "first"})
+    for step in range(10):
+        first.log_metrics({"train/loss": 1 / (step + 1)}, step)
+    first.end(Status.KILLED, "terminated (SIGTERM)")
+    found = down.tracker().find_run("resumed")
+    assert found.status is Status.KILLED
+    assert "could not be looked up" in caplog.text
+    second = down.started(tags={"embexp.key": "resumed"}, run_id=found.run_id)
+    for step in range(6, 20):
+        second.log_metrics({"train/loss": 1 / (step + 1)}, step)
+    second.end(Status.FINISHED)
+    assert sync([Path(second.reference).parent], uri=store.uri) == 0
+    (run,) = store.runs_with("embexp.key", "resumed")
+    assert run.info.status == "FINISHED"
+    assert "embexp.reason" not in run.data.tags
+    expected = logged(journal_of(first), journal_of(second))["train/loss"]
+    assert store.history(run.info.run_id, "train/loss") == expected
+    assert [step for step, _ in expected] == list(range(20))
+
+
+def test_a_run_made_before_is_found_in_the_journals_when_the_server_is_down(down):
+    assert down.tracker().find_run("made") is None
+    tracker = down.started(tags={"embexp.key": "made"})
+    tracker.log_metrics({"dev/score": 0.5}, 1)
+    assert down.tracker().find_run("made") is None  # its process lives
+    tracker.end(Status.FINISHED)
+    found = down.tracker().find_run("made")
+    assert (found.status, found.metrics) == (Status.FINISHED, {"dev/score": 0.5})
+
+
+def test_what_was_cut_off_unsent_is_sent_before_the_run_is_looked_up(down, store):
+    tracker = down.started(tags={"embexp.key": "unsent"})
+    tracker.log_metrics({"dev/score": 0.5}, 1)
+    tracker.end(Status.FINISHED)
+    # The same server, back at its address.
+    journal = journal_of(tracker)
+    journal.path.write_text(journal.path.read_text().replace(down.uri, store.uri))
+    found = store.tracker().find_run("unsent")
+    assert (found.status, found.metrics) == (Status.FINISHED, {"dev/score": 0.5})
+    assert found.run_id == store.runs_with("embexp.key", "unsent")[0].info.run_id
+
+
+def test_a_killed_process_leaves_a_journal_that_sync_closes_as_killed(store):
+    tracker = store.started(tags={"test": "gone"})
+    run_id = tracker.run_id
+    path = Path(tracker.reference)
+    content = path.read_text().replace('"embexp.pid_started":"', '"embexp.pid_started":"of another process ')
+    folder = store.folder / "copy"
+    folder.mkdir()
+    (folder / "journal.jsonl").write_text(content + '{"kind":"metrics","time":1,"step":1,"values":{"a":1.0}}\n{"torn')
+    (folder / "journal.jsonl.sent").write_text(f'{{"bytes": {len(content)}, "run_id": "{run_id}"}}')
+    assert sync([folder], uri=None) == 0
+    assert store.run(run_id).info.status == "KILLED"
+    assert store.run(run_id).data.tags["embexp.reason"] == "its process is gone"
+    assert store.run(run_id).data.metrics == {"a": 1.0}
+    assert Journal(folder / "journal.jsonl").end() is not None
+
+
+def test_a_run_under_way_is_sent_as_far_as_it_is_and_stays_open(store, capsys):
+    tracker = store.started()
+    tracker.log_metrics({"a": 1.0}, 1)
+    assert sync([store.folder], uri=None) == 0
+    assert "its run goes on" in capsys.readouterr().out
+    assert store.run(tracker.run_id).info.status == "RUNNING"
+    assert store.run(tracker.run_id).data.metrics == {"a": 1.0}
+    assert store.history(end(tracker), "a") == [(1, 1.0)]
+
+
+def test_a_run_deleted_at_the_server_is_kept_and_sent_when_it_is_restored(store, monkeypatch):
+    monkeypatch.setitem(WAIT_SECONDS, Status.FINISHED, 2.0)
+    tracker = store.started()
+    store.client.delete_run(tracker.run_id)
+    tracker.log_metrics({"a": 1.0}, 1)
+    tracker.end(Status.FINISHED)
+    assert journal_of(tracker).unsent() > 0
+    store.client.restore_run(tracker.run_id)
+    assert sync([store.folder], uri=None) == 0
+    assert store.history(tracker.run_id, "a") == [(1, 1.0)]
+
+
+def test_a_server_that_never_answers_does_not_slow_logging(workplace, hanging, monkeypatch, caplog):
+    monkeypatch.setattr("embexp.tracking.mlflow.patience", lambda uri: 0.5)
+    tracker = Store(hanging, workplace / "multirun").started()
+    times = []
+    for step in range(2000):
+        begun = time.perf_counter()
+        tracker.log_metrics({"train/loss": 0.1, "train/learning_rate": 0.2, "train/grad_norm": 0.3}, step)
+        times.append(time.perf_counter() - begun)
+    assert sorted(times)[len(times) // 2] < 0.001  # 15 µs on a quiet machine: 1 % of a step of 100 ms is 1000 µs
+    begun = time.monotonic()
+    tracker.end(Status.KILLED, "terminated (SIGTERM)")
+    assert time.monotonic() - begun < 5
+    assert journal_of(tracker).end()["status"] == "KILLED"
+    assert "the server is slow" in caplog.text
+
+
+def test_a_store_that_cannot_be_is_refused_before_anything_is_logged(workplace):
+    (workplace / "text.db").write_text("no database at all " * 100)
+    for uri in ("htp://host", "sqlite:///text.db"):
+        store = Store(uri, workplace / "multirun")
+        with pytest.raises(ConfigError, match="tracker=none"):
+            store.started()
+        with pytest.raises(ConfigError, match="tracker=none"):
+            store.tracker().find_run("key")
+        with pytest.raises(ConfigError, match="tracker=none"):
+            reap_dead_runs(uri, experiment=EXPERIMENT)
+    assert not list(workplace.glob("multirun/**/journal*"))
+
+
+def test_a_password_is_nowhere_but_in_the_request(workplace, caplog, capfd):
+    uri = nobody().replace("://", "://me:s3cret@")
+    tracker = MLflowTracker(uri, EXPERIMENT, system_metrics=False)
+    assert reap_dead_runs(uri, experiment=EXPERIMENT) == 0
+    assert tracker.find_run("key") is None
+    tags = {"embexp.command": f"python -m embexp tracker.uri={uri}"}
+    tracker.start("run", folder=workplace / "multirun", params={"uri": uri}, tags=tags, parent=None)
+    tracker.end(Status.FAILED, f"{uri} did it")
+    assert main(["sync"]) == 1
+    out, err = capfd.readouterr()
+    written = "".join(path.read_text() for path in workplace.rglob("*") if path.is_file())
+    assert "127.0.0.1" in caplog.text
+    assert "127.0.0.1" in written
+    assert "s3cret" not in caplog.text + out + err + written
+
+
+def test_the_environment_gives_a_journal_its_password_back(workplace, monkeypatch):
+    from embexp.tracking.__main__ import store_for
+
+    uri = nobody().replace("://", "://me:s3cret@")
+    tracker = MLflowTracker(uri, EXPERIMENT, system_metrics=False)
+    tracker.start("run", folder=workplace / "multirun", params={}, tags={}, parent=None)
+    tracker.end(Status.FINISHED)
+    assert "s3cret" not in store_for(journal_of(tracker), None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert store_for(journal_of(tracker), None) == uri
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://elsewhere")
+    assert "elsewhere" not in store_for(journal_of(tracker), None)
+
+
+def test_a_folder_that_is_not_there_is_told(workplace, capsys):
+    assert main(["sync", "nowhere"]) == 1
+    assert "nowhere: there is no such folder" in capsys.readouterr().err
