@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -21,6 +22,8 @@ from embexp.config import Config
 from embexp.identity import command_line
 from embexp.record import RESULT
 from embexp.tracking import JOBS, PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs, scrub_file
+
+REPORT = "report.html"
 
 
 class Sweep:
@@ -55,12 +58,26 @@ class Sweep:
         for name, text in (("table.md", to_markdown(runs)), ("table.csv", to_csv(runs))):
             (self.folder / name).write_text(text, encoding="utf-8")
             self.tracker.log_artifact(self.folder / name)
+        self._report(runs)
         finished = [run for run in runs if run.status == Status.FINISHED]
         scores = [score for run in finished if (score := run.metrics.get("best/dev/spearman_cosine")) is not None]
         if scores:
             self.tracker.log_metrics({"best/dev/spearman_cosine": max(scores)}, 0)
         self.tracker.end(status, reason)
         return 1 if failed else 0
+
+    def _report(self, runs: Sequence[Run]) -> None:
+        path = self.folder / REPORT
+        try:
+            from embexp.report import write_report
+
+            uri = self.tracker.uri if isinstance(self.tracker, MLflowTracker) else None
+            write_report(runs, path, title=f"Sweep of {len(runs)} runs", uri=uri)
+        except Exception as error:  # the scores are safe in the table: no fault of a picture may cost a sweep its end
+            print(f"{path}: not written: {type(error).__name__}: {error}", file=sys.stderr)
+            return
+        self.tracker.log_artifact(path)
+        print(f"Report: {path}")
 
 
 @contextmanager
@@ -80,7 +97,8 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
         reap_dead_runs(tracker.uri, experiment=tracker.experiment)
     swept = [override for override in overrides if "," in override] or [f"{len(jobs)} jobs"]
     tracker.start(
-        f"sweep {now:%Y-%m-%d %H:%M} · {' '.join(swept)}",
+        # What was swept comes first: the MLflow UI cuts long names.
+        f"sweep {' '.join(swept)} · {now:%Y-%m-%d %H:%M}",
         folder=folder,
         params=_swept_values(jobs),
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},

@@ -7,10 +7,14 @@
 The real clients read HF_ENDPOINT and HF_HOME when they are imported, so what is to meet this hub runs in a process of
 its own, with the cache `home`. Every repository has one commit, `revision`, which is also its main branch; any other
 is answered as the hub answers an unknown one. `hub.requests` are the paths that were asked for.
+
+Whoever brings the token `TOKEN` may also make model repositories and commit to them; what they push lies in the
+folder `pushed` beside the home. Weights go the way of git LFS, as at the real hub.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -26,6 +30,9 @@ from urllib.parse import unquote, urlsplit
 API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?$")
 TREE = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?$")
 FILE = re.compile(r"^/(?:(datasets)/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
+UPLOAD = re.compile(r"^/api/models/([^/]+/[^/]+)/(preupload|commit)/main$")
+LFS = re.compile(r"^/([^/]+/[^/]+)\.git/info/lfs/objects/batch$")
+TOKEN = "hf_of_a_test"
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -44,6 +51,7 @@ class HubServer:
         self.revision = revision
         self.folders = {"models": dict(models or {}), "datasets": dict(datasets or {})}
         self.requests: list[str] = []
+        self.objects: dict[str, bytes] = {}
 
     def __enter__(self) -> HubServer:
         hub = self
@@ -90,6 +98,72 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer(body=True)
+
+    def do_POST(self) -> None:
+        path, content = unquote(urlsplit(self.path).path), self._content()
+        self.server_hub.requests.append(path)
+        if path == "/api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif self.headers.get("Authorization") != f"Bearer {TOKEN}":
+            self._send(401, b"{}", True, {"X-Error-Message": "Invalid username or password."})
+        elif path == "/api/repos/create":
+            self._create(json.loads(content))
+        elif LFS.match(path):
+            self._offer(json.loads(content)["objects"])
+        elif (found := UPLOAD.match(path)) and self._folder("models", found[1]) is not None:
+            (self._preupload if found[2] == "preupload" else self._commit)(found[1], content)
+        else:
+            self._send(404, b"{}", True, {"X-Error-Code": "RepoNotFound"})
+
+    def do_PUT(self) -> None:
+        self.server_hub.objects[self.path.removeprefix("/objects/")] = self._content()
+        self._send(200, b"", True)
+
+    def _content(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", "0")))
+
+    def _create(self, wanted: Mapping[str, str]) -> None:
+        repo = f"{wanted['organization']}/{wanted['name']}"
+        folder = self.server_hub.home.with_name("pushed") / repo
+        status = 409 if folder.exists() else 200
+        folder.mkdir(parents=True, exist_ok=True)
+        self.server_hub.folders["models"][repo] = folder
+        self._send_json({"url": f"{self.server_hub.endpoint}/{repo}", "name": repo}, status)
+
+    def _preupload(self, _: str, content: bytes) -> None:
+        modes = [
+            {
+                "path": file["path"],
+                "uploadMode": "lfs" if file["path"].endswith(".safetensors") else "regular",
+                "shouldIgnore": False,
+            }
+            for file in json.loads(content)["files"]
+        ]
+        self._send_json({"files": modes})
+
+    def _offer(self, objects: list[dict[str, object]]) -> None:
+        offers = [
+            {**one, "actions": {"upload": {"href": f"{self.server_hub.endpoint}/objects/{one['oid']}"}}}
+            for one in objects
+        ]
+        self._send_json({"transfer": "basic", "objects": offers})
+
+    def _commit(self, repo: str, content: bytes) -> None:
+        folder = self.server_hub.folders["models"][repo]
+        for line in map(json.loads, content.splitlines()):
+            if line["key"] not in ("file", "lfsFile"):
+                continue
+            path = folder / line["value"]["path"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if line["key"] == "file":
+                path.write_bytes(base64.b64decode(line["value"]["content"]))
+            else:
+                path.write_bytes(self.server_hub.objects[line["value"]["oid"]])
+        revision = self.server_hub.revision
+        self._send_json({"commitUrl": f"{self.server_hub.endpoint}/{repo}/commit/{revision}", "commitOid": revision})
+
+    def _send_json(self, content: object, status: int = 200) -> None:
+        self._send(status, json.dumps(content).encode(), True, {"Content-Type": "application/json"})
 
     def _answer(self, *, body: bool) -> None:
         path = unquote(urlsplit(self.path).path)

@@ -1,6 +1,6 @@
 """The table of runs: read from the store or from the runs' folders, ranked, drawn; no torch, no MLflow import.
 
-python -m embexp.compare [sweep=last] [loss=mnr ...] [--metric NAME] [--csv FILE] [--json FILE]
+python -m embexp.compare [sweep=last] [loss=mnr ...] [--metric NAME] [--csv FILE] [--json FILE] [--html FILE] [--png FILE]
 """
 
 from embexp.compare.judge import Verdict, judge

@@ -33,6 +33,11 @@ def main() -> None:
             print(text(chosen, arguments.metric), end="")
         elif target is not None:
             Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
+    if arguments.html is not None or arguments.png is not None:
+        try:
+            _write_report(chosen, arguments)
+        except ConfigError as error:
+            sys.exit("\n".join(error.problems))
     if "-" in (arguments.csv, arguments.json):
         return
     if arguments.group_by == SEED:
@@ -74,6 +79,16 @@ def _check_metric(runs: Sequence[Run], metric: str) -> None:
         raise ConfigError([f"--metric {metric}: no run has it.{nearest(metric, known)} Metrics: {', '.join(known)}."])
 
 
+def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
+    # The report's imports take longer than the table.
+    from embexp.report import write_report, write_slide
+
+    title = " · ".join([f"{len(chosen)} runs", *arguments.filters])
+    for target, write in ((arguments.html, write_report), (arguments.png, write_slide)):
+        if target is not None:
+            write(chosen, Path(target), title=title, metric=arguments.metric, uri=arguments.uri)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m embexp.compare", description=__doc__)
     parser.add_argument(
@@ -83,6 +98,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--group-by", choices=[SEED], help="one row for runs that differ by their seed alone")
     parser.add_argument("--csv", metavar="FILE", help="also write all rows as csv; - for the terminal")
     parser.add_argument("--json", metavar="FILE", help="also write all rows as json; - for the terminal")
+    parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")
+    parser.add_argument("--png", metavar="FILE", help="also write ranking and learning curves as a picture for a slide")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
     parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
     return parser.parse_intermixed_args()

@@ -1,0 +1,138 @@
+"""`python -m embexp.export RUN_ID FOLDER`: a trained model as a folder that plain SentenceTransformer loads, with its card.
+
+    python -m embexp.export 4f1c2a FOLDER                     # the first digits of a run id are enough
+    python -m embexp.export 4f1c2a FOLDER --push owner/name   # and to the hub, as whoever is logged in there
+
+The run has to have kept its weights: trainer.save_model=true.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from embexp.compare.runs import Run, read_runs
+from embexp.config import ConfigError
+from embexp.report.card import card_of
+from embexp.report.details import OF_STORE, Details, details_of
+from embexp.tracking import Status
+
+MODEL, CARD = "model", "README.md"
+
+
+def main() -> None:
+    """The program: exit 1 where there is nothing to export or the hub refuses it, 2 for a wrong usage."""
+    arguments = _arguments()
+    try:
+        folder = export(
+            arguments.run_id,
+            Path(arguments.folder),
+            uri=arguments.uri,
+            experiment=arguments.experiment,
+            repo=arguments.push,
+        )
+        print(f"{folder}: SentenceTransformer({str(folder)!r}) loads it; {CARD} is its card")
+        if arguments.push is not None:
+            print(push(folder, arguments.push, private=arguments.private))
+    except ConfigError as error:
+        sys.exit("\n".join(error.problems))
+
+
+def export(
+    run_id: str, folder: Path, *, uri: str | None = None, experiment: str = "embexp", repo: str | None = None
+) -> Path:
+    """Copies the model that a run kept into a new folder and writes its card; whole or not at all.
+
+    Args:
+        run_id: of the store, or its first digits.
+        folder: is made; must not exist, or be empty.
+        uri: of the store; None: as for training.
+        repo: the hub id that the card's example loads from; None: the folder.
+
+    Raises:
+        ConfigError: no such run, it kept no model, or the folder is taken.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError([f"{folder}: is there already and not empty; name a new folder."])
+    run = find_run(run_id, read_runs(uri, experiment=experiment))
+    details = details_of(run, uri=uri)
+    kept = details.file(MODEL)
+    if kept is None or not (kept / "modules.json").is_file():
+        raise ConfigError([f"run {details.run_id} ({run.name}): kept no model. {_how_to_keep(details)}"])
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        made = Path(place) / "model"
+        shutil.copytree(kept, made)
+        (made / CARD).write_text(card_of(run, details, repo=repo or str(folder)), encoding="utf-8")
+        made.replace(folder)
+    return folder
+
+
+def find_run(run_id: str, runs: Sequence[Run]) -> Run:
+    """The finished run whose id is, or begins with, `run_id`.
+
+    Raises:
+        ConfigError: there is none, there are several, or it did not finish.
+    """
+    found = [run for run in runs if run.where.removeprefix(OF_STORE).startswith(run_id)]
+    if len(found) != 1:
+        known = ", ".join(f"{run.where.removeprefix(OF_STORE)} ({run.name})" for run in (found or runs)[-5:])
+        said = "no run of the store begins so" if not found else f"{len(found)} runs begin so; write more of it"
+        raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last runs'}: {known}."])
+    if found[0].status != Status.FINISHED:
+        raise ConfigError([f"{run_id} ({found[0].name}): is {found[0].status}; only a finished run can be exported."])
+    return found[0]
+
+
+def push(folder: Path, repo: str, *, private: bool) -> str:
+    """Sends an exported folder to the hub, the repository made where it is not there; returns its address.
+
+    Raises:
+        ConfigError: the hub cannot be reached or refuses it.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+    api = HfApi()
+    try:
+        address = api.create_repo(repo, private=private, exist_ok=True)
+        api.upload_folder(folder_path=folder, repo_id=address.repo_id, commit_message="Model exported by embexp")
+    except LocalTokenNotFoundError:
+        raise ConfigError([f"--push {repo}: nobody is logged in here; do it with: hf auth login"]) from None
+    except HFValidationError as error:
+        raise ConfigError([f"--push {repo}: is no hub id (owner/name): {error}"]) from None
+    except HfHubHTTPError as error:
+        denied = error.response is not None and error.response.status_code in (401, 403)
+        advice = " Log in as somebody who may write there: hf auth login" if denied else ""
+        raise ConfigError([f"--push {repo}: the hub answered: {str(error).splitlines()[0]}.{advice}"]) from error
+    except (OfflineModeIsEnabled, OSError) as error:
+        raise ConfigError([f"--push {repo}: the hub cannot be reached: {error}; {folder} is complete."]) from error
+    return str(address)
+
+
+def _how_to_keep(details: Details) -> str:
+    command = details.command or "python -m embexp ..."
+    return f"Train it again, keeping it: {command} trainer.save_model=true rerun=true"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m embexp.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "run_id", metavar="RUN_ID", help="as the report and the MLflow UI show it; its first digits are enough"
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="is made; must not be there yet")
+    parser.add_argument("--push", metavar="REPO", help="also send it to the hub, as owner/name")
+    parser.add_argument("--private", action="store_true", help="a new repository is private")
+    parser.add_argument("--uri", help="the MLflow store; default: as for training")
+    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

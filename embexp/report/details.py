@@ -1,0 +1,132 @@
+"""What the report needs of a run beyond the table's row: its curve, its command, its files. Read when asked for."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from embexp.compare.runs import SQLITE, Run
+from embexp.record import RESULT
+from embexp.tracking import store_uri
+
+OF_STORE = "run "
+# The loss of a model that was scored without training.
+UNTRAINED = "none"
+
+
+@dataclass
+class Details:
+    """One run's record.
+
+    Attributes:
+        run_id: the tracker's; None where there was none.
+        tags: the tracker's; empty where there was none.
+        uri: of the store, where it is not a local database.
+        program: what made the run.
+    """
+
+    run_id: str | None
+    folder: Path | None
+    tags: dict[str, str] = field(default_factory=dict)
+    uri: str | None = None
+    program: str = "python -m embexp"
+    _history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+    _database: Path | None = None
+
+    def history(self, metric: str) -> list[tuple[int, float]]:
+        """Every value of a metric as (step, value), in order of steps; of a repeated step the last."""
+        found = self._history.get(metric, [])
+        if self._database is not None and self.run_id is not None:
+            with closing(_connect(self._database)) as database:
+                found = database.execute(
+                    "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY timestamp",
+                    (self.run_id, metric),
+                ).fetchall()
+        elif self.uri is not None and self.run_id is not None:
+            from mlflow import MlflowClient
+
+            entries = MlflowClient(tracking_uri=self.uri).get_metric_history(self.run_id, metric)
+            found = [(entry.step, entry.value) for entry in entries]
+        return sorted({step: value for step, value in found if value is not None}.items())
+
+    def file(self, name: str) -> Path | None:
+        """A file or folder that the run left; fetched where the store is elsewhere; None where there is none."""
+        if self.folder is not None:
+            return path if (path := self.folder / name).exists() else None
+        if self.uri is None or self.run_id is None:
+            return None
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return Path(download_artifacts(run_id=self.run_id, artifact_path=name, tracking_uri=self.uri))
+        except (MlflowException, OSError):
+            return None
+
+    def yaml(self, name: str) -> Any:
+        """The content of one of its YAML files; None where there is none."""
+        path = self.file(name)
+        return None if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def command(self) -> str | None:
+        """What trains this very run again: its own overrides, not those of its sweep; else the command that made it."""
+        overrides = self.yaml("overrides.yaml")
+        if overrides is None:
+            return self.tags.get("embexp.command")
+        quoted = [f"'{word}'" if set(word) & set(" {}()[]$&;*,<>|") else word for word in overrides]
+        return " ".join([self.program, *quoted])
+
+
+def details_of(run: Run, *, uri: str | None = None) -> Details:
+    """The record of a run that was read from a store or from its result.json.
+
+    Args:
+        uri: of the store; None: as for training.
+    """
+    found = _record_of(run, uri)
+    if run.params.get("loss") == UNTRAINED:
+        found.program = "python -m embexp.evaluate"
+    return found
+
+
+def _record_of(run: Run, uri: str | None) -> Details:
+    if run.where.startswith(OF_STORE):
+        return _of_store(run.where.removeprefix(OF_STORE), store_uri(uri))
+    folder = Path(run.where) if Path(run.where).is_dir() else Path(run.where).parent
+    path = folder / RESULT
+    if not path.is_file():
+        return Details(None, folder)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    # Of a run that had been trained before, this folder holds no more than its scores.
+    if content["skipped"] and content["run_id"] is not None:
+        return _of_store(content["run_id"], store_uri(uri))
+    history = {name: [(step, value) for step, value in values] for name, values in content["history"].items()}
+    return Details(content["run_id"], folder, _history=history)
+
+
+def _of_store(run_id: str, where: str) -> Details:
+    if not where.startswith(SQLITE):
+        from mlflow import MlflowClient
+
+        return Details(run_id, None, dict(MlflowClient(tracking_uri=where).get_run(run_id).data.tags), uri=where)
+    path = Path(where.removeprefix(SQLITE))
+    with closing(_connect(path)) as database:
+        row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+        tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
+    parts = urlsplit(row[0] if row is not None else "")
+    if parts.scheme in ("", "file"):
+        return Details(run_id, Path(unquote(parts.path)) if parts.path else None, tags, _database=path)
+    return Details(run_id, None, tags, uri=where, _database=path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)

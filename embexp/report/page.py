@@ -1,0 +1,237 @@
+"""The report as one HTML page that asks for nothing from anywhere: the ranked table, charts, pairs, failures, commands.
+
+The page is templates/page.html with its style and the few lines of script that sort the tables; without script it
+shows the same.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from embexp.compare.ranking import METRIC, differing, score_of
+from embexp.compare.runs import Run
+from embexp.compare.table import duration
+from embexp.identity import versions
+from embexp.report.charts import LATENCY, Figure, figures
+from embexp.report.entries import Entry, entries_of, judged, metric_title
+from embexp.report.heat import Heat, heat_map
+from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
+from embexp.report.svg import linear_axis, strip, swatch
+from embexp.tracking import Status
+
+PAIRS_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the ranked table: what is shown, and what the column is sorted by."""
+
+    text: str | Markup
+    by: str | float
+    number: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the ranked table."""
+
+    entry: Entry
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """All that is shown of the runs that were scored on the same pairs: only these can be compared."""
+
+    scored_on: str
+    metric: str
+    entries: Sequence[Entry]
+    columns: tuple[str, ...]
+    rows: tuple[Row, ...]
+    base: str
+    equals: Sequence[str]
+    figures: Sequence[Figure]
+    heat: Heat | None
+    improved: Sequence[Change]
+    worsened: Sequence[Change]
+
+
+def write_report(runs: Sequence[Run], path: Path, *, title: str, metric: str = METRIC, uri: str | None = None) -> None:
+    """Writes the page, whole or not at all.
+
+    Args:
+        runs: finished ones and failed ones.
+        title: its heading.
+        metric: what is ranked by.
+        uri: of the store that the runs were read from; None: as for training.
+    """
+    text = report(runs, title=title, metric=metric, uri=uri)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | None = None) -> str:
+    """The page's text; see `write_report`."""
+    finished = [run for run in runs if run.status == Status.FINISHED and score_of(run, metric) is not None]
+    sets = list(dict.fromkeys(run.evaluation for run in finished))
+    sections = [section([run for run in finished if run.evaluation == one], metric=metric, uri=uri) for one in sets]
+    others = [run for run in runs if not any(run is other for other in finished)]
+    environment = Environment(
+        loader=PackageLoader("embexp.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["swatch"] = swatch
+    return environment.get_template("page.html").render(
+        title=title,
+        made=f"{datetime.now():%Y-%m-%d %H:%M}",
+        version=versions(("embexp",))["embexp"],
+        runs=runs,
+        metric=metric,
+        metric_name=metric_title(metric),
+        sections=sections,
+        others=others,
+        common=common_settings(finished),
+        seconds=duration(sum(run.metrics.get("time/training_seconds", 0.0) for run in runs)),
+    )
+
+
+def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
+    """What is shown of runs that were scored on the same pairs."""
+    entries = entries_of(runs, metric=metric, uri=uri, verdicts=judged(runs, metric))
+    name = runs[0].params.get("evaluation", "own")
+    split = metric.removeprefix("best/").partition("/")[0]
+    path = entries[0].details.file("predictions.parquet")
+    columns = read_predictions(path, split if split in ("dev", "test") else "dev") if path is not None else None
+    improved, worsened = changes_of(columns, PAIRS_SHOWN) if columns else ([], [])
+    columns_shown, rows = ranked_table(entries, metric)
+    return Section(
+        scored_on=runs[0].params.get("data", "own data") if name == "own" else name,
+        metric=metric_title(metric),
+        entries=entries,
+        columns=columns_shown,
+        rows=rows,
+        base=base_of(entries),
+        equals=equals_of(entries),
+        figures=figures(entries, metric=metric, spreads=spreads_of(columns) if columns else []),
+        heat=heat_map(entries),
+        improved=improved,
+        worsened=worsened,
+    )
+
+
+def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    """The titles of the table's columns, and its rows; a column that no run has a value for is left out."""
+    keys = differing([entry.run for entry in entries]) or ["loss", "batch_size"]
+    scores = [
+        (title, key)
+        for title, key in (
+            ("test Spearman", "test/spearman_cosine"),
+            ("test Pearson", "test/pearson_cosine"),
+            ("p50 ms", LATENCY),
+            ("training", "time/training_seconds"),
+            ("texts/s", "throughput/texts_per_second"),
+        )
+        if key != metric and any(key in entry.run.metrics for entry in entries)
+    ]
+    ends = [end for entry in entries for end in (entry.score, entry.low, entry.high, entry.before) if end is not None]
+    axis = linear_axis(ends, start=8, end=142)
+    told = any(entry.verdict is not None for entry in entries)
+    picture = "95 % interval" if any(entry.low is not None for entry in entries) else "at a glance"
+    titles = ("rank", *(key.replace("_", " ") for key in keys), metric_title(metric), picture, "gain")
+    titles += (("less the best",) if told else ()) + tuple(title for title, _ in scores)
+    rows = []
+    for entry in entries:
+        drawn = strip(
+            entry.low if entry.low is not None else entry.score,
+            entry.score,
+            entry.high if entry.high is not None else entry.score,
+            axis=axis,
+            base=entry.before,
+            series=entry.series,
+        )
+        cells = [Cell(str(entry.rank), entry.rank, True)]
+        cells += [setting_cell(entry.run.params.get(key, "–")) for key in keys]
+        cells += [Cell(f"{entry.score:.4f}", entry.score, True), Cell(drawn, entry.score), gain_cell(entry)]
+        cells += [lead_cell(entry)] if told else []
+        cells += [metric_cell(key, entry.run.metrics.get(key)) for _, key in scores]
+        rows.append(Row(entry, tuple(cells)))
+    return titles, tuple(rows)
+
+
+def setting_cell(value: str) -> Cell:
+    """A setting as it was typed; numbers are sorted as numbers."""
+    try:
+        return Cell(value, float(value), True)
+    except ValueError:
+        return Cell(value, value)
+
+
+def metric_cell(key: str, value: float | None) -> Cell:
+    """A metric in its own unit."""
+    if value is None:
+        return Cell("", "", True)
+    if key.startswith("time/"):
+        return Cell(duration(value), value, True)
+    decimals = {"throughput/texts_per_second": 0, LATENCY: 1}.get(key, 4)
+    return Cell(f"{value:.{decimals}f}", value, True)
+
+
+def gain_cell(entry: Entry) -> Cell:
+    """Over the model before training, signed."""
+    if entry.before is None:
+        return Cell("", "", True)
+    gain = entry.score - entry.before
+    unsure = entry.verdict is not None and not entry.verdict.against_base.is_real
+    colour = "soft" if unsure or gain == 0 else "up" if gain > 0 else "down"
+    return Cell(Markup('<span class="{}">{}</span>').format(colour, _signed(gain, unsure)), gain, True)
+
+
+def lead_cell(entry: Entry) -> Cell:
+    """What the run's score is less than the best one's, on the same pairs."""
+    lead = entry.verdict.against_best if entry.verdict is not None else None
+    if lead is None:
+        return Cell("", "" if entry.verdict is None else 0.0, True)
+    colour = "" if lead.is_real else "soft"
+    return Cell(
+        Markup('<span class="{}">{}</span>').format(colour, _signed(lead.value, not lead.is_real)), lead.value, True
+    )
+
+
+def _signed(value: float, unsure: bool) -> Markup:
+    mark = Markup('<span aria-hidden="true">≈\N{NO-BREAK SPACE}</span>') if unsure else Markup("")
+    said = Markup('<span class="hidden"> (cannot be told apart)</span>') if unsure else Markup("")
+    return Markup("{}{}{}").format(mark, f"{value:+.4f}".replace("-", "−"), said)
+
+
+def base_of(entries: Sequence[Entry]) -> str:
+    """The score before training, where it is one and the same model that all runs began with."""
+    known = {round(entry.before, 4) for entry in entries if entry.before is not None}
+    return f"{known.pop():.4f}" if len(known) == 1 else ""
+
+
+def equals_of(entries: Sequence[Entry]) -> list[str]:
+    """The labels of the runs that cannot be told apart from the best."""
+    return [
+        entry.label
+        for entry in entries
+        if entry.verdict is not None and (lead := entry.verdict.against_best) is not None and not lead.is_real
+    ]
+
+
+def common_settings(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """The settings that all runs share, by name."""
+    if not runs:
+        return []
+    first = runs[0].params
+    return [(key, first[key]) for key in first if all(run.params.get(key) == first[key] for run in runs)]

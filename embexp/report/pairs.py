@@ -1,0 +1,126 @@
+"""What training changed, pair by pair: from a run's predictions.parquet, which holds every pair before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import gaussian_kde, rankdata
+
+# Scores of so few values are a group each; others are put into so many ranges.
+VALUES, RANGES = 7, 5
+POINTS = 40
+FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Half:
+    """The spread of one group's similarities: (value, width in 0..1) from low to high, and the median."""
+
+    density: tuple[tuple[float, float], ...]
+    median: float
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The pairs of one gold score, or of a range of them, before and after training."""
+
+    name: str
+    count: int
+    before: Half
+    after: Half
+
+
+@dataclass(frozen=True)
+class Change:
+    """A pair whose place among all pairs moved.
+
+    Attributes:
+        by: by how much nearer its place is to the one that its score gives it, in percent of all pairs.
+    """
+
+    sentence1: str
+    sentence2: str
+    score: float
+    before: float
+    after: float
+    by: float
+
+
+def read_predictions(path: Path, split: str) -> dict[str, Any]:
+    """The columns of one split: score, cosine_before and cosine_after as arrays, the sentences where they are kept."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    chosen = np.asarray(table["split"].to_pylist()) == split
+    return {
+        name: np.asarray(table[name].to_pylist(), dtype=object if name.startswith("sentence") else None)[chosen]
+        for name in table.column_names
+        if name != "split"
+    }
+
+
+def spreads_of(columns: dict[str, Any]) -> list[Spread]:
+    """Similarities by gold score: each score where they are few, else five ranges of equal width.
+
+    Groups of fewer than five pairs, or whose similarities are all equal, have no shape and are left out.
+    """
+    scores, before, after = columns["score"], columns["cosine_before"], columns["cosine_after"]
+    values = np.unique(scores)
+    if len(values) <= VALUES:
+        groups = [(f"{value:g}", scores == value) for value in values]
+    else:
+        edges = np.linspace(scores.min(), scores.max(), RANGES + 1)
+        # A score on an edge belongs to the range above, whatever its last bit.
+        number = np.digitize(scores + 1e-9, edges[1:-1])
+        groups = [(f"{edges[n]:.1f}–{edges[n + 1]:.1f}", number == n) for n in range(RANGES)]
+    return [
+        Spread(name, int(chosen.sum()), _half(before[chosen]), _half(after[chosen]))
+        for name, chosen in groups
+        if chosen.sum() >= FEWEST and np.ptp(before[chosen]) > 0 and np.ptp(after[chosen]) > 0
+    ]
+
+
+def _half(values: np.ndarray) -> Half:
+    at = np.linspace(values.min(), values.max(), POINTS)
+    density = gaussian_kde(values)(at)
+    wide = density / density.max()
+    shape = tuple((round(float(a), 4), round(float(b), 3)) for a, b in zip(at, wide, strict=True))
+    return Half(shape, float(np.median(values)))
+
+
+def changes_of(columns: dict[str, Any], count: int) -> tuple[list[Change], list[Change]]:
+    """The pairs that training improved most, and those that it worsened most, `count` of each at most.
+
+    Spearman's correlation knows places only, so an error is the distance between a pair's place by similarity and its
+    place by gold score. Empty where the sentences were not kept.
+    """
+    if "sentence1" not in columns or len(columns["score"]) < 2:
+        return [], []
+    gold, before, after = (_places(columns[name]) for name in ("score", "cosine_before", "cosine_after"))
+    by = np.abs(before - gold) - np.abs(after - gold)
+    order = np.argsort(-by, kind="stable")
+    improved = [int(n) for n in order[:count] if by[n] > 0]
+    worsened = [int(n) for n in order[::-1][:count] if by[n] < 0]
+    return _changes(columns, by, improved), _changes(columns, by, worsened)
+
+
+def _places(values: np.ndarray) -> np.ndarray:
+    return (rankdata(values) - 1) / (len(values) - 1) * 100
+
+
+def _changes(columns: dict[str, Any], by: np.ndarray, chosen: Sequence[int]) -> list[Change]:
+    return [
+        Change(
+            str(columns["sentence1"][n]),
+            str(columns["sentence2"][n]),
+            float(columns["score"][n]),
+            float(columns["cosine_before"][n]),
+            float(columns["cosine_after"][n]),
+            float(by[n]),
+        )
+        for n in chosen
+    ]

@@ -1,0 +1,53 @@
+"""What is read of a run beyond the table: from its folder, and from a store without importing MLflow's client."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from embexp.compare import read_runs
+from embexp.report.details import details_of
+from embexp.tracking import MLflowTracker, Status
+from embexp.tracking.store import client_of
+
+
+def test_a_run_is_repeated_by_its_own_overrides_not_by_those_of_its_sweep(runs):
+    assert details_of(runs[1]).command == "python -m embexp loss=mnr batch_size=32 'model.path=my model'"
+
+
+def test_a_model_that_was_only_scored_is_repeated_by_the_program_that_scored_it(runs):
+    scored = replace(runs[1], params={**runs[1].params, "loss": "none"})
+    assert details_of(scored).command.startswith("python -m embexp.evaluate ")
+
+
+def test_of_a_step_that_was_logged_again_the_last_value_counts(workplace):
+    tracker = MLflowTracker(None, "embexp", False)
+    tracker.start(
+        "a run", folder=workplace, params={"loss": "mnr"}, tags={"embexp.command": "python -m embexp"}, parent=None
+    )
+    for step, value in ((10, 0.6), (0, 0.5)):
+        tracker.log_metrics({"dev/spearman_cosine": value}, step)
+    (workplace / "predictions.parquet").write_bytes(b"rows")
+    tracker.log_artifact(workplace / "predictions.parquet")
+    tracker.end(Status.FINISHED)
+    client_of(None).log_metric(tracker.run_id, "dev/spearman_cosine", 0.7, step=10)
+    (run,) = read_runs(None, experiment="embexp")
+    details = details_of(run)
+    assert details.history("dev/spearman_cosine") == [(0, 0.5), (10, 0.7)]
+    assert details.file("predictions.parquet").read_bytes() == b"rows"
+    assert details.file("nothing") is None
+    assert details.command == "python -m embexp"
+
+
+def test_a_job_that_left_nothing_has_empty_details(tmp_path):
+    from embexp.compare import Run
+
+    details = details_of(Run.lost("mnr", tmp_path))
+    assert (details.run_id, details.command, details.history("dev/spearman_cosine")) == (None, None, [])
+
+
+@pytest.mark.parametrize("metric", ["dev/spearman_cosine", "nothing"])
+def test_a_folder_tells_its_curve(runs, metric):
+    points = details_of(runs[0]).history(metric)
+    assert [step for step, _ in points] == ([0, 10, 20] if metric.startswith("dev") else [])

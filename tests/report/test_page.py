@@ -1,0 +1,178 @@
+"""The page: what it tells, and that it needs nothing but itself."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pytest
+
+from embexp.compare import Run, judge
+from embexp.report import report, write_report
+from embexp.report.entries import RESAMPLES
+from embexp.tracking import Status
+from tests.report.conftest import BASE, SCORES
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "path", "polyline", "polygon"}
+
+
+class Page(HTMLParser):
+    """Tags, texts and headings of a page; complains of a tag that is not closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not {"script", "style"} & set(self.open):
+            self.texts.append(data.strip())
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", " ".join(self.texts))
+
+
+@pytest.fixture
+def page(runs) -> Page:
+    return Page(report(runs, title="A sweep"))
+
+
+def test_the_page_is_whole_and_names_the_best_run_first(page):
+    assert page.open == []
+    best = SCORES["mnr", 32]
+    assert f"mnr · bs 32 is ranked first with {best:.4f} [" in page.text
+    assert f"{best - BASE:.4f} above the model before training" in page.text
+
+
+def test_the_page_refers_to_nothing_outside_itself(runs, page):
+    for _, attributes in page.tags:
+        for name, value in attributes.items():
+            assert name not in ("src", "href", "action", "xlink:href") or value == "data:,"
+    text = report(runs, title="A sweep")
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert "default-src 'none'" in text
+
+
+def test_every_finished_run_has_its_row_its_curve_and_its_command(page):
+    for label in ("mnr · bs 32", "mnr · bs 16", "cosine · bs 16", "cosine · bs 32"):
+        assert label in page.text
+    curves = [a for tag, a in page.tags if tag == "polyline"]
+    assert len(curves) == 4 + 2  # four learning curves, and a line of batch sizes for each loss
+    assert "python -m embexp loss=mnr batch_size=32 'model.path=my model'" in page.text
+
+
+def test_what_failed_stands_apart_with_its_reason(page):
+    assert "FAILED : TrainingDiverged: train/loss is nan at step 7 <b>" in page.text
+    assert "4 of 5" in page.text
+
+
+def test_texts_of_the_data_cannot_become_markup(runs):
+    text = report(runs, title="A <i>sweep</i>")
+    assert "<script>alert" not in text
+    assert "&lt;script&gt;alert" in text
+    assert "<i>" not in text
+
+
+def test_pairs_that_changed_most_are_shown_with_their_similarities(page):
+    assert "Improved most" in page.text
+    assert re.search(r"gold 0\.\d+ · similarity -?\d\.\d+ → -?\d\.\d+", page.text)
+
+
+def test_every_picture_says_what_it_shows(page):
+    pictures = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(pictures) > 10
+    for attributes in pictures:
+        assert attributes.get("aria-hidden") == "true" or (attributes["role"] == "img" and attributes["aria-label"])
+
+
+def test_headings_go_down_one_level_at_a_time(page):
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_latency_and_mteb_are_shown_only_where_they_were_measured(runs, page):
+    assert "Quality against latency" not in page.text
+    assert "MTEB, task by task" not in page.text
+    extra = [
+        replace(
+            run,
+            metrics={
+                **run.metrics,
+                "latency/p50_ms": 3.0 + n,
+                "mteb/Banking77Classification/main_score": 0.7 + n / 100,
+            },
+        )
+        for n, run in enumerate(runs[:4])
+    ]
+    text = Page(report(extra, title="A sweep")).text
+    assert "Quality against latency" in text
+    assert "Banking77Classification" in text
+    assert "0.7300" in text
+
+
+def test_runs_of_different_pairs_are_never_in_one_table(runs):
+    text = Page(report([*runs[:3], replace(runs[3], evaluation="other")], title="Two sets")).text
+    assert "(set 1 of 2)" in text
+    assert "(set 2 of 2)" in text
+    assert "is ranked first" not in text
+
+
+def test_without_a_finished_run_the_failures_are_still_told(runs):
+    text = Page(report(runs[4:], title="A sweep")).text
+    assert "No run has finished with dev Spearman." in text
+    assert "train/loss is nan at step 7" in text
+
+
+def test_a_run_without_files_or_baseline_still_has_its_row(tmp_path):
+    bare = Run(
+        "a run",
+        Status.FINISHED,
+        None,
+        {"loss": "mnr"},
+        {"dev/spearman_cosine": 0.5},
+        "e",
+        where=str(tmp_path / "run.log"),
+    )
+    assert "0.5000" in Page(report([bare], title="One")).text
+
+
+def test_a_report_that_cannot_be_made_leaves_the_old_one(runs, tmp_path):
+    path = tmp_path / "report.html"
+    write_report(runs, path, title="First")
+    for broken in tmp_path.glob("*/predictions.parquet"):
+        broken.write_bytes(b"no parquet")
+    with pytest.raises(ValueError, match="arquet"):
+        write_report(runs, path, title="Second")
+    assert "First" in path.read_text()
+    assert [p.name for p in tmp_path.glob("*report*")] == ["report.html"]
+
+
+def test_intervals_and_verdicts_stand_beside_the_scores(runs, page):
+    verdicts = judge(runs, metric="dev/spearman_cosine", resamples=RESAMPLES)
+    labels = [attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"]
+    assert len(verdicts) == 4
+    for verdict in verdicts:
+        assert verdict.words in page.text
+        said = f"{verdict.interval.value:.4f}, 95 % interval {verdict.interval.low:.4f} to {verdict.interval.high:.4f}"
+        assert said in labels
+    whiskers = [a for tag, a in page.tags if tag == "path" and "whisker" in (a.get("class") or "")]
+    assert len(whiskers) == 8  # in the table, and against the batch size

@@ -1,0 +1,120 @@
+"""Export: what a run kept becomes a folder that plain SentenceTransformer loads, here and through the hub."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from sentence_transformers import SentenceTransformer
+
+from embexp import compose, run_experiment
+from embexp.config import ConfigError
+from embexp.export import export
+from tests.hub_server import TOKEN, HubServer
+
+SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100", "max_steps=2", "evaluation.times=1"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> tuple[Path, str, str]:
+    """A folder with a store, the id of a run that kept its model, and of one that did not."""
+    folder = tmp_path_factory.mktemp("store")
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        kept = run_experiment(
+            compose([*SMALL, "trainer.save_model=true"]), overrides=[*SMALL, "trainer.save_model=true"]
+        )
+        lost = run_experiment(compose([*SMALL, "seed=7"]), overrides=[*SMALL, "seed=7"])
+    finally:
+        os.chdir(before)
+    assert kept.run_id is not None
+    assert lost.run_id is not None
+    return folder, kept.run_id, lost.run_id
+
+
+@pytest.fixture
+def inside(store, monkeypatch) -> tuple[str, str]:
+    monkeypatch.chdir(store[0])
+    return store[1], store[2]
+
+
+def test_plain_sentence_transformers_loads_the_folder_and_embeds_as_the_trained_model(inside, tmp_path, store):
+    folder = export(inside[0], tmp_path / "model")
+    kept = next(store[0].glob("multirun/library/*save_model*/model"))
+    texts = ["my card was refused", "how do I reset my password?"]
+    exported = SentenceTransformer(str(folder), device="cpu").encode(texts)
+    assert np.array_equal(exported, SentenceTransformer(str(kept), device="cpu").encode(texts))
+
+
+def test_the_first_digits_of_the_run_id_are_enough(inside, tmp_path):
+    assert (export(inside[0][:8], tmp_path / "model") / "modules.json").is_file()
+
+
+def test_the_card_tells_what_the_record_holds(inside, tmp_path):
+    text = (export(inside[0], tmp_path / "model") / "README.md").read_text()
+    matter = yaml.safe_load(text.split("---\n")[1])
+    assert matter["library_name"] == "sentence-transformers"
+    assert "license" not in matter  # random weights have none
+    assert matter["model-index"][0]["results"][0]["metrics"][0]["type"] == "spearman_cosine"
+    for word in (
+        "| dev | Spearman |",
+        "| test | Pearson |",
+        "| batch_size | 32 |",
+        "read 1,000",
+        "python -m embexp model=tiny",
+    ):
+        assert word in text
+    assert f'SentenceTransformer("{tmp_path / "model"}")' in text
+
+
+def test_a_run_that_kept_no_model_says_how_to_keep_it(inside, tmp_path):
+    with pytest.raises(ConfigError, match=r"seed=7 trainer.save_model=true rerun=true"):
+        export(inside[1], tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_is_taken_is_left_alone(inside, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="name a new folder"):
+        export(inside[0], tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_an_unknown_run_names_those_that_there_are(inside, tmp_path):
+    with pytest.raises(ConfigError, match=inside[0]):
+        export("nope", tmp_path / "model")
+
+
+def push(hub: HubServer, run_id: str, folder: Path, *, token: str) -> object:
+    words = ["embexp.export", run_id, str(folder), "--push", "somebody/helpdesk-tiny"]
+    return hub.run(
+        f"import os, sys; os.environ['HF_TOKEN'] = {token!r}; sys.argv = {words!r}\n"
+        "from embexp.export import main; main()"
+    )
+
+
+def test_a_pushed_model_comes_back_from_the_hub_as_it_was(inside, tmp_path):
+    with HubServer(home=tmp_path / "home") as hub:
+        done = push(hub, inside[0], tmp_path / "model", token=TOKEN)
+        assert done.returncode == 0, done.stderr
+        assert "/somebody/helpdesk-tiny" in done.stdout
+        pushed = tmp_path / "pushed" / "somebody" / "helpdesk-tiny"
+        assert (pushed / "model.safetensors").read_bytes() == (tmp_path / "model" / "model.safetensors").read_bytes()
+        assert 'SentenceTransformer("somebody/helpdesk-tiny")' in (pushed / "README.md").read_text()
+        loaded = hub.run(
+            "from huggingface_hub import snapshot_download; from sentence_transformers import SentenceTransformer as S\n"
+            "print(S(snapshot_download('somebody/helpdesk-tiny')).encode('a').shape)"
+        )
+        assert "(32,)" in loaded.stdout, loaded.stderr
+
+
+def test_a_push_that_is_refused_says_how_to_log_in(inside, tmp_path):
+    with HubServer(home=tmp_path / "home") as hub:
+        done = push(hub, inside[0], tmp_path / "model", token="hf_of_nobody")
+    assert done.returncode == 1
+    assert "hf auth login" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,50 @@
+"""The end of a sweep: its files, and that no fault of a picture changes how it ended."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embexp.sweep import Sweep
+from embexp.tracking import NullTracker
+from tests.report.conftest import leave_run
+
+
+class Kept(NullTracker):
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.artifacts: list[str] = []
+        self.ended: list[str] = []
+
+    def log_artifact(self, path, folder=None):
+        self.artifacts.append(Path(path).name)
+
+    def end(self, status, reason=None):
+        self.ended.append(str(status))
+
+
+@pytest.fixture
+def sweep(tmp_path) -> Sweep:
+    for number, size in enumerate((16, 32)):
+        leave_run(tmp_path / str(number), "mnr", size)
+    return Sweep(Kept(), tmp_path, [["batch_size=16"], ["batch_size=32"]])
+
+
+def test_a_sweep_leaves_table_and_report_in_its_folder_and_at_its_run(sweep, capsys):
+    assert sweep.close(None) == 0
+    assert sweep.tracker.artifacts == ["table.md", "table.csv", "report.html"]
+    assert "Sweep of 2 runs" in (sweep.folder / "report.html").read_text()
+    assert f"Report: {sweep.folder / 'report.html'}" in capsys.readouterr().out
+
+
+def test_a_report_that_breaks_is_told_in_one_line_and_costs_nothing(sweep, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("embexp.report.write_report", broken)
+    assert sweep.close(None) == 0
+    assert capsys.readouterr().err == f"{sweep.folder / 'report.html'}: not written: ValueError: no ink\n"
+    assert sweep.tracker.ended == ["FINISHED"]
+    assert not (sweep.folder / "report.html").exists()
