@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from embexp.record import Record, Result
     from embexp.training import Hardware
 
-log = logging.getLogger(__name__)
+# By its own name: under `python -m` this module is called __main__.
+log = logging.getLogger("embexp.evaluate")
 
 # What decides how a model is trained, and nothing here.
 OF_TRAINING = ("loss", "batch_size", "epochs", "max_steps", "learning_rate", "warmup_steps", "experiment")
