@@ -73,8 +73,21 @@ def _splits(folder: Path, splits: set[str], columns: dict[str, tuple[str, ...]])
     from datasets import Dataset, DatasetDict
 
     files = {split: _file(folder, FILES.get(split, (split,))) for split in sorted(splits)}
-    tables = {split: Dataset.from_dict(read_columns(file, columns, key=KEY)) for split, file in files.items()}
+    tables = {}
+    for split, file in files.items():
+        values = read_columns(file, columns, key=KEY)
+        if "score" in values:
+            values["score"] = [_number(value, file) for value in values["score"]]
+        tables[split] = Dataset.from_dict(values)
     return list(files.values()), DatasetDict(tables)
+
+
+def _number(value: Any, file: Path) -> float:
+    """The number that a cell holds: in csv and tsv every cell is text."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigError([f"{KEY}: {file}: {value!r} is no number."]) from None
 
 
 def _retrieval(task: Any, folder: Path) -> tuple[list[Path], Any]:
@@ -94,7 +107,7 @@ def _retrieval(task: Any, folder: Path) -> tuple[list[Path], Any]:
         )
         relevant: dict[str, dict[str, int]] = {}
         for query, document, gain in zip(*judged.values(), strict=True):
-            relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(gain)
+            relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(_number(gain, file))
         kept = [(str(key), text) for key, text in zip(*queries.values(), strict=True) if str(key) in relevant]
         of_split[split] = {
             "corpus": Dataset.from_dict(corpus),
