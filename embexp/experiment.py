@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from sentence_transformers import SentenceTransformer
 from transformers import set_seed
 
 from embexp import identity
@@ -32,7 +33,16 @@ from embexp.config.composition import checked
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.data.views import View, make_view
-from embexp.evaluation import Pairs, Scores, evaluation_pairs, score_pairs, write_predictions
+from embexp.evaluation import (
+    Extras,
+    Pairs,
+    Scores,
+    build_extras,
+    evaluation_pairs,
+    score_pairs,
+    write_predictions,
+)
+from embexp.evaluation.extras import RECORD
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import LossPlan, build_loss
 from embexp.models import Encoder, load_encoder
@@ -54,6 +64,7 @@ class Inputs:
     hardware: Hardware
     rows: Rows
     pairs: Mapping[str, Pairs]
+    extras: Extras
     encoder: Encoder
 
 
@@ -127,7 +138,7 @@ def run_job(composed: DictConfig) -> float:
     other jobs of a sweep go on. KeyboardInterrupt and Terminated do: they end the sweep.
     """
     hydra = HydraConfig.get()
-    config = checked(composed, hydra.runtime.choices)
+    config = checked(composed, hydra)
     raise_on_sigterm()
     if JOBS in os.environ:
         log.info("\n%d of %s: %s", hydra.job.num + 1, os.environ[JOBS], run_name(config, hydra.overrides.task))
@@ -167,17 +178,24 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     if rows is None:
         raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
     pairs = evaluation_pairs(config)
+    extras = build_extras(config, hardware)
     encoder = load_encoder(config.model)
     for reason in (*hardware.reasons, f"model: {encoder.origin}"):
         log.info("%s", reason)
     record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
-    return Inputs(hardware, rows, pairs, encoder)
+    return Inputs(hardware, rows, pairs, extras, encoder)
 
 
 def fingerprints(inputs: Inputs) -> dict[str, str]:
-    """Of the rows trained on and of the pairs scored on, by content."""
-    scored = hashlib.sha256("".join(pairs.fingerprint for pairs in inputs.pairs.values()).encode()).hexdigest()
-    return {"train": inputs.rows.fingerprint, "evaluation": scored}
+    """Of the rows trained on, of the pairs scored on and of what is scored beside them, by content."""
+    found = {"train": inputs.rows.fingerprint, "evaluation": fingerprint_of_pairs(inputs.pairs)}
+    beside = inputs.extras.fingerprint
+    return found if beside is None else {**found, "extras": beside}
+
+
+def fingerprint_of_pairs(pairs: Mapping[str, Pairs]) -> str:
+    """Runs are ranked together where this is the same."""
+    return hashlib.sha256("".join(found.fingerprint for found in pairs.values()).encode()).hexdigest()
 
 
 def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str, Any]:
@@ -235,6 +253,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     record.log_metrics(base, 0)
     if "test" in before:
         record.log_metrics(prefixed("test_before", before["test"].metrics), 0)
+    inputs.extras.score_before(model, lambda metrics: record.log_metrics(metrics, 0))
     on_dev: dict[int, Scores] = {}
 
     def evaluate(step: int) -> dict[str, float]:
@@ -259,6 +278,18 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     if config.trainer.save_model:
         model.save_pretrained(str(record.folder / "model"))
         record.log_artifact(record.folder / "model")
+    score_beside(inputs.extras, model, record, step=trained.steps)
+
+
+def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, step: int) -> None:
+    """What is scored once, at the end, on the model that was kept; what could not be scored costs only itself."""
+    if not extras.chosen:
+        return
+    extras.score_after(model, lambda metrics: record.log_metrics(metrics, step))
+    extras.write(record.folder / RECORD)
+    record.log_artifact(record.folder / RECORD)
+    if extras.missed:
+        record.tracker.set_tags({"embexp.missed": "; ".join(f"{name}: {why}" for name, why in extras.missed.items())})
 
 
 def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:

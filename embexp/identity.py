@@ -67,6 +67,15 @@ NOT_IN_KEY = (
     "data.delimiter",
     "evaluation.source",
     "evaluation.path",
+    "evaluation.sets",
+    "evaluation.mteb.cache",
+    "evaluation.retrieval.path",
+    "evaluation.retrieval.queries",
+    "evaluation.retrieval.corpus",
+    "evaluation.retrieval.relevance",
+    "evaluation.classification.path",
+    "evaluation.classification.train",
+    "evaluation.classification.test",
 )
 
 
@@ -81,11 +90,8 @@ def run_key(
         fingerprints: of the rows that are trained and scored on: {"train": ..., "dev": ..., "test": ...}.
         hardware: what the machine decided: {"device": ..., "precision": ..., "threads": ...}.
     """
-    values = config.model_dump(mode="json")
-    for dotted in NOT_IN_KEY:
-        _remove(values, dotted.split("."))
     content = {
-        "config": values,
+        "config": settings_in_key(config),
         "weights": weights_hash,
         "rows": dict(fingerprints),
         "hardware": dict(hardware),
@@ -94,11 +100,18 @@ def run_key(
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _remove(values: dict[str, Any], path: list[str]) -> None:
-    *parents, last = path
-    for parent in parents:
-        values = values[parent]
-    values.pop(last, None)
+def settings_in_key(config: Config) -> dict[str, Any]:
+    """All settings but what NOT_IN_KEY names, and but the evaluations that were not chosen: more may come to be known."""
+    values = config.model_dump(mode="json")
+    for dotted in NOT_IN_KEY:
+        *parents, last = dotted.split(".")
+        section: dict[str, Any] | None = values
+        for parent in parents:
+            section = section and section.get(parent)
+        if section:
+            section.pop(last, None)
+    values["evaluation"] = {key: value for key, value in values["evaluation"].items() if value is not None}
+    return values
 
 
 def versions(packages: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
@@ -159,5 +172,7 @@ def _processor() -> str:
 def command_line() -> str:
     """The command as a person would type it again."""
     program = Path(sys.argv[0])
-    head = ["python", "-m", "embexp"] if program.name == "__main__.py" else [program.name]
+    spec = getattr(sys.modules.get("__main__"), "__spec__", None)
+    module = spec.name.removesuffix(".__main__") if spec is not None else "embexp"
+    head = ["python", "-m", module] if module.startswith("embexp") and program.suffix == ".py" else [program.name]
     return " ".join([*head, *(f"'{word}'" if set(word) & set(" {}()$&;*") else word for word in sys.argv[1:])])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
@@ -83,9 +83,17 @@ def _collect(
     try:
         return schema(**section)
     except ValidationError as error:
-        keys = [field.alias or name for name, field in schema.model_fields.items()]
-        problems += [_message(detail, prefix, keys) for detail in error.errors()]
+        problems += [_message(detail, prefix, _keys_beside(schema, detail["loc"])) for detail in error.errors()]
         return None
+
+
+def _keys_beside(schema: type[Schema], path: Sequence[int | str]) -> list[str]:
+    """The keys of the section that a path into the schema ends in."""
+    for part in path[:-1]:
+        field = schema.model_fields.get(str(part))
+        inner = [kind for kind in get_args(field.annotation) if isinstance(kind, type)] if field else []
+        schema = next((kind for kind in inner if issubclass(kind, Schema)), schema)
+    return [field.alias or name for name, field in schema.model_fields.items()]
 
 
 def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str:
@@ -221,6 +229,28 @@ def _something_is_scored(config: Config) -> Iterator[str]:
         )
 
 
+def _evaluations_have_their_files(config: Config) -> Iterator[str]:
+    evaluation = config.evaluation
+    given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
+    if (mteb := evaluation.mteb) is not None:
+        given |= {"evaluation.mteb.path": mteb.path}
+        if not (mteb.tasks or mteb.types or mteb.benchmark):
+            yield "evaluation.mteb.tasks=[]: name tasks, types or a benchmark: evaluation.mteb.tasks=[STSBenchmark]."
+    if (retrieval := evaluation.retrieval) is not None:
+        files = {key: getattr(retrieval, key) for key in ("queries", "corpus", "relevance")}
+        given |= {f"evaluation.retrieval.{key}": file for key, file in {"path": retrieval.path, **files}.items()}
+        missing = [key for key, file in files.items() if file is None]
+        if retrieval.path is None and 0 < len(missing) < len(files):
+            yield f"evaluation.retrieval.{missing[0]}=null: queries, corpus and relevance go together; name all three files."
+    if (probe := evaluation.classification) is not None:
+        given |= {f"evaluation.classification.{key}": getattr(probe, key) for key in ("path", "train", "test")}
+        if probe.path is None and (probe.train is None) != (probe.test is None):
+            yield "evaluation.classification: train and test go together; name both files, or a folder as path."
+    for key, file in given.items():
+        if file is not None and not Path(file).expanduser().exists():
+            yield f"{key}={file}: there is no such file or folder."
+
+
 def _sources(config: Config) -> Iterator[tuple[str, Data]]:
     yield "data", config.data
     if config.evaluation.source is not None:
@@ -255,5 +285,6 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _directions_go_together,
     _decoder_is_named_where_needed,
     _selection_is_scored,
+    _evaluations_have_their_files,
     _something_is_scored,
 )

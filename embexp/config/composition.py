@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embexp.config.checks import check
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.schema import Config
+
+# The options of evaluation that bring the pairs by which the best step is chosen, and those that are scored at the end.
+PAIRS = ("own", "stsb", "helpdesk", "files")
+AT_THE_END = ("mteb", "retrieval", "classification", "latency")
 
 
 def conf_folder() -> Path:
@@ -75,15 +80,25 @@ def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) 
         return str(_composed(tuple(_text(o) for o in chosen)).hydra.mode) == "RunMode.MULTIRUN"
 
 
-def checked(composed: DictConfig, choices: Mapping[str, Any]) -> Config:
-    """The checked config of what Hydra composed and of the options that it chose."""
+def checked(composed: DictConfig, hydra: Any) -> Config:
+    """The checked config of what Hydra composed and of the options that it chose, as its own node tells them."""
     try:
         values = OmegaConf.to_container(_without_hydra(composed), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key}: {_first_line(error)}"]) from None
     assert isinstance(values, dict)
-    names = {group: str(option) for group, option in choices.items() if option and "/" not in group}
+    names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
+    chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", list(hydra.overrides.task))
+    names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
     return check({str(key): value for key, value in values.items()}, names)
+
+
+def _listed(group: str, overrides: list[str]) -> list[str]:
+    """The options of a group for which a list was chosen: Hydra's record of choices leaves lists out."""
+    loader: ConfigLoader = GlobalHydra.instance().config_loader()
+    found = loader.compute_defaults_list("config", overrides, RunMode.RUN).defaults
+    paths = [default.config_path for default in found if default.config_path and default.package == group]
+    return [path.removeprefix(f"{group}/") for path in paths if path.startswith(f"{group}/")]
 
 
 @contextmanager
@@ -160,7 +175,7 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from None
-    return checked(composed, composed.hydra.runtime.choices)
+    return checked(composed, composed.hydra)
 
 
 @lru_cache(maxsize=256)
@@ -187,9 +202,22 @@ def _unknown_option(loader: ConfigLoader, override: Override) -> str | None:
     if override.is_delete():
         return f"~{group}: a run needs one; {group} is one of {', '.join(options)}."
     value = override.value()
-    if value not in options:
-        return f"{group}={value}: there is no such option; {group} is one of {', '.join(options)}.{nearest(str(value), options)}"
-    return None
+    if isinstance(value, list) and group != "evaluation":
+        return (
+            f"{_text(override)}: a run has one {group}; a sweep over several is {group}={','.join(map(str, value))} -m."
+        )
+    pairs = [option for option in value if option in PAIRS] if isinstance(value, list) else []
+    if len(pairs) > 1:
+        return (
+            f"{_text(override)}: one set of pairs chooses the best step; keep one of {', '.join(pairs)}, and name files "
+            "of further pairs in evaluation.sets: 'evaluation.sets={mine: FILE}'."
+        )
+    for option in map(str, value) if isinstance(value, list) else [value]:
+        if option not in options:
+            return f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}.{nearest(str(option), options)}"
+    return (
+        None if value != [] else f"{_text(override)}: a run needs at least one; {group} is one of {', '.join(options)}."
+    )
 
 
 def _unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> str | None:

@@ -185,8 +185,60 @@ class Trainer(Schema):
     deterministic: bool
 
 
+class Mteb(Schema):
+    """Tasks of MTEB."""
+
+    tasks: list[str]
+    types: list[str]
+    benchmark: str | None
+    languages: list[str] = Field(min_length=1)
+    path: str | None
+    cache: str
+    batch_size: int = Field(ge=1)
+    before: bool
+
+
+class Retrieval(Schema):
+    """Search in a corpus."""
+
+    source: Literal["helpdesk", "pairs"]
+    path: str | None
+    queries: str | None
+    corpus: str | None
+    relevance: str | None
+    split: Literal["train", "dev", "test"]
+    recall_at: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    batch_size: int = Field(ge=1)
+    chunk: int = Field(ge=1)
+    before: bool
+
+
+class Classification(Schema):
+    """A linear probe."""
+
+    path: str | None
+    train: str | None
+    test: str | None
+    text: str
+    label: str
+    iterations: int = Field(ge=1)
+    regularization: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    before: bool
+
+
+class Latency(Schema):
+    """What serving costs."""
+
+    batch_sizes: list[Annotated[int, Field(ge=1)]] = Field(min_length=1)
+    short_words: int = Field(ge=1)
+    long_words: int = Field(ge=1)
+    seconds: float = Field(gt=0)
+    calls: int = Field(ge=1)
+
+
 class Evaluation(Schema):
-    """What it is scored on."""
+    """What it is scored on: pairs while it trains, the rest once at the end."""
 
     source: dict[str, Any] | None
     path: str | None
@@ -194,6 +246,11 @@ class Evaluation(Schema):
     batch_size: int = Field(ge=1)
     similarities: list[Similarity] = Field(min_length=1)
     select_by: str
+    sets: dict[str, str] | None
+    mteb: Mteb | None
+    retrieval: Retrieval | None
+    classification: Classification | None
+    latency: Latency | None
 
 
 class Tracker(Component):

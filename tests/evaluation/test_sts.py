@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
 from embexp.config import ConfigError, compose
-from embexp.evaluation import Pairs, evaluation_pairs, score_pairs, write_predictions
-from embexp.models import tiny
+from embexp.evaluation import Pairs, build_extras, evaluation_pairs, score_pairs, write_predictions
+from embexp.training import Hardware
 
+HARDWARE = Hardware("cpu", "fp32", 1, ())
 SIMILARITIES = ("cosine", "manhattan", "euclidean", "dot")
-
-
-@pytest.fixture(scope="module")
-def model():
-    made, _ = tiny(hidden_size=32, layers=1, vocabulary_size=500, pooling="mean", max_length=32, dropout=0.0, seed=1)
-    return made.eval()
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +70,24 @@ def test_predictions_are_kept_pair_by_pair(model, pairs, tmp_path):
     scores = score_pairs(model, pairs, similarities=["cosine"], batch_size=16)
     write_predictions(tmp_path / "p.parquet", {"dev": pairs}, {"dev": scores}, {"dev": scores})
     table = pq.read_table(tmp_path / "p.parquet")
-    assert table.column_names == ["split", "score", "cosine_before", "cosine_after"]
+    assert table.column_names == ["split", "sentence1", "sentence2", "score", "cosine_before", "cosine_after"]
+    assert table["sentence1"].to_pylist() == pairs.sentences1
     assert len(table) == 100
+
+
+def test_further_sets_are_scored_by_their_names(model, pairs, tmp_path):
+    file = tmp_path / "mine.csv"
+    lines = zip(pairs.sentences1, pairs.sentences2, pairs.scores, strict=True)
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([("sentence1", "sentence2", "score"), *lines])
+    extras = build_extras(compose([f"evaluation.sets={{mine: {file}}}"]), HARDWARE)
+    logged: dict[str, float] = {}
+    extras.score_before(model, logged.update)
+    extras.score_after(model, logged.update)
+    expected = score_pairs(model, pairs, similarities=["cosine"], batch_size=16).metrics["spearman_cosine"]
+    assert logged["sts/mine/spearman_cosine"] == pytest.approx(expected, abs=1e-6)
+    assert logged["sts_before/mine/spearman_cosine"] == logged["sts/mine/spearman_cosine"]
+    assert logged["gain/sts/mine/spearman_cosine"] == 0
 
 
 @pytest.mark.slow

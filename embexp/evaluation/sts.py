@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,8 +20,10 @@ from sentence_transformers.util import (
 
 from embexp.config import Config, ConfigError, Similarity, data_schema
 from embexp.data import build_source
+from embexp.data.files import FileSource
 from embexp.data.rows import Rows, Split
 from embexp.data.views import make_view
+from embexp.evaluation.parts import Part
 
 SIMILARITIES = {
     "cosine": pairwise_cos_sim,
@@ -82,6 +84,35 @@ def evaluation_pairs(config: Config) -> dict[str, Pairs]:
     return found
 
 
+def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
+    """Further sets of pairs, each from its file, read as `evaluation=files` reads its own.
+
+    Raises:
+        ConfigError: a file cannot be read, or no scored pairs can be made from it.
+    """
+    found = {}
+    for name, file in files.items():
+        source = FileSource(
+            kind="auto",
+            limit=None,
+            train=None,
+            dev=None,
+            test=file,
+            columns=None,
+            labels=None,
+            score_scale=None,
+            dev_fraction=0.1,
+            on_bad_rows="refuse",
+            encoding="utf-8",
+            delimiter=None,
+            seed=PAIRING_SEED,
+        )
+        rows = source.load("test")
+        assert rows is not None
+        found[name] = _pairs(rows)
+    return found
+
+
 def _pairs(rows: Rows) -> Pairs:
     view = make_view(
         rows, ["scored"], positives="entailment", negatives="contradiction", threshold=0.5, seed=PAIRING_SEED
@@ -118,6 +149,34 @@ def score_pairs(
     return Scores(metrics, found)
 
 
+@dataclass(frozen=True)
+class SetEvaluation:
+    """Pairs beside those of dev and test; see `embexp.evaluation.parts.Extra`."""
+
+    label: str
+    pairs: Pairs
+    similarities: Sequence[Similarity]
+    batch_size: int
+    before: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        return f"sts/{self.label}"
+
+    @property
+    def fingerprint(self) -> str:
+        return self.pairs.fingerprint
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"pairs": len(self.pairs.scores), "rows": self.pairs.name}
+
+    def parts(self, model: SentenceTransformer) -> Iterator[Part]:
+        """pearson_* and spearman_*."""
+        scores = score_pairs(model, self.pairs, similarities=self.similarities, batch_size=self.batch_size)
+        yield Part(scores.metrics)
+
+
 def _correlation(correlation: Any, scores: np.ndarray, similarities: np.ndarray) -> float:
     if not np.isfinite(similarities).all() or np.ptp(similarities) == 0:
         return float("nan")
@@ -127,7 +186,7 @@ def _correlation(correlation: Any, scores: np.ndarray, similarities: np.ndarray)
 def write_predictions(
     path: Path, pairs: Mapping[str, Pairs], before: Mapping[str, Scores], after: Mapping[str, Scores]
 ) -> None:
-    """One row a pair: split, score, and each similarity before and after training; for paired comparisons later."""
+    """One row a pair: split, the two texts, score, and each similarity before and after training; for paired comparisons later."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -135,6 +194,8 @@ def write_predictions(
     for split, set_of_pairs in pairs.items():
         columns: dict[str, object] = {
             "split": [split] * len(set_of_pairs.scores),
+            "sentence1": set_of_pairs.sentences1,
+            "sentence2": set_of_pairs.sentences2,
             "score": set_of_pairs.scores,
         }
         for when, scores in (("before", before[split]), ("after", after[split])):

@@ -1,0 +1,227 @@
+"""`python -m embexp.evaluate model=... evaluation=...`: scores a model without training it, into the same store.
+
+    python -m embexp.evaluate model=minilm,mpnet evaluation=stsb evaluation.path=DIR
+    python -m embexp.evaluate model.path=multirun/2026-11-23/18-00-00.000000/0/model evaluation=[stsb,mteb,latency]
+
+Its metrics are called as a trained run's are (best/dev/..., test/...), with a gain of 0 over itself, so that both stand in
+one table. The same model on the same evaluation is not scored twice; rerun=true scores it anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import logging.config
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from embexp import identity
+from embexp.config import Config, ConfigError, compose
+from embexp.config.composition import check_command, conf_folder
+from embexp.interrupts import Terminated, raise_on_sigterm
+
+if TYPE_CHECKING:
+    from embexp.evaluation import Extras, Pairs
+    from embexp.models import Encoder
+    from embexp.record import Record, Result
+    from embexp.training import Hardware
+
+# By its own name: under `python -m` this module is called __main__.
+log = logging.getLogger("embexp.evaluate")
+
+# What decides how a model is trained, and nothing here.
+OF_TRAINING = ("loss", "batch_size", "epochs", "max_steps", "learning_rate", "warmup_steps", "experiment")
+
+
+def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[str] = ()) -> Result:
+    """Scores the model that `config` names on its dev and test pairs and on what was chosen beside them, and logs it.
+
+    Args:
+        config: from `compose`; model, data, evaluation, trainer's device and threads, and tracker are read.
+        folder: where the run's files go.
+        overrides: what was typed; kept with the run.
+
+    Raises:
+        ConfigError: the model or the data of an evaluation cannot be used. It is recorded as FAILED before it is
+            raised, and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
+    """
+    from embexp.evaluation import build_extras, evaluation_pairs
+    from embexp.experiment import fingerprint_of_pairs, verdict
+    from embexp.models import load_encoder
+    from embexp.record import Record
+    from embexp.tracking import Status, build_tracker
+    from embexp.training import choose_hardware
+
+    name = f"evaluated · {model_name(config, overrides)} · {config.names['evaluation']}"
+    record = Record(build_tracker(config.tracker), Path(folder), name, params=params_of(config, overrides))
+    tags = {"embexp.command": identity.command_line()}
+    try:
+        record.describe(config, overrides)
+        hardware = choose_hardware(config.trainer)
+        pairs = evaluation_pairs(config)
+        extras = build_extras(config, hardware)
+        encoder = load_encoder(config.model)
+        log.info("%s: %s, on %s", name, encoder.origin, hardware.device)
+        record.params |= {"device": hardware.device, "threads": hardware.threads, "precision": "fp32"}
+        record.evaluation = fingerprint_of_pairs(pairs)
+        record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
+        found = None if config.rerun else record.tracker.find_run(record.key)
+        if found is not None and found.status is Status.FINISHED:
+            record.metrics = dict(found.metrics)
+            log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
+            return record.end(Status.FINISHED, "finished before", skipped=True)
+        tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
+        record.start(tags=tags, parent=None, run_id=found.run_id if found else None)
+        score(config, encoder, hardware, pairs, extras, record)
+        return record.end(Status.FINISHED)
+    except BaseException as error:
+        if not record.started:
+            with suppress(ConfigError):
+                record.start(tags=tags, parent=None)
+        record.end(*verdict(error))
+        raise
+
+
+def score(
+    config: Config,
+    encoder: Encoder,
+    hardware: Hardware,
+    pairs: Mapping[str, Pairs],
+    extras: Extras,
+    record: Record,
+) -> None:
+    """Dev and test by the names that a trained run has, then what is scored beside them."""
+    import torch
+
+    from embexp.evaluation import score_pairs, write_predictions
+    from embexp.experiment import prefixed, score_beside
+
+    torch.set_num_threads(hardware.threads)
+    model = encoder.model.to(hardware.device).eval()
+    settings = config.evaluation
+    scores = {
+        name: score_pairs(model, of_split, similarities=settings.similarities, batch_size=settings.batch_size)
+        for name, of_split in pairs.items()
+    }
+    metrics: dict[str, float] = {}
+    for name, found in scores.items():
+        metrics |= prefixed("best/dev" if name == "dev" else name, found.metrics)
+        metrics |= prefixed("dev" if name == "dev" else f"{name}_before", found.metrics)
+        metrics |= {f"gain/{name}/{key}": 0.0 for key in ("pearson_cosine", "spearman_cosine") if key in found.metrics}
+    record.log_metrics(metrics, 0)
+    for name, found in scores.items():
+        log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in list(found.metrics)[::4]))
+    write_predictions(record.folder / "predictions.parquet", pairs, scores, scores)
+    score_beside(extras, model, record, step=0)
+
+
+def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: Sequence[str | None]) -> str:
+    """The hash, 16 hex digits, of all that can change the scores; the same key again is the same run."""
+    from embexp.evaluation.mteb import identity_of
+
+    settings = identity.settings_in_key(config)["evaluation"]
+    content = {
+        "evaluation": {key: value for key, value in settings.items() if key not in ("times", "select_by")},
+        "model": identity_of(encoder.model),
+        "rows": list(fingerprints),
+        "hardware": [hardware.device, hardware.threads],
+        "libraries": identity.versions((*identity.TRAINING_LIBRARIES, "mteb", "scikit-learn")),
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def model_name(config: Config, overrides: Sequence[str]) -> str:
+    """The option of conf/model, or the path that was typed."""
+    typed = [override.partition("=")[2] for override in overrides if override.startswith("model.path=")]
+    return typed[-1] if typed else config.names["model"]
+
+
+def params_of(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
+    """What stands beside the scores; `loss` says that there was none."""
+    params: dict[str, Any] = {"loss": "none", "model": model_name(config, overrides)}
+    params |= {group: config.names[group] for group in ("data", "evaluation")}
+    typed = (override.partition("=") for override in overrides if override.startswith(("model.", "evaluation.")))
+    params |= {
+        key: Path(value).name if key.endswith("path") else value for key, _, value in typed if key != "model.path"
+    }
+    return dict(list(params.items())[:34])
+
+
+def log_to(folder: Path) -> None:
+    """The terminal gets embexp's own sentences, run.log in the folder all: as in training."""
+    written = (conf_folder() / "hydra" / "job_logging" / "calm.yaml").read_text(encoding="utf-8")
+    settings = yaml.safe_load(written.replace("${hydra.runtime.output_dir}", str(folder)))
+    logging.config.dictConfig(settings)
+
+
+def run_command(arguments: argparse.Namespace) -> int:
+    """Checks every job of the command, scores them one after the other, draws the table, and gives the exit code."""
+    refuse_training(arguments.overrides)
+    jobs = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
+    raise_on_sigterm()
+    from rich.console import Console
+
+    from embexp.compare import draw, read_result
+    from embexp.record import RESULT
+
+    now = datetime.now()
+    parent = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
+    failed, folders = 0, []
+    for number, job in enumerate(jobs):
+        folder = parent / str(number)
+        folder.mkdir(parents=True)
+        folders.append(folder)
+        log_to(folder)
+        try:
+            evaluate_model(compose(job, config_dir=arguments.config_dir), folder=folder, overrides=job)
+        except Exception as error:
+            from embexp.experiment import tell_failure
+
+            failed += 1
+            tell_failure(error)
+    runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]
+    draw(runs, console=Console(), title=f"Evaluation of {len(jobs)} models · {parent}")
+    return 1 if failed else 0
+
+
+def refuse_training(overrides: Sequence[str]) -> None:
+    """Says so where something was typed that only training reads."""
+    wrong = [o for o in overrides if o.lstrip("+~").partition("=")[0].partition(".")[0] in OF_TRAINING]
+    if wrong:
+        raise ConfigError(
+            [f"{word}: nothing is trained here; leave it out, or train: python -m embexp." for word in wrong]
+        )
+
+
+def main() -> None:
+    """The program: exit 0, all models were scored; 1, some were not or the config was refused; 130, 143, interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="python -m embexp.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for training; several values: a,b")
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="taken as said: several values are several models"
+    )
+    parser.add_argument("-cd", "--config-dir", help="a folder with options of your own")
+    try:
+        code = run_command(parser.parse_intermixed_args())
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    except Terminated:
+        code = 143
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A linear probe: how well a logistic regression on frozen, standardised embeddings tells classes apart."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sentence_transformers import SentenceTransformer
+
+from embexp.config import Classification, ConfigError
+from embexp.data.helpdesk import classes as helpdesk_classes
+from embexp.evaluation.parts import Part
+from embexp.evaluation.tables import find_table, fingerprint_of, read_columns
+
+HELPDESK_TEXTS = 960
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Texts and the class of each."""
+
+    texts: list[str]
+    labels: list[str]
+
+
+@dataclass(frozen=True)
+class ClassificationEvaluation:
+    """See `embexp.evaluation.parts.Extra`."""
+
+    settings: Classification
+    train: Labelled
+    test: Labelled
+    name: ClassVar[str] = "classification"
+
+    @property
+    def before(self) -> bool:
+        return self.settings.before
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of(self.train.texts, self.train.labels, self.test.texts, self.test.labels)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {
+            "train_texts": len(self.train.texts),
+            "test_texts": len(self.test.texts),
+            "classes": len(set(self.train.labels)),
+        }
+
+    def parts(self, model: SentenceTransformer) -> Iterator[Part]:
+        """See `score`."""
+        yield Part(self.score(model))
+
+    def score(self, model: SentenceTransformer) -> dict[str, float]:
+        """accuracy, and macro_f1: the mean over classes of each one's F1."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.metrics import accuracy_score, f1_score
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
+        train, test = (self._embeddings(model, part.texts) for part in (self.train, self.test))
+        probe = make_pipeline(
+            StandardScaler(), LogisticRegression(C=self.settings.regularization, max_iter=self.settings.iterations)
+        )
+        with warnings.catch_warnings():
+            # Where the solver stopped short of the optimum the score is still that of the probe as configured.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            probe.fit(train, self.train.labels)
+        found = probe.predict(test)
+        return {
+            "accuracy": float(accuracy_score(self.test.labels, found)),
+            "macro_f1": float(f1_score(self.test.labels, found, average="macro")),
+        }
+
+    def _embeddings(self, model: SentenceTransformer, texts: Sequence[str]) -> Any:
+        return model.encode(list(texts), batch_size=self.settings.batch_size, show_progress_bar=False)
+
+
+def classification_evaluation(settings: Classification) -> ClassificationEvaluation:
+    """Reads the labelled texts, the built-in ones where no file is named.
+
+    Raises:
+        ConfigError: a file is missing or broken, there is one class only, or a class was never seen in training.
+    """
+    if settings.path is None and settings.train is None:
+        unique = dict(helpdesk_classes("test", count=2 * HELPDESK_TEXTS, seed=0))
+        texts, labels = list(unique), list(unique.values())
+        half = len(texts) // 2
+        train, test = Labelled(texts[:half], labels[:half]), Labelled(texts[half:], labels[half:])
+    else:
+        train, test = _read(settings, "train"), _read(settings, "test")
+    unseen = sorted(set(test.labels) - set(train.labels))
+    if unseen:
+        raise ConfigError(
+            [
+                f"evaluation.classification: classes of test that train has not: {', '.join(unseen[:8])}; give both files all."
+            ]
+        )
+    if len(set(train.labels)) < 2:
+        raise ConfigError(["evaluation.classification: train has one class only; nothing can be told apart."])
+    return ClassificationEvaluation(settings, train, test)
+
+
+def _read(settings: Classification, split: str) -> Labelled:
+    named = settings.train if split == "train" else settings.test
+    path = Path(named).expanduser() if named else find_table(Path(str(settings.path)).expanduser(), [split])
+    if path is None:
+        raise ConfigError(
+            [f"evaluation.classification.path={settings.path}: no {split}.parquet, .jsonl, .csv or .tsv in it."]
+        )
+    columns = {"text": [settings.text], "label": [settings.label]}
+    table = read_columns(path, columns, key=f"evaluation.classification.{split}")
+    return Labelled([str(text) for text in table["text"]], [str(label) for label in table["label"]])

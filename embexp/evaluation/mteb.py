@@ -1,0 +1,214 @@
+"""MTEB tasks: by name, by type or as a benchmark, one by one; scores kept by the hash of model, data and version.
+
+MTEB calls every local model by one name, and would give the second the first one's scores. Here a model's name and
+revision are a hash of what it computes: weights, modules, tokenizer, prompts, as they are when it is scored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sentence_transformers import SentenceTransformer
+
+from embexp.config import ConfigError, Mteb
+from embexp.config.errors import nearest
+from embexp.evaluation.mteb_mirror import load_mirror, mirror_of
+from embexp.evaluation.parts import Part, one_line
+from embexp.evaluation.tables import fingerprint_of
+from embexp.models import weights_hash
+from embexp.network import hub_is_reachable
+
+log = logging.getLogger(__name__)
+
+# Beside the main score, the metrics of a task that are logged where it has them.
+LOGGED = ("accuracy", "f1", "cosine_spearman", "cosine_pearson", "ndcg_at_10", "mrr_at_10", "map_at_10", "v_measure")
+
+
+@dataclass
+class MtebEvaluation:
+    """See `embexp.evaluation.parts.Extra`; `record` has a task's revision, version, seconds and scores by its name."""
+
+    settings: Mteb
+    tasks: list[Any]
+    name: ClassVar[str] = "mteb"
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def before(self) -> bool:
+        return self.settings.before
+
+    @property
+    def fingerprint(self) -> str:
+        """Of names and revisions: what the hub holds under a revision does not change."""
+        return fingerprint_of([(task.metadata.name, str(task.metadata.dataset)) for task in self.tasks])
+
+    def parts(self, model: SentenceTransformer) -> Iterator[Part]:
+        """main_score of each task, and those of LOGGED that it has."""
+        import mteb
+
+        self.record["version"] = mteb.__version__
+        with quiet_mteb():
+            wrapped = wrap(model)
+            for task in self.tasks:
+                name = task.metadata.name
+                try:
+                    scores = self._score(wrapped, task)
+                except Exception as error:  # a task's data or code: no reason to lose the others
+                    logging.getLogger("traceback").info("mteb/%s broke", name, exc_info=error)
+                    yield Part({}, name, one_line(error))
+                else:
+                    yield Part(scores, name)
+                finally:
+                    task.unload_data()
+
+    def _score(self, model: Any, task: Any) -> dict[str, float]:
+        import mteb
+        from mteb.cache import ResultCache
+
+        found = mirror_of(task, self.settings.path)
+        origin = "hub" if found is None else load_mirror(task, found)
+        # Another version of MTEB, or other data under the same name, has scores of its own.
+        cache = ResultCache(Path(self.settings.cache).expanduser() / f"{mteb.__version__}-{origin[:16]}")
+        known = cache.load_task_result(task.metadata.name, model.mteb_model_meta) is not None
+        if found is None and not known:
+            _refuse_absent(task)
+        result = mteb.evaluate(
+            model,
+            task,
+            cache=cache,
+            co2_tracker=False,
+            show_progress_bar=False,
+            encode_kwargs={"batch_size": self.settings.batch_size, "show_progress_bar": False},
+        )
+        if result.exceptions:
+            raise RuntimeError(result.exceptions[0].exception)
+        (scored,) = result.task_results
+        scores = _mean_scores(scored)
+        self.record.setdefault("tasks", {})[task.metadata.name] = {
+            "dataset": dict(task.metadata.dataset),
+            "data": "the hub" if found is None else f"{found}, sha256 {origin}",
+            "dataset_revision": scored.dataset_revision,
+            "mteb_version": scored.mteb_version,
+            "seconds": scored.evaluation_time,
+            "from_cache": known,
+            "model_revision": model.mteb_model_meta.revision,
+            "scores": scores,
+        }
+        return scores
+
+
+def _refuse_absent(task: Any) -> None:
+    """Where the hub cannot be reached, told at once what is in its cache, instead of after minutes of trying."""
+    if hub_is_reachable():
+        return
+    from huggingface_hub import scan_cache_dir
+    from huggingface_hub.errors import CacheNotFound
+
+    repo = task.metadata.dataset["path"]
+    try:
+        cached = {found.repo_id for found in scan_cache_dir().repos if found.repo_type == "dataset"}
+    except CacheNotFound:
+        cached = set()
+    if repo not in cached:
+        raise FileNotFoundError(
+            f"the hub cannot be reached, and {repo} is neither in its cache nor in evaluation.mteb.path"
+        )
+
+
+def wrap(model: SentenceTransformer) -> Any:
+    """The model as MTEB takes it, under a name and revision that no other model has."""
+    from mteb.models import SentenceTransformerEncoderWrapper
+
+    class Named(SentenceTransformerEncoderWrapper):
+        mteb_model_meta: Any
+
+    wrapped = Named(model)
+    identity = identity_of(model)
+    wrapped.mteb_model_meta = wrapped.mteb_model_meta.model_copy(
+        update={"name": f"embexp/{identity[:16]}", "revision": identity}
+    )
+    return wrapped
+
+
+def identity_of(model: SentenceTransformer) -> str:
+    """sha256 hex of all that decides the model's embeddings: weights, modules, tokenizer, length, prompts, similarity."""
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
+    parts = (
+        weights_hash(model),
+        repr(model),
+        tokenizer.to_str() if tokenizer is not None else repr(model.tokenizer),
+        str(model.max_seq_length),
+        repr(sorted(model.prompts.items())),
+        str(model.default_prompt_name),
+        str(model.similarity_fn_name),
+        str(model.truncate_dim),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _mean_scores(result: Any) -> dict[str, float]:
+    """Each metric's mean over the task's splits and languages."""
+    parts = [part for parts in result.scores.values() for part in parts]
+    return {
+        key: sum(float(part[key]) for part in parts) / len(parts)
+        for key in ("main_score", *LOGGED)
+        if all(part.get(key) is not None for part in parts)
+    }
+
+
+def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
+    """The tasks that are named, then those of the types, then those of the benchmark; each once.
+
+    Raises:
+        ConfigError: a task, a type or a benchmark that MTEB does not know.
+    """
+    import mteb
+    from mteb.abstasks import AbsTask
+
+    with quiet_mteb():
+        known = {task.metadata.name: task for task in mteb.get_tasks(exclude_superseded=False)}
+        types = {task.metadata.type for task in known.values()}
+        benchmarks = {benchmark.name for benchmark in mteb.get_benchmarks()}
+        problems = [
+            f"evaluation.mteb.{key}={word}: MTEB {mteb.__version__} knows none of this name.{nearest(word, allowed)}"
+            for key, words, allowed in (
+                ("tasks", settings.tasks, known),
+                ("types", settings.types, types),
+                ("benchmark", [settings.benchmark] if settings.benchmark else [], benchmarks),
+            )
+            for word in words
+            if word not in allowed
+        ]
+        if problems:
+            raise ConfigError(problems)
+        chosen: list[AbsTask] = [mteb.get_task(name, languages=settings.languages) for name in settings.tasks]
+        if settings.types:
+            wanted: Any = settings.types
+            chosen += mteb.get_tasks(task_types=wanted, languages=settings.languages, modalities=["text"])
+        if settings.benchmark is not None:
+            chosen += mteb.get_benchmark(settings.benchmark).tasks
+    unique: Mapping[str, AbsTask] = {task.metadata.name: task for task in reversed(chosen)}
+    return MtebEvaluation(settings, [unique[name] for name in dict.fromkeys(task.metadata.name for task in chosen)])
+
+
+@contextmanager
+def quiet_mteb() -> Iterator[None]:
+    """Keeps MTEB's and its libraries' notes off the terminal: superseded tasks, renamed methods, progress."""
+    loggers = [logging.getLogger(name) for name in ("mteb", "datasets")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

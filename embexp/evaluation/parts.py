@@ -1,0 +1,49 @@
+"""What an evaluation is that is scored at the end, and what it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sentence_transformers import SentenceTransformer
+
+
+@dataclass(frozen=True)
+class Part:
+    """Scores of an evaluation, or of a named task of it; or, in one line, why there are none."""
+
+    scores: Mapping[str, float]
+    task: str = ""
+    error: str | None = None
+
+
+class Extra(Protocol):
+    """One evaluation.
+
+    Attributes:
+        name: what its metrics start with.
+        before: whether the model is scored before training too.
+        fingerprint: of what is scored on, by content.
+        record: what goes into evaluations.json beside the scores: revisions, conditions, counts.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def before(self) -> bool: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def record(self) -> dict[str, Any]: ...
+
+    def parts(self, model: SentenceTransformer) -> Iterator[Part]:
+        """Scores, each part when it is there. The model is in evaluation mode on the run's device, and is left there."""
+
+
+def one_line(error: BaseException) -> str:
+    """ "ValueError: the first line of what it says"."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -1,0 +1,217 @@
+"""Search: how well the nearest documents of a query are the relevant ones; exact, in chunks, for any size of corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embexp.config import Config, ConfigError, Retrieval
+from embexp.data import build_source
+from embexp.data.helpdesk import retrieval as helpdesk_articles
+from embexp.data.views import make_view
+from embexp.evaluation.parts import Part
+from embexp.evaluation.ranking import MAP_AT, ranking_metrics
+from embexp.evaluation.tables import find_table, fingerprint_of, read_columns
+
+# How files call the columns, BEIR's own names first.
+IDS = ("_id", "id")
+QUERIES = {"id": IDS, "text": ("text", "query")}
+DOCUMENTS = {"id": IDS, "text": ("text", "document"), "title": ("title",)}
+JUDGEMENTS = {"query": ("query-id", "query_id"), "document": ("corpus-id", "corpus_id"), "gain": ("score", "relevance")}
+# Queries compared with a chunk of documents at once.
+QUERIES_AT_ONCE = 1024
+HELPDESK_QUERIES = 480
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Queries, documents, and of each query the gain of its relevant documents, by their places in `documents`."""
+
+    queries: list[str]
+    documents: list[str]
+    relevant: list[dict[int, float]]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class RetrievalEvaluation:
+    """See `embexp.evaluation.parts.Extra`."""
+
+    settings: Retrieval
+    judged: Judged
+    name: ClassVar[str] = "retrieval"
+
+    @property
+    def before(self) -> bool:
+        return self.settings.before
+
+    @property
+    def fingerprint(self) -> str:
+        return self.judged.fingerprint
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"queries": len(self.judged.queries), "documents": len(self.judged.documents)}
+
+    def parts(self, model: SentenceTransformer) -> Iterator[Part]:
+        """See `score`."""
+        yield Part(self.score(model))
+
+    def score(self, model: SentenceTransformer) -> dict[str, float]:
+        """ndcg_at_10, mrr_at_10, map_at_100, recall_at_k."""
+        depth = max(MAP_AT, *self.settings.recall_at)
+        ranked = search(
+            model,
+            self.judged.queries,
+            self.judged.documents,
+            depth=depth,
+            batch_size=self.settings.batch_size,
+            chunk=self.settings.chunk,
+        )
+        return ranking_metrics(ranked, self.judged.relevant, recall_at=self.settings.recall_at)
+
+
+@torch.inference_mode()
+def search(
+    model: SentenceTransformer,
+    queries: Sequence[str],
+    documents: Sequence[str],
+    *,
+    depth: int,
+    batch_size: int,
+    chunk: int,
+) -> list[list[int]]:
+    """Of each query, the places of its `depth` nearest documents by cosine, the nearest first; exact.
+
+    Only one chunk of documents is embedded and compared at a time: no more than `chunk` embeddings and
+    QUERIES_AT_ONCE * chunk similarities are held beside the queries' own.
+    """
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "show_progress_bar": False,
+        "convert_to_tensor": True,
+        "normalize_embeddings": True,
+    }
+    asked = model.encode_query(list(queries), **options).float()
+    best = torch.full((len(queries), 0), 0.0, device=asked.device)
+    places = torch.zeros((len(queries), 0), dtype=torch.long, device=asked.device)
+    for start in range(0, len(documents), chunk):
+        offered = model.encode_document(list(documents[start : start + chunk]), **options).float()
+        found = [_nearest(part, offered, depth) for part in asked.split(QUERIES_AT_ONCE)]
+        best = torch.cat([best, torch.cat([similarity for similarity, _ in found])], dim=1)
+        places = torch.cat([places, torch.cat([place for _, place in found]) + start], dim=1)
+        best, kept = best.topk(min(depth, best.shape[1]), dim=1)
+        places = places.gather(1, kept)
+    nearest: list[list[int]] = places.tolist()
+    return nearest
+
+
+def _nearest(queries: torch.Tensor, documents: torch.Tensor, depth: int) -> tuple[torch.Tensor, torch.Tensor]:
+    similarities, places = (queries @ documents.T).topk(min(depth, len(documents)), dim=1)
+    return similarities, places
+
+
+def retrieval_evaluation(config: Config, settings: Retrieval) -> RetrievalEvaluation:
+    """Reads queries, corpus and relevance, wherever the config says that they are.
+
+    Raises:
+        ConfigError: a file is missing or broken, or nothing is relevant to any query.
+    """
+    if settings.path is not None or settings.queries is not None:
+        judged = _from_files(settings)
+    elif settings.source == "pairs":
+        judged = _from_pairs(config, settings)
+    else:
+        queries, corpus, answers = helpdesk_articles(settings.split, count=HELPDESK_QUERIES, seed=0)
+        judged = _judged(queries, corpus, {query: {answer: 1.0} for query, answer in answers.items()})
+    return RetrievalEvaluation(settings, judged)
+
+
+def _from_files(settings: Retrieval) -> Judged:
+    queries = read_columns(_file(settings, "queries", ["queries"]), QUERIES, key="evaluation.retrieval.queries")
+    corpus = read_columns(
+        _file(settings, "corpus", ["corpus"]), DOCUMENTS, key="evaluation.retrieval.corpus", optional=["title"]
+    )
+    names = [f"qrels_{settings.split}", f"qrels/{settings.split}", "qrels"]
+    judgements = read_columns(
+        _file(settings, "relevance", names), JUDGEMENTS, key="evaluation.retrieval.relevance", optional=["gain"]
+    )
+    relevant: dict[str, dict[str, float]] = {}
+    for query, document, gain in zip(judgements["query"], judgements["document"], judgements["gain"], strict=True):
+        relevant.setdefault(str(query), {})[str(document)] = _gain(gain)
+    texts = [f"{title or ''} {text}".strip() for title, text in zip(corpus["title"], corpus["text"], strict=True)]
+    return _judged(
+        dict(zip(map(str, queries["id"]), queries["text"], strict=True)),
+        dict(zip(map(str, corpus["id"]), texts, strict=True)),
+        relevant,
+    )
+
+
+def _gain(value: Any) -> float:
+    if value is None:
+        return 1.0
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigError([f"evaluation.retrieval.relevance: score {value!r} is no number."]) from None
+
+
+def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:
+    named = getattr(settings, key)
+    if named is not None:
+        return Path(named).expanduser()
+    folder = Path(str(settings.path)).expanduser()
+    found = find_table(folder, names)
+    if found is None:
+        raise ConfigError(
+            [
+                f"evaluation.retrieval.path={settings.path}: no {' or '.join(names)} (parquet, jsonl, csv or tsv) in it; "
+                f"name the file: evaluation.retrieval.{key}=FILE."
+            ]
+        )
+    return found
+
+
+def _from_pairs(config: Config, settings: Retrieval) -> Judged:
+    """The anchors of held-out rows as queries, all their positives as documents."""
+    source = build_source(config.data)
+    wanted = settings.split if settings.split != "train" else "dev"
+    rows = source.load(wanted) or source.load("dev")
+    if rows is None or rows.kind == "texts":
+        raise ConfigError(
+            ["evaluation.retrieval.source=pairs: the data has no held-out rows to make pairs from; name files instead."]
+        )
+    data = config.data
+    view = make_view(
+        rows, ["pairs"], positives="entailment", negatives=data.negatives, threshold=data.threshold, seed=0
+    )
+    relevant: dict[str, dict[str, float]] = {}
+    for anchor, positive in zip(view.dataset["anchor"], view.dataset["positive"], strict=True):
+        relevant.setdefault(anchor, {})[positive] = 1.0
+    texts = {text: text for gains in relevant.values() for text in gains}
+    return _judged({anchor: anchor for anchor in relevant}, texts, relevant)
+
+
+def _judged(
+    queries: Mapping[str, str], corpus: Mapping[str, str], relevant: Mapping[str, Mapping[str, float]]
+) -> Judged:
+    """As in trec_eval, queries without a relevant document are left out, and documents that are missing are not found."""
+    place = {identifier: number for number, identifier in enumerate(corpus)}
+    missing = {document for gains in relevant.values() for document in gains if document not in place}
+    everywhere = place | {document: len(place) + number for number, document in enumerate(sorted(missing))}
+    kept: dict[str, dict[int, float]] = {}
+    for query in queries:
+        gains = {everywhere[document]: gain for document, gain in relevant.get(query, {}).items() if gain > 0}
+        if gains:
+            kept[query] = gains
+    if all(number >= len(place) for gains in kept.values() for number in gains):
+        raise ConfigError(["evaluation.retrieval: no query has a relevant document; do the ids of the files agree?"])
+    texts = [str(queries[query]) for query in kept]
+    documents = [str(text) for text in corpus.values()]
+    judged = [sorted(gains.items()) for gains in kept.values()]
+    return Judged(texts, documents, list(kept.values()), fingerprint_of(texts, documents, judged))

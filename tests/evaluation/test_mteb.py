@@ -1,0 +1,131 @@
+"""MTEB: no model gets another's score, a task that cannot be had costs only itself, mirrors are what the hub has."""
+
+from __future__ import annotations
+
+import pytest
+
+from embexp.config import ConfigError, compose
+from embexp.evaluation.extras import Extras
+from embexp.evaluation.mteb import MtebEvaluation, identity_of, mteb_evaluation
+
+NAMES = ("Banking77Classification", "STSBenchmark")
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """Two tasks' data, small: classes that differ by their words, pairs that differ by how much they share."""
+    classes = {"card": "my card was stolen", "money": "where is the money", "pin": "change the pin number"}
+    for split in ("train", "test"):
+        rows = [f"{text} {n},{label}" for label, text in classes.items() for n in range(12)]
+        folder = tmp_path / "data" / "banking77"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{split}.csv").write_text("text,label\n" + "\n".join(rows) + "\n")
+    folder = tmp_path / "data" / "stsb"
+    folder.mkdir()
+    pairs = ["a cat sat,a cat sat,5", "a cat sat,a cat ran,3", "a cat sat,dogs bark,0", "we eat,we eat now,4"]
+    (folder / "test.csv").write_text("sentence1,sentence2,label\n" + "\n".join(pairs) + "\n")
+    return tmp_path / "data"
+
+
+def evaluation_of(mirror, tasks=NAMES) -> MtebEvaluation:
+    settings = compose(
+        [
+            "evaluation=[own,mteb]",
+            f"evaluation.mteb.path={mirror}",
+            f"evaluation.mteb.cache={mirror.parent / 'cache'}",
+            f"evaluation.mteb.tasks=[{','.join(tasks)}]",
+        ]
+    ).evaluation.mteb
+    assert settings is not None
+    return mteb_evaluation(settings)
+
+
+def scores_of(evaluation, model):
+    return {part.task: part.scores["main_score"] for part in evaluation.parts(model)}
+
+
+def test_two_models_never_share_a_score_and_one_model_is_scored_once(mirror, build_model):
+    tasks = ("STSBenchmark",)
+    first, second = evaluation_of(mirror, tasks), evaluation_of(mirror, tasks)
+    one = scores_of(first, build_model(seed=1))
+    other = scores_of(second, build_model(seed=2))
+    assert one["STSBenchmark"] != other["STSBenchmark"]
+    assert not any(task["from_cache"] for task in second.record["tasks"].values())
+    again = evaluation_of(mirror, tasks)
+    assert scores_of(again, build_model(seed=1)) == one
+    assert all(task["from_cache"] for task in again.record["tasks"].values())
+
+
+def test_the_same_model_after_a_step_of_training_is_another(build_model):
+    import torch
+
+    model = build_model()
+    before = identity_of(model)
+    with torch.no_grad():
+        next(iter(model.parameters())).view(-1)[0] += 1e-3
+    assert identity_of(model) != before
+
+
+def test_the_same_weights_with_another_pooling_length_or_prompt_are_another_model(build_model):
+    found = {identity_of(build_model()), identity_of(build_model(pooling="cls"))}
+    longer, prompted = build_model(), build_model()
+    longer.max_seq_length = 16
+    prompted.prompts = {**prompted.prompts, "query": "query: "}
+    assert len({*found, identity_of(longer), identity_of(prompted)}) == 4
+    assert identity_of(build_model()) in found
+
+
+def test_other_data_under_the_same_name_is_scored_anew(mirror, model):
+    tasks = ("STSBenchmark",)
+    first = scores_of(evaluation_of(mirror, tasks), model)
+    file = mirror / "stsb" / "test.csv"
+    file.write_text(file.read_text().replace(",5", ",1"))
+    assert scores_of(evaluation_of(mirror, tasks), model) != first
+
+
+def test_a_task_whose_data_is_missing_leaves_the_others_whole(mirror, model):
+    evaluation = evaluation_of(mirror, ("SciFact", *NAMES))
+    logged: dict[str, float] = {}
+    extras = Extras([evaluation])
+    extras.score_after(model, logged.update)
+    assert set(extras.missed) == {"mteb/SciFact"}
+    assert "evaluation.mteb.path" in extras.missed["mteb/SciFact"]
+    for name in ("mteb/Banking77Classification/accuracy", "mteb/Banking77Classification/f1"):
+        assert 0 < logged[name] <= 1
+    assert "mteb/STSBenchmark/main_score" in logged
+    assert "time/mteb/STSBenchmark_seconds" in logged
+
+
+def test_a_broken_file_of_one_task_leaves_the_others_whole(mirror, model):
+    (mirror / "banking77" / "test.csv").write_text("words,label\na,b\n")
+    extras, logged = Extras([evaluation_of(mirror)]), {}
+    extras.score_after(model, logged.update)
+    assert "no column text" in extras.missed["mteb/Banking77Classification"]
+    assert "mteb/STSBenchmark/main_score" in logged
+
+
+def test_versions_and_revisions_are_kept(mirror, model):
+    import mteb
+
+    evaluation = evaluation_of(mirror, ("STSBenchmark",))
+    scores_of(evaluation, model)
+    record = evaluation.record["tasks"]["STSBenchmark"]
+    assert evaluation.record["version"] == mteb.__version__
+    assert record["mteb_version"] == mteb.__version__
+    assert record["dataset"]["revision"] == record["dataset_revision"]
+    assert record["model_revision"] == identity_of(model)
+
+
+def test_a_misspelt_task_type_or_benchmark_is_refused_with_the_nearest(mirror):
+    with pytest.raises(ConfigError, match="Did you mean 'Banking77Classification'"):
+        evaluation_of(mirror, ("Banking77Clasification",))
+
+
+def test_a_benchmark_and_a_type_are_their_tasks_each_once():
+    settings = compose(
+        ["evaluation=[own,mteb]", 'evaluation.mteb.benchmark="MTEB(eng, v2)"', "evaluation.mteb.types=[STS]"]
+    ).evaluation.mteb
+    assert settings is not None
+    names = [task.metadata.name for task in mteb_evaluation(settings).tasks]
+    assert len(names) == len(set(names)) > 41
+    assert {"STS12", "Banking77Classification", "ArguAna"} <= set(names)

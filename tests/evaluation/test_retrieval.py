@@ -1,0 +1,86 @@
+"""Search: exact whatever the chunk, read from BEIR's layout, and what cannot be searched is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from embexp.config import ConfigError, compose
+from embexp.evaluation.retrieval import retrieval_evaluation, search
+
+QUERIES = {"q1": "where is my money", "q2": "the parcel is broken", "q3": "never judged"}
+CORPUS = {
+    "d1": ("Refunds", "money comes back in a week"),
+    "d2": ("", "broken parcels are replaced"),
+    "d3": ("Else", "closed"),
+}
+
+
+@pytest.fixture
+def beir(tmp_path):
+    queries = [{"_id": key, "text": text} for key, text in QUERIES.items()]
+    corpus = [{"_id": key, "title": title, "text": text} for key, (title, text) in CORPUS.items()]
+    for name, rows in (("queries", queries), ("corpus", corpus)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "test.tsv").write_text(
+        "query-id\tcorpus-id\tscore\nq1\td1\t2\nq2\td2\t1\nq2\tgone\t1\nq3\td3\t0\n"
+    )
+    return tmp_path
+
+
+def evaluation_of(*overrides: str):
+    config = compose(["evaluation=[own,retrieval]", *overrides])
+    assert config.evaluation.retrieval is not None
+    return retrieval_evaluation(config, config.evaluation.retrieval)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 7, 1000])
+def test_the_nearest_are_found_whatever_the_chunk(model, chunk):
+    documents = [f"{a} {b} {n}" for n, (a, b) in enumerate((a, b) for a in "aeiou" for b in "bcdfg")]
+    queries = ["a b", "u g 24", "o"]
+    found = search(model, queries, documents, depth=6, batch_size=4, chunk=chunk)
+    options = {"convert_to_tensor": True, "normalize_embeddings": True}
+    similarity = model.encode(queries, **options) @ model.encode(documents, **options).T
+    for nearest, row in zip(found, similarity, strict=True):
+        assert [row[place].item() for place in nearest] == pytest.approx(row.topk(6).values.tolist(), abs=1e-6)
+        assert len(set(nearest)) == 6
+
+
+def test_beir_s_layout_is_read_and_scored_as_trec_eval_does(beir, model):
+    evaluation = evaluation_of(f"evaluation.retrieval.path={beir}")
+    judged = evaluation.judged
+    assert judged.queries == [QUERIES["q1"], QUERIES["q2"]]
+    assert judged.documents == ["Refunds money comes back in a week", "broken parcels are replaced", "Else closed"]
+    assert judged.relevant == [{0: 2.0}, {1: 1.0, 3: 1.0}]  # 3: relevant, but not in the corpus
+    assert evaluation.score(model)["recall_at_10"] == pytest.approx(0.75)
+
+
+def test_held_out_pairs_become_queries_and_documents(model):
+    evaluation = evaluation_of("data.rows=1000", "data.evaluation_rows=100", "evaluation.retrieval.source=pairs")
+    assert len(evaluation.judged.queries) == len(evaluation.judged.relevant) > 10
+    assert 0 <= evaluation.score(model)["ndcg_at_10"] <= 1
+
+
+def test_ids_that_do_not_agree_are_refused(beir):
+    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tx\t1\n")
+    with pytest.raises(ConfigError, match="do the ids of the files agree"):
+        evaluation_of(f"evaluation.retrieval.path={beir}")
+
+
+def test_a_missing_column_is_named_with_those_that_are_there(beir):
+    (beir / "qrels" / "test.tsv").write_text("query\tdoc\nq1\td1\n")
+    with pytest.raises(ConfigError, match="no column query-id or query_id; it has query, doc"):
+        evaluation_of(f"evaluation.retrieval.path={beir}")
+
+
+def test_files_that_go_together_are_asked_for_together(beir):
+    with pytest.raises(ConfigError, match="go together"):
+        compose(["evaluation=[own,retrieval]", f"evaluation.retrieval.corpus={beir / 'corpus.jsonl'}"])
+
+
+def test_other_texts_have_another_fingerprint(beir):
+    first = evaluation_of(f"evaluation.retrieval.path={beir}").fingerprint
+    (beir / "corpus.jsonl").write_text((beir / "corpus.jsonl").read_text().replace("week", "month"))
+    assert evaluation_of(f"evaluation.retrieval.path={beir}").fingerprint != first

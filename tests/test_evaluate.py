@@ -1,0 +1,64 @@
+"""Scoring without training: the same table, the same store, once."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pyarrow.parquet as pq
+import pytest
+
+from embexp.compare import read_runs
+from embexp.config import compose
+from embexp.evaluate import evaluate_model
+from embexp.tracking import Status
+
+SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100"]
+
+
+def test_an_untrained_model_stands_in_the_table_as_a_trained_one_does(workplace):
+    result = evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run")
+    metrics = result.metrics
+    assert result.status is Status.FINISHED
+    assert metrics["best/dev/spearman_cosine"] == metrics["dev/spearman_cosine"]
+    assert metrics["test/spearman_cosine"] == metrics["test_before/spearman_cosine"]
+    assert metrics["gain/dev/spearman_cosine"] == 0
+    assert result.params["loss"] == "none"
+    assert len(pq.read_table(workplace / "run" / "predictions.parquet")) == 200
+
+
+def test_its_step_0_is_that_of_the_same_model_in_training(workplace):
+    from embexp import run_experiment
+
+    scored = evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "scored")
+    trained = run_experiment(compose([*SMALL, "tracker=none", "max_steps=1"]), folder=workplace / "trained")
+    step, score = trained.history["dev/spearman_cosine"][0]
+    assert step == 0
+    assert score == pytest.approx(scored.metrics["dev/spearman_cosine"], abs=1e-9)
+
+
+def test_the_same_model_is_scored_once_and_other_settings_anew(workplace):
+    first = evaluate_model(compose(SMALL), folder=workplace / "1")
+    again = evaluate_model(compose(SMALL), folder=workplace / "2")
+    other = evaluate_model(compose([*SMALL, "model.seed=1"]), folder=workplace / "3")
+    assert (first.skipped, again.skipped, other.skipped) == (False, True, False)
+    assert again.metrics["test/spearman_cosine"] == pytest.approx(first.metrics["test/spearman_cosine"])
+    with closing(sqlite3.connect(workplace / "mlflow.db")) as database:
+        assert len(database.execute("SELECT run_uuid FROM runs").fetchall()) == 2
+    runs = read_runs(None, experiment="embexp")
+    assert len({run.evaluation for run in runs}) == 1
+
+
+def test_what_only_training_reads_is_refused(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "embexp.evaluate", "model=tiny", "loss=cosine"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "loss=cosine: nothing is trained here" in done.stderr
+    assert not list(tmp_path.iterdir())
