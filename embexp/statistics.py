@@ -8,7 +8,6 @@ cancels out. numpy and scipy, no torch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -177,12 +176,12 @@ def interval(value: float, drawn: Array) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def differences(values: Sequence[float], drawn: Sequence[Array]) -> list[Difference]:
+def differences(values: Array, drawn: Array) -> list[Difference]:
     """Paired differences that are asked for together, with Holm's correction for their number.
 
     Args:
-        values: of each difference.
-        drawn: of each, in every resample: (resamples,).
+        values: of each difference: (differences,).
+        drawn: of each, in every resample: (differences, resamples).
 
     The p-value is the level at which the percentile interval just reaches zero, never below 1 / (resamples + 1).
     Source: Efron and Tibshirani 1993, chapter 16; Holm 1979, Scandinavian Journal of Statistics 6.
@@ -219,17 +218,17 @@ def _tails() -> tuple[float, float]:
     return (1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2
 
 
-def seed_spread(values: Array, drawn: Array) -> SeedSpread:
+def seed_spread(values: Array, drawn: Array | None) -> SeedSpread:
     """The seed's and the test set's part in the variance of runs that differ by their seed alone.
 
     Args:
         values: (seeds,).
-        drawn: the same resamples for all: (seeds, resamples).
+        drawn: the same resamples for all: (seeds, resamples); None where there are none, and `of_pairs` is nan.
 
     Source: Bouthillier et al. 2021, Accounting for Variance in Machine Learning Benchmarks, MLSys.
     """
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
-    of_pairs = float(np.nanvar(drawn.mean(axis=0), ddof=1))
+    of_pairs = math.nan if drawn is None else float(np.nanvar(drawn.mean(axis=0), ddof=1))
     return SeedSpread(len(values), float(np.mean(values)), sd, sd**2, of_pairs)
 
 

@@ -57,7 +57,7 @@ def test_holms_correction_is_the_one_worked_by_hand():
 
 
 def test_a_model_is_no_better_than_itself():
-    (same,) = differences([0.0], [np.zeros(100)])
+    (same,) = differences(np.zeros(1), np.zeros((1, 100)))
     assert (same.p, same.low, same.high, same.is_real) == (1.0, 0.0, 0.0, False)
 
 
@@ -74,7 +74,7 @@ def called(trials: int, *, pairs: int, resamples: int, statistic) -> float:
     for trial in range(trials):
         gold, similarities = models(generator, pairs=pairs, noises=(1.0, 1.0))
         values, drawn = correlations(gold, similarities, statistic=statistic, resamples=resamples, seed=trial)
-        (found,) = differences([values[0] - values[1]], [drawn[0] - drawn[1]])
+        (found,) = differences(values[:1] - values[1:], drawn[:1] - drawn[1:])
         real += found.is_real
     return real / trials
 
@@ -90,7 +90,7 @@ def covered(trials: int, *, pairs: int, resamples: int, statistic) -> tuple[floa
         values, drawn = correlations(gold, similarities, statistic=statistic, resamples=resamples, seed=trial)
         found = interval(values[0], drawn[0])
         of_score += found.low <= truth[0] <= found.high
-        (apart,) = differences([values[0] - values[1]], [drawn[0] - drawn[1]])
+        (apart,) = differences(values[:1] - values[1:], drawn[:1] - drawn[1:])
         of_difference += apart.low <= truth[0] - truth[1] <= apart.high
     return of_score / trials, of_difference / trials
 

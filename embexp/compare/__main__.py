@@ -11,6 +11,7 @@ from rich.console import Console
 
 from embexp.compare.ranking import METRIC, score_of
 from embexp.compare.runs import Run, read_runs
+from embexp.compare.seeds import SEED, draw_by_seed
 from embexp.compare.table import draw, to_csv, to_json
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
@@ -37,7 +38,11 @@ def main() -> None:
             _write_report(chosen, arguments)
         except ConfigError as error:
             sys.exit("\n".join(error.problems))
-    if "-" not in (arguments.csv, arguments.json):
+    if "-" in (arguments.csv, arguments.json):
+        return
+    if arguments.group_by == SEED:
+        draw_by_seed(chosen, console=Console(), metric=arguments.metric)
+    else:
         draw(chosen, console=Console(), title=f"{len(chosen)} runs", metric=arguments.metric)
 
 
@@ -90,6 +95,7 @@ def _arguments() -> argparse.Namespace:
         "filters", nargs="*", metavar="KEY=VALUE", help="only such runs: loss=mnr, sweep=last, status=failed"
     )
     parser.add_argument("--metric", default=METRIC, help="what the runs are ranked by (default: %(default)s)")
+    parser.add_argument("--group-by", choices=[SEED], help="one row for runs that differ by their seed alone")
     parser.add_argument("--csv", metavar="FILE", help="also write all rows as csv; - for the terminal")
     parser.add_argument("--json", metavar="FILE", help="also write all rows as json; - for the terminal")
     parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")

@@ -44,6 +44,17 @@ class Verdict:
     words: str
 
 
+@dataclass(frozen=True)
+class Resampled:
+    """Scores on the same pairs: of each run's model, (runs,) and (runs, resamples), and of the one that it was before."""
+
+    runs: list[Run]
+    values: Array
+    drawn: Array
+    base_values: Array
+    base_drawn: Array
+
+
 def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000) -> list[Verdict]:
     """The best runs of one set of pairs, in the order of the table; empty where there are no predictions to judge by.
 
@@ -55,41 +66,38 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000)
         metric: "dev/spearman_cosine" and the like; others are not judged.
         resamples: of the pairs.
     """
+    found = resampled(runs, metric=metric, resamples=resamples)
+    if found is None:
+        return []
+    against_base = differences(found.values - found.base_values, found.drawn - found.base_drawn)
+    against_best = differences(found.values[1:] - found.values[0], found.drawn[1:] - found.drawn[0])
+    labels = _labels(found.runs)
+    verdicts = []
+    for row, run in enumerate(found.runs):
+        to_best, to_base = against_best[row - 1] if row else None, against_base[row]
+        words = _words(labels, row, to_best, to_base)
+        verdicts.append(Verdict(run, interval(found.values[row], found.drawn[row]), to_best, to_base, words))
+    return verdicts
+
+
+def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = MOST_JUDGED) -> Resampled | None:
+    """The scores of the best runs of one set of pairs, as they are and resampled; None where there is nothing to do it by."""
     asked = JUDGED.fullmatch(metric)
     if asked is None:
-        return []
+        return None
     found = [(run, table) for _, run in ranked(runs, metric) if (table := _predictions(run, asked)) is not None]
-    found = [(run, table) for run, table in found if run.evaluation == found[0][0].evaluation][:MOST_JUDGED]
+    found = [(run, table) for run, table in found if run.evaluation == found[0][0].evaluation][:most]
     if not found:
-        return []
-    gold = _column(found[0][1], "score")
+        return None
     trained = [_column(table, f"{asked['similarity']}_after") for _, table in found]
     bases = [_column(table, f"{asked['similarity']}_before") for _, table in found]
+    # The runs of a sweep start from one model, as a rule.
     different = {base.tobytes(): base for base in bases}
     statistic: Statistic = "spearman" if asked["statistic"] == "spearman" else "pearson"
-    values, drawn = correlations(
-        gold, np.stack([*trained, *different.values()]), statistic=statistic, resamples=resamples
-    )
-    of_base = [len(trained) + list(different).index(base.tobytes()) for base in bases]
-    against_base = differences(
-        [values[row] - values[base] for row, base in enumerate(of_base)],
-        [drawn[row] - drawn[base] for row, base in enumerate(of_base)],
-    )
-    against_best = differences(
-        [values[row] - values[0] for row in range(1, len(found))],
-        [drawn[row] - drawn[0] for row in range(1, len(found))],
-    )
-    labels = _labels([run for run, _ in found])
-    return [
-        Verdict(
-            run,
-            interval(values[row], drawn[row]),
-            to_best := against_best[row - 1] if row else None,
-            against_base[row],
-            _words(labels, row, to_best, against_base[row]),
-        )
-        for row, (run, _) in enumerate(found)
-    ]
+    similarities = np.stack([*trained, *different.values()])
+    values, drawn = correlations(_column(found[0][1], "score"), similarities, statistic=statistic, resamples=resamples)
+    rows = [len(trained) + list(different).index(base.tobytes()) for base in bases]
+    return Resampled([run for run, _ in found], values[: len(rows)], drawn[: len(rows)], values[rows], drawn[rows])
 
 
 def _predictions(run: Run, asked: re.Match[str]) -> pa.Table | None:

@@ -31,6 +31,8 @@ WIDE = 160
 # Of the pairs, for the table: enough for two digits of an interval; and how many runs are told of in words.
 RESAMPLES = 2_000
 MOST_TOLD = 8
+# Rows of a table: who has more runs filters them, or takes the csv.
+MOST_DRAWN = 50
 # Below this many columns the Pearson scores are left to csv and json.
 NARROW = 116
 
@@ -95,7 +97,8 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
         table.add_column(title, justify="right", no_wrap=True)
         if judged and key.removeprefix("best/") == metric:
             table.add_column("[low, high]", justify="right", no_wrap=True)
-    for rank, run in ranked(runs, metric):
+    order = ranked(runs, metric)
+    for rank, run in order[:MOST_DRAWN]:
         cells = [run.params.get(key, "–") for key in keys]
         values = []
         for title, key in (*scores, *COSTS):
@@ -104,6 +107,8 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
                 values.append(escape(_bounds(judged.get(id(run)))))
         style = "bold" if rank == 1 else ""
         table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
+    if len(order) > MOST_DRAWN:
+        table.add_row("", f"and {len(order) - MOST_DRAWN} more: filter them (loss=mnr), or --csv", style="dim")
     for base in dict.fromkeys(tuple(_base(run, key) for _, key in scores) for run in runs):
         cells = ["before training", *[""] * (len(keys) - 1)]
         shown = []

@@ -16,7 +16,8 @@ INTERVAL_SECONDS = 3.0
 # The thread shares the interpreter with the training. After a try it rests until what it computed is this part of the
 # time: by fewer and larger batches, as a request costs 10 ms and a line in it 0.1 (HTTP) to 0.4 ms (sqlite).
 MOST_OF_A_CORE = 0.005
-LONGEST_PAUSE_SECONDS = 30.0
+# Between tries at a server that is away; and between batches on a machine where a batch takes long to compute.
+LONGEST_PAUSE_SECONDS, LONGEST_REST_SECONDS = 30.0, 60.0
 
 
 class Background(Thread):
@@ -43,8 +44,10 @@ class Background(Thread):
             failure = self._try()
             # The first try imports MLflow and makes the run, which every run has to pay.
             computed = 0.0 if first else time.thread_time() - begun
-            wanted = max(INTERVAL_SECONDS, computed / MOST_OF_A_CORE) if failure is None else max(1.0, 2 * pause)
-            pause = min(LONGEST_PAUSE_SECONDS, wanted)
+            if failure is None:
+                pause = min(LONGEST_REST_SECONDS, max(INTERVAL_SECONDS, computed / MOST_OF_A_CORE))
+            else:
+                pause = min(LONGEST_PAUSE_SECONDS, max(1.0, 2 * pause))
 
     def wait_for_first_try(self, seconds: float) -> None:
         """Until it is known whether the server answers; for `seconds` at most."""

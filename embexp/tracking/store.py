@@ -111,6 +111,8 @@ def _reap(uri: str | None, experiment: str) -> int:
 def client_of(uri: str | None) -> MlflowClient:
     """A client of the store, quiet and not patient."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # It would print the server's address at a run's end, with the password that is in it.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # MLflow would try an unreachable server for four minutes, and a request that it repeats after an unsure answer
     # can make a run twice. The sender tries again by itself, in order, and looks first at what has arrived.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"

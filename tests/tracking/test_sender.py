@@ -189,6 +189,16 @@ def test_a_killed_process_leaves_a_journal_that_sync_closes_as_killed(store):
     assert Journal(folder / "journal.jsonl").end() is not None
 
 
+def test_a_lost_cursor_makes_no_second_run(store):
+    tracker = store.started(tags={"test": "cursor"})
+    tracker.log_metrics({"a": 1.0}, 1)
+    run_id = end(tracker)
+    Path(f"{tracker.reference}.sent").unlink()
+    assert sync([store.folder], uri=None) == 0
+    assert [run.info.run_id for run in store.runs_with("test", "cursor")] == [run_id]
+    assert store.history(run_id, "a") == [(1, 1.0)]
+
+
 def test_a_run_under_way_is_sent_as_far_as_it_is_and_stays_open(store, capsys):
     tracker = store.started()
     tracker.log_metrics({"a": 1.0}, 1)

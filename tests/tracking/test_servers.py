@@ -31,11 +31,11 @@ def assert_equal_to_journal(store: Store, run_id: str, tracker) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_killed_for_the_middle_third_has_every_metric_at_the_end(workplace, monkeypatch, caplog):
+def test_a_server_killed_for_the_middle_third_has_every_metric_at_the_end(workplace, monkeypatch, caplog, capfd):
     monkeypatch.setattr("embexp.tracking.background.INTERVAL_SECONDS", 0.2)
     monkeypatch.setattr("embexp.tracking.background.MOST_OF_A_CORE", 1.0)
     with mlflow_server(workplace) as server:
-        store = Store(server.uri, workplace / "multirun")
+        store = Store(server.uri.replace("://", "://me:s3cret@"), workplace / "multirun")
         tracker = store.started()
         (workplace / "note.txt").write_text("note")
         log_steps(tracker, range(100))
@@ -49,6 +49,8 @@ def test_a_server_killed_for_the_middle_third_has_every_metric_at_the_end(workpl
         assert store.run(run_id).info.status == "FINISHED"
         assert [file.path for file in store.client.list_artifacts(run_id)] == ["note.txt"]
     assert caplog.text.count("cannot be reached") == 1
+    written = "".join(path.read_text() for path in (workplace / "multirun").rglob("*") if path.is_file())
+    assert "s3cret" not in written + caplog.text + "".join(capfd.readouterr())
 
 
 @pytest.mark.slow

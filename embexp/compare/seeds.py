@@ -1,0 +1,129 @@
+"""Runs that differ by their seed alone, as one row: mean, standard deviation, and which differences are real.
+
+python -m embexp.compare --group-by seed
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from embexp.compare.judge import resampled
+from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, ranked, score_of
+from embexp.compare.runs import Run
+from embexp.statistics import Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
+
+SEED = "seed"
+RESAMPLES = 2_000
+# Of all seeds of all settings.
+MOST_RUNS = 200
+
+
+@dataclass(frozen=True)
+class Group:
+    """The runs of one setting, with different seeds.
+
+    Attributes:
+        runs: the best first.
+        scores: (runs,).
+        drawn: of each, in every resample of the pairs: (runs, resamples); None without predictions.
+        spread: of the scores; of_pairs is nan without predictions.
+    """
+
+    runs: tuple[Run, ...]
+    scores: Array
+    drawn: Array | None
+    spread: SeedSpread
+
+
+def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPLES) -> list[Group]:
+    """The settings of the runs that were scored on the same pairs as the best, the best mean first.
+
+    Args:
+        runs: of any status; what has no score is left out.
+        metric: what is compared; of those that pairs cannot judge, the seeds' part alone is known.
+        resamples: of the pairs.
+    """
+    best = ranked(runs, metric)
+    members: dict[tuple[tuple[str, str], ...], list[Run]] = defaultdict(list)
+    for _, run in best:
+        if run.evaluation == best[0][1].evaluation:
+            setting = {key: value for key, value in run.params.items() if key not in (SEED, *NOT_COLUMNS)}
+            members[tuple(sorted(setting.items()))].append(run)
+    found = resampled(runs, metric=metric, resamples=resamples, most=MOST_RUNS)
+    drawn = {id(run): row for run, row in zip(found.runs, found.drawn, strict=True)} if found else {}
+    groups = []
+    for of_setting in members.values():
+        scores = np.array([score_of(run, metric) for run in of_setting], dtype=np.float64)
+        rows = [drawn[id(run)] for run in of_setting if id(run) in drawn]
+        all_drawn = np.stack(rows) if len(rows) == len(of_setting) else None
+        groups.append(Group(tuple(of_setting), scores, all_drawn, seed_spread(scores, all_drawn)))
+    return sorted(groups, key=lambda group: -group.spread.mean)
+
+
+def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC) -> None:
+    """The settings as a table, and what can be said of their differences."""
+    groups = by_seed(runs, metric=metric)
+    firsts = [group.runs[0] for group in groups]
+    keys = [key for key in differing(firsts) if key != SEED] or ["loss", "batch_size"]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("", *keys):
+        table.add_column(title.replace("_", " "))
+    for title in ("seeds", metric, "sd over seeds", "sd over pairs"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for rank, group in enumerate(groups, start=1):
+        spread = group.spread
+        cells = [escape(group.runs[0].params.get(key, "–")) for key in keys]
+        numbers = [_shown(spread.mean), _shown(spread.sd), _shown(math.sqrt(spread.of_pairs))]
+        table.add_row(str(rank), *cells, str(spread.seeds), *numbers, style="bold" if rank == 1 else "")
+    console.print(table)
+    for line in told(groups, keys):
+        console.print(escape(line), highlight=False, soft_wrap=True)
+
+
+def told(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
+    """Each setting against the best one, in words."""
+    lines = []
+    for group in groups[1:]:
+        name, best = (_label(one, keys) for one in (group, groups[0]))
+        lines.append(f"{name}: {_against(group, groups[0], best)}")
+    return lines
+
+
+def _against(group: Group, best: Group, name: str) -> str:
+    if min(group.spread.seeds, best.spread.seeds) < 2:
+        return f"cannot be compared with the best ({name}): one seed says nothing of the others; run more: seed=1,2,3"
+    if group.drawn is None or best.drawn is None:
+        return f"cannot be compared with the best ({name}): its predictions are not on this machine"
+    found = difference_of_means(group.scores, best.scores, group.drawn, best.drawn)
+    if found.is_real:
+        low, high = sorted((abs(found.low), abs(found.high)))
+        return f"worse than the best ({name}) by {abs(found.value):.3f} [{low:.3f}, {high:.3f}]"
+    of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
+    of_pairs = float(np.nanvar(group.drawn.mean(axis=0) - best.drawn.mean(axis=0), ddof=1))
+    needed = seeds_needed(found.value, of_seed=of_seed, of_pairs=of_pairs)
+    have = min(group.spread.seeds, best.spread.seeds)
+    if needed is None:
+        more = "more seeds would not tell: the test set is too small for so small a difference"
+    elif needed > have:
+        more = f"a difference of {abs(found.value):.3f} needs about {needed - have} more seeds of each"
+    else:
+        more = "by chance: as many seeds tell such a difference in 4 of 5 trials"
+    return f"cannot be told apart from the best ({name}); {more}"
+
+
+def _label(group: Group, keys: Sequence[str]) -> str:
+    params = group.runs[0].params
+    return ", ".join(f"{key}={params[key]}" for key in keys if key in params)
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else ""

@@ -1,0 +1,70 @@
+"""`python -m embexp.compare` as a person meets it."""
+
+from __future__ import annotations
+
+import resource
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+RUNS = 2_000
+
+
+def store(folder: Path) -> None:
+    """A store of many runs, each with its settings, metrics and predictions: the tables of MLflow's that are read."""
+    generator = np.random.default_rng(0)
+    gold = generator.normal(size=1500)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        database.executescript(
+            """
+            CREATE TABLE experiments (experiment_id INTEGER, name TEXT);
+            CREATE TABLE runs (run_uuid TEXT, name TEXT, status TEXT, start_time INTEGER, artifact_uri TEXT,
+                               experiment_id INTEGER, lifecycle_stage TEXT);
+            CREATE TABLE params (run_uuid TEXT, key TEXT, value TEXT);
+            CREATE TABLE tags (run_uuid TEXT, key TEXT, value TEXT);
+            CREATE TABLE latest_metrics (run_uuid TEXT, key TEXT, value REAL, is_nan BOOLEAN);
+            INSERT INTO experiments VALUES (1, 'embexp');
+            """
+        )
+        for number in range(RUNS):
+            run, score = f"run{number}", float(generator.uniform(0.2, 0.8))
+            artifacts = folder / run
+            database.execute(
+                "INSERT INTO runs VALUES (?, ?, 'FINISHED', ?, ?, 1, 'active')", (run, run, number, artifacts.as_uri())
+            )
+            settings = {"loss": "mnr", "batch_size": str(number % 7), "learning_rate": str(number), "seed": str(number)}
+            database.executemany("INSERT INTO params VALUES (?, ?, ?)", [(run, *pair) for pair in settings.items()])
+            database.execute("INSERT INTO tags VALUES (?, 'embexp.evaluation', 'e')", (run,))
+            metrics = {
+                f"best/dev/{kind}_{name}": score for kind in ("spearman", "pearson") for name in ("cosine", "dot")
+            }
+            metrics |= {f"time/{number}": 1.0 for number in range(20)}
+            rows = [(run, key, value) for key, value in metrics.items()]
+            database.executemany("INSERT INTO latest_metrics VALUES (?, ?, ?, 0)", rows)
+            if score > 0.75:
+                artifacts.mkdir()
+                similarities = gold + generator.normal(size=1500)
+                columns = {"cosine_before": gold, "cosine_after": similarities}
+                table = pa.table({"split": ["dev"] * 1500, "score": gold, **columns})
+                pq.write_table(table, artifacts / "predictions.parquet")
+        database.commit()
+
+
+def test_two_thousand_runs_are_ranked_and_judged_in_seconds(tmp_path):
+    store(tmp_path)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "of the best 20" in done.stdout
+    assert "and 1950 more" in done.stdout
+    # Of the processor: however busy the machine is.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5

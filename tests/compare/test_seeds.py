@@ -1,0 +1,61 @@
+"""Runs that differ by their seed alone: one row, and what can be said of it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from embexp.compare.ranking import score_of
+from embexp.compare.seeds import by_seed, draw_by_seed
+from tests.compare.test_judge import METRIC
+from tests.compare.test_judge import run as judged
+
+
+def seeds(folder, batch_size: int, noises) -> list:
+    runs = [judged(folder, batch_size * 100 + seed, noise=noise) for seed, noise in enumerate(noises)]
+    return [
+        replace(run, params={"loss": "mnr", "batch_size": str(batch_size), "seed": str(seed)})
+        for seed, run in enumerate(runs)
+    ]
+
+
+def drawn(runs) -> str:
+    text = io.StringIO()
+    draw_by_seed(runs, console=Console(file=text, width=150, no_color=True))
+    return text.getvalue()
+
+
+def test_a_row_has_the_mean_and_the_standard_deviation_of_its_seeds(tmp_path):
+    runs = [*seeds(tmp_path, 32, (1.0, 1.1, 1.2)), *seeds(tmp_path, 64, (0.5, 0.6))]
+    first, second = by_seed(runs)
+    assert [run.params["batch_size"] for run in first.runs] == ["64", "64"]
+    scores = [score_of(run, METRIC) for run in runs[:3]]
+    assert (second.spread.seeds, second.spread.mean) == (3, pytest.approx(np.mean(scores)))
+    assert second.spread.sd == pytest.approx(np.std(scores, ddof=1))
+
+
+def test_a_clear_difference_is_told(tmp_path):
+    text = drawn([*seeds(tmp_path, 32, (1.5, 1.6, 1.55)), *seeds(tmp_path, 64, (0.4, 0.42, 0.41))])
+    assert "batch_size=32: worse than the best (batch_size=64) by 0." in text
+
+
+def test_where_seeds_differ_more_than_settings_it_is_told_how_many_more_are_needed(tmp_path):
+    text = drawn([*seeds(tmp_path, 32, (0.3, 1.4, 0.8)), *seeds(tmp_path, 64, (0.25, 1.1, 0.6))])
+    assert "batch_size=32: cannot be told apart from the best (batch_size=64); a difference of 0." in text
+    assert "more seeds of each" in text
+
+
+def test_one_seed_is_told_to_say_nothing(tmp_path):
+    text = drawn([*seeds(tmp_path, 32, (1.0, 1.1)), *seeds(tmp_path, 64, (0.5,))])
+    assert "one seed says nothing of the others; run more: seed=1,2,3" in text
+
+
+def test_without_predictions_the_seeds_are_still_averaged(tmp_path):
+    runs = [replace(run, predictions=None) for run in seeds(tmp_path, 32, (1.0, 1.1))]
+    (group,) = by_seed(runs)
+    assert group.spread.seeds == 2
+    assert group.drawn is None
