@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.report.details import Details
-from embexp.report.entries import judged
+from embexp.report.entries import judged, scored_on
 from embexp.statistics import Interval
 
 SPLITS = ("dev", "test")
@@ -51,9 +51,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
     config = details.yaml("config.yaml") or {}
     base = base_of(config)
     scores = scores_of(run, details)
-    evaluation = run.params.get("evaluation", "own")
-    data = run.params.get("data", "unknown")
-    scored_on = data if evaluation == "own" else evaluation
+    data, pairs = run.params.get("data", "unknown"), scored_on(run)
     environment = Environment(
         loader=PackageLoader("embexp.report"),
         autoescape=False,  # markdown, not HTML
@@ -67,7 +65,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         base=base,
         repo=repo or "FOLDER",
         data=data,
-        scored_on=scored_on,
+        scored_on=pairs,
         scores=scores,
         rows={key.removeprefix("data/"): int(n) for key, n in run.metrics.items() if key.startswith("data/")},
         latency=latency_of(run),
@@ -76,7 +74,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         libraries=libraries_of(details),
         run_id=details.run_id,
     )
-    return f"---\n{front_matter(base, scores, scored_on=scored_on, name=run.name)}---\n\n{body}"
+    return f"---\n{front_matter(base, scores, pairs=pairs, name=run.name)}---\n\n{body}"
 
 
 def latency_of(run: Run) -> dict[str, float]:
@@ -85,7 +83,7 @@ def latency_of(run: Run) -> dict[str, float]:
     return {key: value for key, value in found.items() if "/" not in key}
 
 
-def front_matter(base: Base, scores: Sequence[Score], *, scored_on: str, name: str) -> str:
+def front_matter(base: Base, scores: Sequence[Score], *, pairs: str, name: str) -> str:
     """The card's metadata as the hub reads them: https://huggingface.co/docs/hub/model-cards#model-card-metadata."""
     content: dict[str, Any] = {} if base.licence is None else {"license": base.licence}
     if base.hub_id is not None:
@@ -98,7 +96,7 @@ def front_matter(base: Base, scores: Sequence[Score], *, scored_on: str, name: s
     results = [
         {
             "task": {"type": "semantic-similarity", "name": "Semantic Similarity"},
-            "dataset": {"name": f"{scored_on} {split}", "type": scored_on},
+            "dataset": {"name": f"{pairs} {split}", "type": pairs},
             "metrics": [
                 {
                     "type": f"{score.name.lower()}_cosine",

@@ -160,7 +160,7 @@ def latency(entries: Sequence[Entry], *, metric: str) -> Figure | None:
         hint = f"{entry.label}: {entry.score:.4f} at {at:.2f} ms" + (", on the Pareto front" if on_front else "")
         chart.mark(at, entry.score, series=entry.series, hint=hint, large=on_front)
     chart.labels([(at, entry.score, str(entry.rank)) for at, entry in found[:CURVES]])
-    caption = "The grey line is the Pareto front: nothing is both better and faster than a run on it."
+    caption = "Large marks are on the Pareto front, the grey line: nothing is both better and faster than a run on it."
     rows = [
         (f"{e.rank} {e.label}", f"{at:.2f}", f"{e.score:.4f}", "yes" if (at, e.score) in front else "")
         for at, e in found

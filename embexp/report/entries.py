@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embexp.compare import Verdict, judge
 from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import Run
-from embexp.report.details import Details, details_of
+from embexp.report.details import UNTRAINED, Details, details_of
 
 # What a series may be: a choice a person compares, never the seed.
 SERIES_KEYS = ("loss", "model", "batch_size", "data", "experiment", "learning_rate", "epochs")
@@ -90,7 +90,7 @@ def series_key(runs: Sequence[Run]) -> str | None:
 def group_of(run: Run, key: str | None) -> str:
     """The run's value of that setting, as it reads in a legend."""
     if key is None:
-        return run.params.get("loss", "all runs")
+        key = "loss"
     return shown(key, run.params.get(key, "–"))
 
 
@@ -101,9 +101,17 @@ def label_of(run: Run, keys: Sequence[str]) -> str:
 
 def shown(key: str, value: str) -> str:
     """A setting as it reads without its column's title."""
+    if key == "loss" and value == UNTRAINED:
+        return "not trained"
     if key in ("loss", "model", "data", "experiment"):
         return value
     return f"bs {value}" if key == "batch_size" else f"{key.replace('_', ' ')} {value}"
+
+
+def scored_on(run: Run) -> str:
+    """What the pairs are that the run was scored on: of several evaluations ("own+latency") the first has them."""
+    name = run.params.get("evaluation", "own").partition("+")[0]
+    return run.params.get("data", "own data") if name == "own" else name
 
 
 def before(run: Run, metric: str) -> float | None:

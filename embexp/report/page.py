@@ -20,7 +20,7 @@ from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
-from embexp.report.entries import Entry, entries_of, judged, metric_title
+from embexp.report.entries import Entry, entries_of, judged, metric_title, scored_on, shown
 from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
@@ -109,14 +109,13 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
 def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
     """What is shown of runs that were scored on the same pairs."""
     entries = entries_of(runs, metric=metric, uri=uri, verdicts=judged(runs, metric))
-    name = runs[0].params.get("evaluation", "own")
     split = metric.removeprefix("best/").partition("/")[0]
     path = entries[0].details.file("predictions.parquet")
     columns = read_predictions(path, split if split in ("dev", "test") else "dev") if path is not None else None
     improved, worsened = changes_of(columns, PAIRS_SHOWN) if columns else ([], [])
     columns_shown, rows = ranked_table(entries, metric)
     return Section(
-        scored_on=runs[0].params.get("data", "own data") if name == "own" else name,
+        scored_on=scored_on(runs[0]),
         metric=metric_title(metric),
         entries=entries,
         columns=columns_shown,
@@ -161,7 +160,7 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
             series=entry.series,
         )
         cells = [Cell(str(entry.rank), entry.rank, True)]
-        cells += [setting_cell(entry.run.params.get(key, "–")) for key in keys]
+        cells += [setting_cell(key, entry.run.params.get(key)) for key in keys]
         cells += [Cell(f"{entry.score:.4f}", entry.score, True), Cell(drawn, entry.score), gain_cell(entry)]
         cells += [lead_cell(entry)] if told else []
         cells += [metric_cell(key, entry.run.metrics.get(key)) for _, key in scores]
@@ -169,12 +168,14 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
     return titles, tuple(rows)
 
 
-def setting_cell(value: str) -> Cell:
+def setting_cell(key: str, value: str | None) -> Cell:
     """A setting as it was typed; numbers are sorted as numbers."""
+    if value is None:
+        return Cell("–", "", True)
     try:
         return Cell(value, float(value), True)
     except ValueError:
-        return Cell(value, value)
+        return Cell(shown(key, value) if key == "loss" else value, value)
 
 
 def metric_cell(key: str, value: float | None) -> Cell:

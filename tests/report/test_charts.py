@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from embexp.report.charts import pareto
-from embexp.report.entries import entries_of, label_of, metric_title, series_key
+from embexp.report.entries import entries_of, label_of, metric_title, scored_on, series_key
 from embexp.report.svg import doubling_axis, linear_axis, round_ticks, spread
 
 
@@ -64,3 +65,15 @@ def test_metrics_are_named_for_people():
     assert metric_title("dev/spearman_cosine") == "dev Spearman"
     assert metric_title("best/test/pearson_dot") == "test Pearson (dot)"
     assert metric_title("retrieval/ndcg_at_10") == "retrieval/ndcg_at_10"
+
+
+def test_of_several_evaluations_the_first_names_the_pairs(runs):
+    assert scored_on(runs[0]) == "helpdesk"
+    assert scored_on(replace(runs[0], params={"evaluation": "own+latency", "data": "mnli"})) == "mnli"
+    assert scored_on(replace(runs[0], params={"evaluation": "stsb+mteb", "data": "mnli"})) == "stsb"
+
+
+def test_a_model_that_was_only_scored_says_so(runs):
+    only_scored = replace(runs[3], params={**runs[3].params, "loss": "none"})
+    found = entries_of([*runs[:3], only_scored], metric="dev/spearman_cosine", uri=None)
+    assert found[-1].group == "not trained"
