@@ -54,7 +54,8 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
             raised, and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
     """
     from embexp.evaluation import build_extras, evaluation_pairs
-    from embexp.experiment import fingerprint_of_pairs, verdict
+    from embexp.experiment import verdict
+    from embexp.inputs import fingerprint_of_pairs
     from embexp.models import load_encoder
     from embexp.record import Record
     from embexp.tracking import Status, build_tracker

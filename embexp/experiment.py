@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import gc
-import hashlib
 import json
 import logging
 import os
@@ -16,56 +15,34 @@ import shutil
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from sentence_transformers import SentenceTransformer
-from transformers import set_seed
 
 from embexp import identity
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.config.composition import checked
-from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.data.views import View, make_view
-from embexp.evaluation import (
-    Extras,
-    Pairs,
-    Scores,
-    build_extras,
-    evaluation_pairs,
-    score_pairs,
-    write_predictions,
-)
+from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
+from embexp.inputs import Inputs, fingerprints, key_of, load_inputs, what_was_loaded
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import LossPlan, build_loss
-from embexp.models import Encoder, load_encoder
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
 from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker
-from embexp.training import CheckpointFailed, Hardware, Trained, TrainingDiverged, choose_hardware, train
+from embexp.training import CheckpointFailed, Trained, TrainingDiverged, train
 
 log = logging.getLogger(__name__)
 
 # In this process: what the first job of a sweep scored before training, its others need not score again.
 SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """All that a run is made of, loaded."""
-
-    hardware: Hardware
-    rows: Rows
-    pairs: Mapping[str, Pairs]
-    extras: Extras
-    encoder: Encoder
 
 
 def run_experiment(
@@ -88,8 +65,9 @@ def run_experiment(
     Raises:
         ConfigError: the data, the model or their combination cannot be used; says what to do.
         TrainingDiverged: the loss or a score was NaN or infinite.
-        CheckpointFailed: the disk is full. All are recorded as FAILED before they are raised,
-            and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
+        CheckpointFailed: the disk is full.
+
+    All are recorded as FAILED before they are raised, as is any other exception; KeyboardInterrupt and Terminated as KILLED.
     """
     name = run_name(config, overrides)
     record = Record(
@@ -109,8 +87,7 @@ def run_experiment(
             remove_checkpoints(config, record)
         found = None if config.rerun else record.tracker.find_run(record.key)
         if found is not None and found.status is Status.FINISHED:
-            remove_checkpoints(config, record)
-            return skip(record, found)
+            return skip(config, record, found)
         tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
         record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
         train_and_score(config, inputs, record)
@@ -167,58 +144,6 @@ def tell_failure(error: Exception) -> None:
     else:
         log.error("%s: %s (the traceback is in the run's run.log)", type(error).__name__, error)
         logging.getLogger("traceback").info("the run broke", exc_info=error)
-
-
-def load_inputs(config: Config, record: Record) -> Inputs:
-    """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn."""
-    hardware = choose_hardware(config.trainer)
-    torch.set_num_threads(hardware.threads)
-    set_seed(config.seed, deterministic=config.trainer.deterministic)
-    rows = build_source(config.data).load("train")
-    if rows is None:
-        raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
-    pairs = evaluation_pairs(config)
-    extras = build_extras(config, hardware)
-    encoder = load_encoder(config.model)
-    for reason in (*hardware.reasons, f"model: {encoder.origin}"):
-        log.info("%s", reason)
-    record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
-    return Inputs(hardware, rows, pairs, extras, encoder)
-
-
-def fingerprints(inputs: Inputs) -> dict[str, str]:
-    """Of the rows trained on, of the pairs scored on and of what is scored beside them, by content."""
-    found = {"train": inputs.rows.fingerprint, "evaluation": fingerprint_of_pairs(inputs.pairs)}
-    beside = inputs.extras.fingerprint
-    return found if beside is None else {**found, "extras": beside}
-
-
-def fingerprint_of_pairs(pairs: Mapping[str, Pairs]) -> str:
-    """Runs are ranked together where this is the same."""
-    return hashlib.sha256("".join(found.fingerprint for found in pairs.values()).encode()).hexdigest()
-
-
-def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str, Any]:
-    """What the run is made of, by its hashes, and what the machine decided: enough to know whether another has it too."""
-    return {
-        "key": record.key,
-        "data": fingerprints(inputs),
-        "rows": inputs.rows.counts | {f"{name}_pairs": len(pairs.scores) for name, pairs in inputs.pairs.items()},
-        "weights": {"sha256": inputs.encoder.weights_hash, "origin": inputs.encoder.origin},
-        "seed": config.seed,
-        "hardware": asdict(inputs.hardware),
-    }
-
-
-def key_of(config: Config, inputs: Inputs) -> str:
-    """The run key: see embexp.identity."""
-    hardware = inputs.hardware
-    return identity.run_key(
-        config,
-        weights_hash=inputs.encoder.weights_hash,
-        fingerprints=fingerprints(inputs),
-        hardware={"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads},
-    )
 
 
 def checkpoints_of(config: Config, record: Record) -> Path:
@@ -343,8 +268,9 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
     return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
-def skip(record: Record, found: FoundRun) -> Result:
+def skip(config: Config, record: Record, found: FoundRun) -> Result:
     """The result of the same run, which had finished before; its predictions are copied where they are within reach."""
+    remove_checkpoints(config, record)
     record.metrics = dict(found.metrics)
     predictions = local_predictions(found.artifacts)
     if predictions is not None and predictions.is_file():

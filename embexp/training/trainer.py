@@ -203,10 +203,10 @@ def train(
     dataset, noise = _dataset(view, plan)
     texts_a_step = config.batch_size * sum(column not in ("score", "label") for column in dataset[:1])
     progress = _progress(config, encoder, evaluate, record)
-    losses, scores, clock = progress.losses, progress.scores, progress.clock
-    bar = Bar(texts_a_step=texts_a_step, losses=losses)
-    with waiting_for_a_good_moment() as preemption:
-        trainer = EmbeddingTrainer(
+    bar = Bar(texts_a_step=texts_a_step, losses=progress.losses)
+
+    def built(preemption: Preemption) -> EmbeddingTrainer:
+        return EmbeddingTrainer(
             chunk_tokens=config.trainer.chunk_tokens if config.trainer.sort_by_length else None,
             checkpoints=checkpoints,
             progress=progress,
@@ -216,27 +216,37 @@ def train(
             loss=plan.module,
             callbacks=_callbacks(progress, preemption, bar, noise, config),
         )
-        found = checkpoints.last()
-        clock.go()
-        try:
-            steps = trainer.train_from(found)
-        finally:
-            clock.pause()
-            bar.close()
+
+    steps = _trained_steps(built, checkpoints, clock=progress.clock, bar=bar)
+    # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
+    gc.collect()
+    scores = progress.scores
     encoder.model.load_state_dict(scores.best_weights)
     encoder.model.eval()
-    # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
-    trainer.accelerator.free_memory()
-    del trainer
-    gc.collect()
     return Trained(
         steps=steps,
-        seconds=clock.seconds,
-        texts_per_second=steps * texts_a_step / max(clock.seconds, 1e-9),
+        seconds=progress.clock.seconds,
+        texts_per_second=steps * texts_a_step / max(progress.clock.seconds, 1e-9),
         best_step=scores.best_step,
         stopped_early=scores.stopped_early,
         peak_memory_bytes=_peak_memory(hardware.device),
     )
+
+
+def _trained_steps(
+    built: Callable[[Preemption], EmbeddingTrainer], checkpoints: Checkpoints, *, clock: Clock, bar: Bar
+) -> int:
+    """Trains to the end, or to SIGTERM; nothing of the trainer is left when this returns."""
+    with waiting_for_a_good_moment() as preemption:
+        trainer = built(preemption)
+        found = checkpoints.last()
+        clock.go()
+        try:
+            return trainer.train_from(found)
+        finally:
+            clock.pause()
+            bar.close()
+            trainer.accelerator.free_memory()
 
 
 def _progress(

@@ -1,0 +1,86 @@
+"""What a run is made of: hardware, rows, pairs and encoder, loaded; and the hashes by which it is known again."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from transformers import set_seed
+
+from embexp import identity
+from embexp.config import Config, ConfigError
+from embexp.data import build_source
+from embexp.data.rows import Rows
+from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
+from embexp.models import Encoder, load_encoder
+from embexp.record import Record
+from embexp.training import Hardware, choose_hardware
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a run is made of, loaded."""
+
+    hardware: Hardware
+    rows: Rows
+    pairs: Mapping[str, Pairs]
+    extras: Extras
+    encoder: Encoder
+
+
+def load_inputs(config: Config, record: Record) -> Inputs:
+    """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn."""
+    hardware = choose_hardware(config.trainer)
+    torch.set_num_threads(hardware.threads)
+    set_seed(config.seed, deterministic=config.trainer.deterministic)
+    rows = build_source(config.data).load("train")
+    if rows is None:
+        raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
+    pairs = evaluation_pairs(config)
+    extras = build_extras(config, hardware)
+    encoder = load_encoder(config.model)
+    for reason in (*hardware.reasons, f"model: {encoder.origin}"):
+        log.info("%s", reason)
+    record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
+    return Inputs(hardware, rows, pairs, extras, encoder)
+
+
+def fingerprints(inputs: Inputs) -> dict[str, str]:
+    """Of the rows trained on, of the pairs scored on and of what is scored beside them, by content."""
+    found = {"train": inputs.rows.fingerprint, "evaluation": fingerprint_of_pairs(inputs.pairs)}
+    beside = inputs.extras.fingerprint
+    return found if beside is None else {**found, "extras": beside}
+
+
+def fingerprint_of_pairs(pairs: Mapping[str, Pairs]) -> str:
+    """Runs are ranked together where this is the same."""
+    return hashlib.sha256("".join(found.fingerprint for found in pairs.values()).encode()).hexdigest()
+
+
+def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str, Any]:
+    """What the run is made of, by its hashes, and what the machine decided: enough to know whether another has it too."""
+    return {
+        "key": record.key,
+        "data": fingerprints(inputs),
+        "rows": inputs.rows.counts | {f"{name}_pairs": len(pairs.scores) for name, pairs in inputs.pairs.items()},
+        "weights": {"sha256": inputs.encoder.weights_hash, "origin": inputs.encoder.origin},
+        "seed": config.seed,
+        "hardware": asdict(inputs.hardware),
+    }
+
+
+def key_of(config: Config, inputs: Inputs) -> str:
+    """The run key: see embexp.identity."""
+    hardware = inputs.hardware
+    return identity.run_key(
+        config,
+        weights_hash=inputs.encoder.weights_hash,
+        fingerprints=fingerprints(inputs),
+        hardware={"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads},
+    )
