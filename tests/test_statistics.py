@@ -160,8 +160,8 @@ def test_no_number_of_seeds_makes_up_for_too_few_pairs():
 @pytest.mark.slow
 def test_fifty_runs_on_fifteen_hundred_pairs_take_under_twenty_seconds():
     gold, similarities = models(np.random.default_rng(10), pairs=1500, noises=[1.0] * 50)
-    began = time.perf_counter()
+    began = time.process_time()
     correlations(np.round(gold, 1), similarities, statistic="spearman", resamples=10_000)
-    seconds = time.perf_counter() - began
-    print(f"{seconds:.1f} s")
+    seconds = time.process_time() - began
+    print(f"{seconds:.1f} s of one core")
     assert seconds < 20
