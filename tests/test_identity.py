@@ -32,9 +32,9 @@ def changed(config: Config, dotted: str) -> Config:
     """The config with another value in one field: unchecked, as only the key is looked at."""
     first, *rest = dotted.split(".")
     if not rest:
-        return config.model_copy(update={first: ("changed", getattr(config, first))})
+        return config.model_copy(update={first: {"changed": getattr(config, first)}})
     part = getattr(config, first)
-    return config.model_copy(update={first: part.model_copy(update={rest[0]: ("changed", getattr(part, rest[0]))})})
+    return config.model_copy(update={first: part.model_copy(update={rest[0]: {"changed": getattr(part, rest[0])}})})
 
 
 CONFIGS = {name: compose([f"loss={name}"]) for name in ("mnr", "tsdae")}
