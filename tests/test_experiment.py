@@ -20,7 +20,7 @@ SMALL = [
 
 
 @pytest.fixture
-def scored(monkeypatch):
+def scored(monkeypatch, tmp_path):
     """The names of the sets that are scored, in order."""
     names: list[str] = []
     original = experiment.score_pairs
@@ -31,6 +31,7 @@ def scored(monkeypatch):
 
     monkeypatch.setattr(experiment, "score_pairs", watched)
     monkeypatch.setattr(experiment, "SCORED_BEFORE", {})
+    monkeypatch.chdir(tmp_path)
     return names
 
 
