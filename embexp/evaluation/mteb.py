@@ -7,6 +7,7 @@ revision are a hash of what it computes: weights, modules, tokenizer, prompts, a
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -139,11 +140,10 @@ def wrap(model: SentenceTransformer) -> Any:
 
 def identity_of(model: SentenceTransformer) -> str:
     """sha256 hex of all that decides the model's embeddings: weights, modules, tokenizer, length, prompts, similarity."""
-    tokenizer = getattr(model.tokenizer, "backend_tokenizer", None)
     parts = (
         weights_hash(model),
         repr(model),
-        tokenizer.to_str() if tokenizer is not None else repr(model.tokenizer),
+        _words_of(model.tokenizer),
         str(model.max_seq_length),
         repr(sorted(model.prompts.items())),
         str(model.default_prompt_name),
@@ -151,6 +151,15 @@ def identity_of(model: SentenceTransformer) -> str:
         str(model.truncate_dim),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _words_of(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return repr(tokenizer)
+    # Padding and truncation are left there by the last call, whatever it was: they are no part of the model.
+    described = json.loads(backend.to_str())
+    return json.dumps({key: value for key, value in described.items() if key not in ("padding", "truncation")})
 
 
 def _mean_scores(result: Any) -> dict[str, float]:

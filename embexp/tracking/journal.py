@@ -172,7 +172,11 @@ class Journal:
 def journals_under(folder: Path) -> list[Journal]:
     """All journals in a folder and below that have begun, the oldest run first."""
     found = [Journal(path) for path in folder.glob("**/journal*.jsonl")]
-    return sorted((journal for journal in found if journal.start), key=lambda journal: (journal.start or {})["time"])
+    # Two of one folder may have begun in the same millisecond: the one with the higher number is the later.
+    return sorted(
+        (journal for journal in found if journal.start),
+        key=lambda journal: ((journal.start or {})["time"], len(journal.path.name), journal.path),
+    )
 
 
 def scrubbed(value: Any) -> Any:

@@ -83,6 +83,13 @@ def test_the_same_weights_with_another_pooling_length_or_prompt_are_another_mode
     assert identity_of(build_model()) in found
 
 
+def test_a_model_stays_the_same_when_it_is_used(build_model):
+    model = build_model()
+    before = identity_of(model)
+    model.encode(["a text", "and a longer one"])
+    assert identity_of(model) == before
+
+
 def test_other_data_under_the_same_name_is_scored_anew(mirror, model):
     tasks = ("STSBenchmark",)
     first = scores_of(evaluation_of(mirror, tasks), model)

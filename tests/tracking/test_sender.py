@@ -79,7 +79,8 @@ def test_a_lost_answer_neither_doubles_nor_loses(store, monkeypatch, name, after
         tracker.log_metrics({"train/loss": 1 / (step + 1)}, step)
         time.sleep(0.01)
     tracker.end(Status.FINISHED)
-    assert sync([store.folder], uri=None) == 0
+    # The end may take both of the failing tries, or leave the second to the first sync.
+    assert 0 in (sync([store.folder], uri=None), sync([store.folder], uri=None))
     (run,) = store.runs_with("test", f"{name} {after}")
     assert run.info.status == "FINISHED"
     assert store.history(run.info.run_id, "train/loss") == logged(journal_of(tracker))["train/loss"]
