@@ -51,7 +51,7 @@ test-services: $(INSTALLED) ## the tests against a PostgreSQL that they start (D
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy embexp benchmarks
+	$(BIN)/mypy embexp hydra_plugins benchmarks
 
 format: $(INSTALLED) ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -62,4 +62,4 @@ smoke: $(INSTALLED) ## the whole way in a minute: a tiny random model, three los
 
 clean: ## remove what was built and cached; runs, mlflow.db and .venv stay
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache
-	find embexp tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find embexp hydra_plugins tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

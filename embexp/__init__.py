@@ -9,6 +9,8 @@ On the command line: `python -m embexp loss=mnr batch_size=32,64,128 -m`. In a n
 
 from typing import TYPE_CHECKING, Any
 
+import embexp.cores  # noqa: F401  # counts the cores, before torch is imported
+
 if TYPE_CHECKING:
     from embexp.config import Config, ConfigError, compose
     from embexp.experiment import run_experiment

@@ -79,16 +79,14 @@ NOT_IN_KEY = (
 )
 
 
-def run_key(
-    config: Config, *, weights_hash: str, fingerprints: Mapping[str, str], hardware: Mapping[str, str | int]
-) -> str:
+def run_key(config: Config, *, weights_hash: str, fingerprints: Mapping[str, str], hardware: Mapping[str, str]) -> str:
     """The hash, 16 hex digits, of all that can change the run's result.
 
     Args:
         config: the checked config; what NOT_IN_KEY names is left out.
         weights_hash: of the base model.
         fingerprints: of the rows that are trained and scored on: {"train": ..., "dev": ..., "test": ...}.
-        hardware: what the machine decided: {"device": ..., "precision": ..., "threads": ...}.
+        hardware: what the machine decided: {"device": ..., "precision": ...}.
     """
     content = {
         "config": settings_in_key(config),

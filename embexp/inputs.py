@@ -76,11 +76,15 @@ def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str,
 
 
 def key_of(config: Config, inputs: Inputs) -> str:
-    """The run key: see embexp.identity."""
+    """The run key: see embexp.identity.
+
+    Threads that the machine decided are not in it, those that were asked for are: how many cores a launcher or another
+    machine gives a job changes a result's last digits, and is no reason to train it again.
+    """
     hardware = inputs.hardware
     return identity.run_key(
         config,
         weights_hash=inputs.encoder.weights_hash,
         fingerprints=fingerprints(inputs),
-        hardware={"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads},
+        hardware={"device": hardware.device, "precision": hardware.precision},
     )

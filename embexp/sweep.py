@@ -45,6 +45,7 @@ class Sweep:
     def close(self, interrupted: str | None) -> int:
         """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
         runs = self.runs()
+        self._reap(runs)
         failed = [run for run in runs if run.status != Status.FINISHED]
         draw(runs, console=Console(), title=f"Sweep of {len(runs)} runs · {self.folder}")
         if interrupted is not None:
@@ -65,6 +66,11 @@ class Sweep:
             self.tracker.log_metrics({"best/dev/spearman_cosine": max(scores)}, 0)
         self.tracker.end(status, reason)
         return 1 if failed else 0
+
+    def _reap(self, runs: Sequence[Run]) -> None:
+        # A job whose process was killed could not close its own run.
+        if isinstance(self.tracker, MLflowTracker) and any(run.status == Status.KILLED for run in runs):
+            reap_dead_runs(self.tracker.uri, experiment=self.tracker.experiment)
 
     def _report(self, runs: Sequence[Run]) -> None:
         path = self.folder / REPORT

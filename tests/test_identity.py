@@ -10,7 +10,7 @@ from embexp import identity
 from embexp.config import Config, compose
 from embexp.identity import NOT_IN_KEY, run_key
 
-HARDWARE = {"device": "cpu", "precision": "fp32", "threads": 2}
+HARDWARE = {"device": "cpu", "precision": "fp32"}
 ROWS = {"train": "a", "evaluation": "b"}
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.schema import (
+    LAUNCHERS,
     OWN,
     SCHEMAS,
     VIEWS_OF_KIND,
@@ -62,6 +63,20 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     if problems:
         raise ConfigError(problems)
     return config
+
+
+def check_launcher(section: Mapping[str, Any]) -> None:
+    """Holds hydra.launcher against its schema, where the launcher is embexp's own.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    schema = LAUNCHERS.get(str(section.get("_target_")))
+    problems: list[str] = []
+    if schema is not None:
+        _collect(problems, schema, section, "hydra.launcher")
+    if problems:
+        raise ConfigError(problems)
 
 
 def data_schema(section: Mapping[str, Any], *, group: str = "evaluation.source") -> Data:

@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from embexp.config.checks import check
+from embexp.config.checks import check, check_launcher
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.schema import Config
 
@@ -175,6 +175,7 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from None
+    check_launcher(composed.hydra.launcher)
     return checked(composed, composed.hydra)
 
 

@@ -22,8 +22,9 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import Latency
+from embexp.cores import usable_cores
 from embexp.evaluation.parts import Part
-from embexp.training.hardware import Hardware, usable_cores
+from embexp.training.hardware import Hardware
 
 # A percentile, and the calls from which on it is more than the slowest of a few.
 PERCENTILES = {50: 1, 95: 20, 99: 100}

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 
 from embexp.config import ConfigError, Trainer
+from embexp.cores import usable_cores
 
 CPUINFO = Path("/proc/cpuinfo")
-CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 # Instruction sets that multiply bf16 matrices faster than fp32 ones.
 FAST_BF16 = ("amx_bf16", "avx512_bf16")
 AMPERE = (8, 0)
@@ -61,16 +61,6 @@ def _threads(asked: int | None) -> tuple[int, str]:
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return int(os.environ["OMP_NUM_THREADS"]), "as OMP_NUM_THREADS says"
     return usable_cores(), "the cores that this process may use"
-
-
-def usable_cores() -> int:
-    """Cores that this process may use: its affinity, cut to a container's quota."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = CPU_QUOTA.read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
 
 
 def _device(asked: str) -> tuple[str, str]:

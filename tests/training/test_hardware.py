@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from embexp import cores
 from embexp.config import ConfigError, Trainer, compose
 from embexp.training import choose_hardware, hardware
 
@@ -51,8 +52,8 @@ def test_fp16_without_cuda_is_refused():
 
 def test_a_container_s_quota_bounds_the_threads(monkeypatch, tmp_path):
     (tmp_path / "cpu.max").write_text("100000 100000\n")
-    monkeypatch.setattr(hardware, "CPU_QUOTA", tmp_path / "cpu.max")
-    assert hardware.usable_cores() == 1
+    monkeypatch.setattr(cores, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert cores.usable_cores() == 1
 
 
 def test_the_threads_of_openmp_are_obeyed(monkeypatch):

@@ -1,0 +1,219 @@
+"""A sweep's jobs side by side, each in a process of its own: what hydra/launcher=joblib runs.
+
+Every process gets its share of the machine (threads, and a GPU where there is one) in its environment, before torch
+is imported in it. One that is killed costs its own run and no other. `python -m embexp.launch` is such a process; it
+is started by `launch` and reads its job from there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Lock, Thread
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
+
+from embexp.cores import usable_cores
+from embexp.interrupts import Terminated, raise_on_sigterm
+
+log = logging.getLogger(__name__)
+
+RESULT = "result.json"
+LOOK_EVERY = 0.2  # seconds
+# What a share of the machine is: environment variables of the job's process.
+Share = Mapping[str, str]
+
+
+def deal(n_jobs: int | None, *, cores_per_job: int, jobs_per_gpu: int, gpus: Sequence[str]) -> list[Share]:
+    """The shares of the machine, one for each job that runs at a time.
+
+    How many threads a job has depends on `cores_per_job` alone, not on how many jobs or cores there are: a sweep that is
+    made longer, or moved, has runs of the same last digits.
+
+    Args:
+        n_jobs: jobs at a time, whether there are cores for them or not, but no more than the GPUs take; None: as many
+            as there are cores or GPUs for.
+        cores_per_job: threads of each.
+        jobs_per_gpu: jobs that share a GPU.
+        gpus: as CUDA_VISIBLE_DEVICES names them; none: the jobs run on the CPU.
+    """
+    threads: Share = {"OMP_NUM_THREADS": str(cores_per_job)}
+    if gpus:
+        on_gpus: list[Share] = [{**threads, "CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs_per_gpu) for gpu in gpus]
+        return on_gpus[:n_jobs]
+    return [threads] * (n_jobs or max(1, usable_cores() // cores_per_job))
+
+
+def visible_gpus() -> list[str]:
+    """NVIDIA's GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not imported."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [gpu.strip() for gpu in named.split(",") if gpu.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [str(number) for number in range(sum(line.startswith("GPU ") for line in listed.splitlines()))]
+
+
+def launch(jobs: Sequence[DictConfig], shares: Sequence[Share]) -> list[JobReturn]:
+    """Runs the jobs, as many at a time as there are shares; the others wait for one.
+
+    A job whose process was killed returns nan, as one that failed does. KeyboardInterrupt and Terminated are handed on
+    to the jobs under way, which then save their checkpoints; a second one ends them at once.
+    """
+    fleet = Fleet(shares)
+    with ThreadPoolExecutor(len(shares)) as threads:
+        futures = [threads.submit(fleet.run, job) for job in jobs]
+        try:
+            _await(futures)
+        except BaseException as error:
+            threads.shutdown(wait=False, cancel_futures=True)
+            try:
+                fleet.stop(signal.SIGINT if isinstance(error, KeyboardInterrupt) else signal.SIGTERM)
+                _await(futures)
+            except (KeyboardInterrupt, Terminated):
+                fleet.stop(signal.SIGKILL)
+            raise
+    return [_returned(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
+
+
+class Fleet:
+    """The processes under way, and the shares that are free."""
+
+    def __init__(self, shares: Sequence[Share]) -> None:
+        self.free: SimpleQueue[Share] = SimpleQueue()
+        for share in shares:
+            self.free.put(share)
+        self.processes: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+        self.lock = Lock()
+
+    def run(self, job: DictConfig) -> float:
+        """Runs one job to its end, in whatever way it ends, and returns its objective."""
+        share = self.free.get()
+        try:
+            process = self._start(share)
+            if process is None:
+                return math.nan
+            with process:
+                self._attend(process, job)
+            with self.lock:
+                self.processes.discard(process)
+        finally:
+            self.free.put(share)
+        return objective(job, process.returncode)
+
+    def stop(self, number: signal.Signals) -> None:
+        """Sends a signal to every process under way; no other will be started."""
+        with self.lock:
+            self.stopped = True
+            for process in list(self.processes):
+                process.send_signal(number)
+
+    def _start(self, share: Share) -> subprocess.Popen[bytes] | None:
+        with self.lock:
+            if self.stopped:
+                return None
+            process = subprocess.Popen(
+                [sys.executable, "-m", "embexp.launch"],
+                env={**os.environ, **share},
+                stdin=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                # Ctrl-C in a terminal reaches a whole group of processes: these are told once, by `stop`.
+                start_new_session=True,
+            )
+            self.processes.add(process)
+            return process
+
+    def _attend(self, process: subprocess.Popen[bytes], job: DictConfig) -> None:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        try:
+            # Left open: its end tells the process that the sweep is gone.
+            process.stdin.write(pickle.dumps((job, sys.argv)))
+            process.stdin.flush()
+        except BrokenPipeError:
+            pass
+        for line in process.stderr:
+            text = line.decode(errors="replace").rstrip()
+            if text:
+                print(f"[{job.hydra.job.num}] {text}", file=sys.stderr, flush=True)
+        process.wait()
+
+
+def objective(job: DictConfig, returncode: int) -> float:
+    """What a job is ranked by, from the result that its process left; nan where it left none, or failed."""
+    if returncode < 0:
+        log.warning(
+            "[%d] its process was killed (%s); the same command again picks it up",
+            job.hydra.job.num,
+            signal.Signals(-returncode).name,
+        )
+    path = Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir) / RESULT
+    if not path.is_file():
+        return math.nan
+    result = json.loads(path.read_text(encoding="utf-8"))
+    value = result["metrics"].get(f"best/dev/{job.evaluation.select_by}")
+    return float(value) if result["status"] == "FINISHED" and value is not None else math.nan
+
+
+def _await(futures: Sequence[Future[float]]) -> None:
+    # By looking, not by waiting for a lock: a signal that another thread was given would not wake this one.
+    while not all(future.done() for future in futures):
+        time.sleep(LOOK_EVERY)
+
+
+def _returned(job: DictConfig, value: float) -> JobReturn:
+    overrides = OmegaConf.to_container(job.hydra.overrides.task)
+    returned = JobReturn(overrides=overrides, cfg=job, status=JobStatus.COMPLETED)
+    returned.return_value = value
+    return returned
+
+
+def _end_with_the_sweep() -> None:
+    # Were the sweep's process killed and this one not, the same command again would train the same run beside it.
+    while os.read(sys.stdin.fileno(), 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def main() -> None:
+    """The process of one job, as `launch` starts it."""
+    raise_on_sigterm()
+    try:
+        job, sys.argv = pickle.load(sys.stdin.buffer)
+        Thread(target=_end_with_the_sweep, daemon=True, name="embexp-sweep-watch").start()
+        from embexp.__main__ import job as task
+
+        setup_globals()
+        run_job(
+            task_function=task,
+            config=job,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+            # Only its callbacks are asked for: the config is composed.
+            hydra_context=HydraContext(config_loader=None, callbacks=Callbacks(job)),
+        )
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Terminated:
+        sys.exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""A sweep's jobs side by side: the shares they get, and what one that is killed costs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embexp import launch
+from tests.test_main import SMALL, embexp, results, statuses, wait_for
+
+SIDE_BY_SIDE = ["hydra/launcher=joblib", *[word for word in SMALL if word != "tracker=none"], "-m"]
+
+
+def processes_of(sweep: subprocess.Popen) -> list[psutil.Process]:
+    """Those of the jobs."""
+    return [child for child in psutil.Process(sweep.pid).children() if "embexp.launch" in child.cmdline()]
+
+
+def folder_of_checkpoints(folder: Path) -> set[str]:
+    return {path.parent.name for path in folder.glob("multirun/checkpoints/*/*")}
+
+
+def test_a_job_s_threads_do_not_depend_on_how_many_jobs_there_are(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cores", lambda: 8)
+    for n_jobs, count in ((None, 4), (3, 3), (9, 9)):
+        shares = launch.deal(n_jobs, cores_per_job=2, jobs_per_gpu=1, gpus=[])
+        assert shares == [{"OMP_NUM_THREADS": "2"}] * count
+
+
+def test_a_machine_of_fewer_cores_than_a_share_runs_one_job_at_a_time(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cores", lambda: 2)
+    assert len(launch.deal(None, cores_per_job=4, jobs_per_gpu=1, gpus=[])) == 1
+
+
+def test_every_gpu_gets_a_job_before_any_gets_its_second():
+    shares = launch.deal(3, cores_per_job=1, jobs_per_gpu=2, gpus=["0", "GPU-5f"])
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "GPU-5f", "0"]
+
+
+def test_more_jobs_than_the_gpus_take_wait():
+    assert len(launch.deal(8, cores_per_job=1, jobs_per_gpu=2, gpus=["0"])) == 2
+
+
+@pytest.mark.parametrize(("named", "gpus"), [("3, 1", ["3", "1"]), ("", []), ("-1", [])])
+def test_the_gpus_that_were_named_are_dealt_out(monkeypatch, named, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
+    assert launch.visible_gpus() == gpus
+
+
+def test_no_jobs_at_a_time_are_refused_before_anything_starts(tmp_path):
+    done = embexp("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "batch_size=8,16", "-m", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "hydra.launcher.n_jobs=0: must be at least 1.\n")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_eight_processes_on_a_machine_without_a_store_all_finish_under_one_parent(tmp_path):
+    done = embexp(
+        "batch_size=8,9,10,11,12,13,14,15", "hydra.launcher.n_jobs=8", *SIDE_BY_SIDE, cwd=tmp_path, seconds=600
+    )
+    assert done.returncode == 0, done.stderr
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        children = database.execute(
+            "SELECT r.status, t.value FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid AND t.key = 'mlflow.parentRunId'"
+        ).fetchall()
+    assert [status for status, _ in children] == ["FINISHED"] * 8
+    assert len({parent for _, parent in children}) == 1
+    assert len(statuses(tmp_path)) == 9
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_is_killed_costs_its_own_run_and_the_same_command_picks_it_up(tmp_path):
+    # Long enough to be killed while it trains.
+    command = [
+        "batch_size=8,9,10",
+        "hydra.launcher.n_jobs=3",
+        *SIDE_BY_SIDE,
+        "max_steps=60",
+        "epochs=100",
+        "evaluation.times=6",
+    ]
+    with subprocess.Popen(
+        [sys.executable, "-m", "embexp", *command],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as sweep:
+        wait_for(lambda: folder_of_checkpoints(tmp_path), seconds=300)
+        os.kill(processes_of(sweep)[0].pid, signal.SIGKILL)
+        out, err = sweep.communicate(timeout=600)
+    assert sweep.returncode == 1, err
+    assert sorted(run["status"] for run in results(tmp_path)) == ["FINISHED"] * 2
+    assert err.count("its process was killed (SIGKILL)") == 1
+    assert "left no result" in out
+    assert sorted(statuses(tmp_path).values()) == ["FAILED", "FINISHED", "FINISHED", "KILLED"]  # FAILED: the sweep's
+
+    again = embexp(*command, cwd=tmp_path, seconds=600)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("trained before, not again") == 2
+    assert sorted(statuses(tmp_path).values()) == ["FAILED", *["FINISHED"] * 4]  # the second sweep's, no second run
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
+    endless = ["max_steps=100000", "epochs=100000", "evaluation.times=10000"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "embexp", "batch_size=8,9,10", "hydra.launcher.n_jobs=2", *SIDE_BY_SIDE, *endless],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        # What starts the tests in the background ignores SIGINT, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as sweep:
+        wait_for(lambda: len(folder_of_checkpoints(tmp_path)) == 2, seconds=300)
+        jobs = processes_of(sweep)
+        assert len(jobs) == 2
+        os.kill(sweep.pid, number)
+        sweep.wait(300)
+    gone, alive = psutil.wait_procs(jobs, timeout=120)
+    assert (sweep.returncode, len(gone), alive) == (code, 2, [])
+    assert [run["status"] for run in results(tmp_path)] == ["KILLED"] * 2
