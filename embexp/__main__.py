@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from embexp.config import ConfigError, compose
-from embexp.config.composition import check_command, conf_folder, is_sweep
+from embexp.config.composition import check_command, conf_folder, for_multirun, is_sweep
+from embexp.identity import COMMAND, command_line
 from embexp.interrupts import Terminated, raise_on_sigterm
 
 TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
@@ -64,7 +65,9 @@ def run_command() -> int:
     if multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError(["-m inside torchrun would mix two experiments: start one process for a sweep."])
     jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
-    sys.argv[1:] = [*flags, *overrides]
+    # As it was typed: what Hydra is given below says the same in other words.
+    os.environ[COMMAND] = command_line()
+    sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]
     raise_on_sigterm()
     if multirun:
         return run_sweep(overrides, jobs, config_dir)

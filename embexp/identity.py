@@ -20,6 +20,8 @@ from typing import Any
 from embexp.config import Config
 
 CPUINFO = Path("/proc/cpuinfo")
+# In the environment of a sweep's jobs, whichever process they are in: the command as it was typed.
+COMMAND = "EMBEXP_COMMAND"
 
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
@@ -168,7 +170,9 @@ def _processor() -> str:
 
 
 def command_line() -> str:
-    """The command as a person would type it again."""
+    """The command as a person would type it again; in a process that it started too."""
+    if COMMAND in os.environ:
+        return os.environ[COMMAND]
     program = Path(sys.argv[0])
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     module = spec.name.removesuffix(".__main__") if spec is not None else "embexp"

@@ -80,6 +80,23 @@ def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) 
         return str(_composed(tuple(_text(o) for o in chosen)).hydra.mode) == "RunMode.MULTIRUN"
 
 
+def for_multirun(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> list[str]:
+    """The checked overrides as Hydra's multirun takes them.
+
+    It sets the fixed ones before it knows any job's options, and so refuses a key that only a swept option has. Written
+    as a choice of one, such a key is set job by job.
+    """
+    with _loader(config_dir) as loader:
+        parsed = _parse(overrides)
+        fixed = [override for override in parsed if not override.is_sweep_override()]
+        bare = _composed(tuple(_text(override) for override in fixed if _group_of(loader, override)))
+        early = [override for override in fixed if _unknown_key(loader, bare, override)]
+        return [
+            "{}=choice({})".format(*_text(override).split("=", 1)) if override in early else _text(override)
+            for override in parsed
+        ]
+
+
 def checked(composed: DictConfig, hydra: Any) -> Config:
     """The checked config of what Hydra composed and of the options that it chose, as its own node tells them."""
     try:

@@ -7,9 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.errors import HydraException
+from hydra.types import RunMode
 
 from embexp.config import Config, ConfigError, compose
-from embexp.config.composition import check_command, conf_folder, is_sweep
+from embexp.config.composition import _loader, _parse, check_command, conf_folder, for_multirun, is_sweep
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 
@@ -164,3 +167,14 @@ def test_checking_a_command_imports_no_torch():
         "sys.exit(int('torch' in sys.modules or 'mlflow' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job(tmp_path):
+    typed = ["data=mnli,stsb", f"data.path={tmp_path}", "evaluation=helpdesk", "batch_size=8", "loss=cosine"]
+    given = for_multirun(typed)
+    assert given == ["data=mnli,stsb", f"data.path=choice({tmp_path})", *typed[2:]]
+    with _loader(None) as loader:
+        with pytest.raises(HydraException, match=r"data\.path"):
+            loader.load_configuration("config", typed, RunMode.MULTIRUN)
+        loader.load_configuration("config", given, RunMode.MULTIRUN)
+    assert BasicSweeper.split_arguments(_parse(given), None)[0] == check_command(typed, multirun=True)
