@@ -249,7 +249,8 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
     if (mteb := evaluation.mteb) is not None:
         given |= {"evaluation.mteb.path": mteb.path}
-        if not (mteb.tasks or mteb.types or mteb.benchmark):
+        given |= {f"evaluation.mteb.own.{name}": folder for name, folder in (mteb.own or {}).items()}
+        if not (mteb.tasks or mteb.types or mteb.benchmark or mteb.own):
             yield "evaluation.mteb.tasks=[]: name tasks, types or a benchmark: evaluation.mteb.tasks=[STSBenchmark]."
     if (retrieval := evaluation.retrieval) is not None:
         files = {key: getattr(retrieval, key) for key in ("queries", "corpus", "relevance")}

@@ -191,6 +191,7 @@ class Mteb(Schema):
     tasks: list[str]
     types: list[str]
     benchmark: str | None
+    own: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] | None
     languages: list[str] = Field(min_length=1)
     path: str | None
     cache: str

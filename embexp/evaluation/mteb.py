@@ -1,4 +1,4 @@
-"""MTEB tasks: by name, by type or as a benchmark, one by one; scores kept by the hash of model, data and version.
+"""MTEB tasks: a person's own, by name, by type or as a benchmark, one by one; scores kept by the hash of model, data and version.
 
 MTEB calls every local model by one name, and would give the second the first one's scores. Here a model's name and
 revision are a hash of what it computes: weights, modules, tokenizer, prompts, as they are when it is scored.
@@ -21,6 +21,7 @@ from sentence_transformers import SentenceTransformer
 from embexp.config import ConfigError, Mteb
 from embexp.config.errors import nearest
 from embexp.evaluation.mteb_mirror import load_mirror, mirror_of
+from embexp.evaluation.mteb_own import folder_of, own_task
 from embexp.evaluation.parts import Part, one_line
 from embexp.evaluation.tables import fingerprint_of
 from embexp.models import weights_hash
@@ -73,7 +74,7 @@ class MtebEvaluation:
         import mteb
         from mteb.cache import ResultCache
 
-        found = mirror_of(task, self.settings.path)
+        found = folder_of(self.settings.own or {}, task) or mirror_of(task, self.settings.path)
         origin = "hub" if found is None else load_mirror(task, found)
         # Another version of MTEB, or other data under the same name, has scores of its own.
         cache = ResultCache(Path(self.settings.cache).expanduser() / f"{mteb.__version__}-{origin[:16]}")
@@ -173,10 +174,10 @@ def _mean_scores(result: Any) -> dict[str, float]:
 
 
 def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
-    """The tasks that are named, then those of the types, then those of the benchmark; each once.
+    """A person's own tasks, those that are named, then those of the types, then those of the benchmark; each once.
 
     Raises:
-        ConfigError: a task, a type or a benchmark that MTEB does not know.
+        ConfigError: a task, a type or a benchmark that MTEB does not know; an own folder that makes no task.
     """
     import mteb
     from mteb.abstasks import AbsTask
@@ -195,9 +196,17 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
             for word in words
             if word not in allowed
         ]
+        problems += [
+            f"evaluation.mteb.own.{name}: MTEB has a task of this name; give yours another."
+            for name in settings.own or {}
+            if name in known
+        ]
         if problems:
             raise ConfigError(problems)
-        chosen: list[AbsTask] = [mteb.get_task(name, languages=settings.languages) for name in settings.tasks]
+        chosen: list[AbsTask] = [
+            own_task(name, Path(folder).expanduser()) for name, folder in (settings.own or {}).items()
+        ]
+        chosen += [mteb.get_task(name, languages=settings.languages) for name in settings.tasks]
         if settings.types:
             wanted: Any = settings.types
             chosen += mteb.get_tasks(task_types=wanted, languages=settings.languages, modalities=["text"])

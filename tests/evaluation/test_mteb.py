@@ -143,3 +143,55 @@ def test_a_benchmark_and_a_type_are_their_tasks_each_once():
     names = [task.metadata.name for task in mteb_evaluation(settings).tasks]
     assert len(names) == len(set(names)) > 41
     assert {"STS12", "Banking77Classification", "ArguAna"} <= set(names)
+
+
+def own_evaluation(tmp_path, **folders) -> MtebEvaluation:
+    own = ", ".join(f"{name}: {folder}" for name, folder in folders.items())
+    settings = compose(
+        [
+            "evaluation=[own,mteb]",
+            f"evaluation.mteb.own={{{own}}}",
+            f"evaluation.mteb.cache={tmp_path / 'cache'}",
+            "evaluation.mteb.tasks=[]",
+        ]
+    ).evaluation.mteb
+    assert settings is not None
+    return mteb_evaluation(settings)
+
+
+def test_a_person_s_own_texts_pairs_and_corpus_are_tasks_and_are_scored_as_mteb_scores_its_own(mirror, tmp_path, model):
+    corpus = tmp_path / "shop"
+    corpus.mkdir()
+    (corpus / "corpus.csv").write_text("_id,text\na,refunds take five days\nb,the shop opens at nine\n")
+    (corpus / "queries.csv").write_text("_id,text\n1,refunds take five days\n")
+    (corpus / "qrels_test.csv").write_text("query-id,corpus-id,score\n1,a,1\n")
+    evaluation = own_evaluation(tmp_path, tickets=mirror / "banking77", alike=mirror / "stsb", shop=corpus)
+    parts = {part.task: part for part in evaluation.parts(model)}
+    assert [part.error for part in parts.values()] == [None] * 3
+    assert parts["shop"].scores["ndcg_at_10"] == parts["shop"].scores["main_score"] == 1.0
+    assert 0 < parts["tickets"].scores["f1"] <= 1
+    # The same data under MTEB's name has the same score.
+    known = evaluation_of(mirror)
+    assert scores_of(known, model) == pytest.approx(
+        {
+            "Banking77Classification": parts["tickets"].scores["main_score"],
+            "STSBenchmark": parts["alike"].scores["main_score"],
+        },
+        abs=1e-6,
+    )
+
+
+def test_other_rows_in_an_own_folder_are_another_fingerprint(mirror, tmp_path):
+    before = own_evaluation(tmp_path, alike=mirror / "stsb").fingerprint
+    write_pairs(mirror / "stsb" / "test.csv", [*scored("test", count=60, seed=1)])
+    assert own_evaluation(tmp_path, alike=mirror / "stsb").fingerprint != before
+
+
+def test_an_own_folder_that_makes_no_task_is_refused_with_what_does(tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "test.csv").write_text("words,label\na,b\n")
+    with pytest.raises(ConfigError, match="test with words, label; what makes a task is corpus, queries"):
+        own_evaluation(tmp_path, mine=folder)
+    with pytest.raises(ConfigError, match="MTEB has a task of this name"):
+        own_evaluation(tmp_path, STSBenchmark=folder)

@@ -1,0 +1,83 @@
+"""A person's own data as MTEB tasks: `evaluation.mteb.own={tickets: FOLDER}`, scored as MTEB scores its own.
+
+What the folder holds decides the kind of task, in the layouts of embexp.evaluation.mteb_mirror: corpus, queries and
+qrels_test are Retrieval; test with sentence1, sentence2 and score is STS; train and test with text and label are
+Classification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embexp.config import ConfigError
+from embexp.data.files.readers import SUFFIXES, UnreadableError, read
+from embexp.evaluation.tables import find_table
+
+if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
+
+def own_task(name: str, folder: Path) -> AbsTask:
+    """The task of this name; its revision is the hash of the folder's tables, so that changed data is scored anew.
+
+    Raises:
+        ConfigError: the folder holds none of the layouts.
+    """
+    from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval, AbsTaskSTS
+    from mteb.abstasks.task_metadata import TaskMetadata
+
+    kind = _kind(name, folder)
+    bases = {"Retrieval": AbsTaskRetrieval, "STS": AbsTaskSTS, "Classification": AbsTaskClassification}
+    main_scores = {"Retrieval": "ndcg_at_10", "STS": "cosine_spearman", "Classification": "accuracy"}
+    metadata = TaskMetadata(
+        name=name,
+        description=f"A person's own data, {folder.name}.",
+        dataset={"path": f"own/{name}", "revision": _revision(folder)},
+        type=kind,
+        category="t2c" if kind == "Classification" else "t2t",
+        eval_langs=["eng-Latn"],
+        main_score=main_scores[kind],
+    )
+    task: AbsTask = type(name, (bases[kind],), {"metadata": metadata, "__module__": __name__})()
+    return task
+
+
+def _kind(name: str, folder: Path) -> str:
+    if find_table(folder, ("corpus",)) and find_table(folder, ("queries",)):
+        return "Retrieval"
+    test = find_table(folder, ("test",))
+    columns = _columns(name, test) if test is not None else []
+    if {"sentence1", "sentence2"} <= set(columns):
+        return "STS"
+    if {"text", "label"} <= set(columns):
+        return "Classification"
+    holds = f"test with {', '.join(columns)}" if test is not None else "no test"
+    raise ConfigError(
+        [
+            f"evaluation.mteb.own.{name}={folder}: holds {holds}; what makes a task is corpus, queries and qrels_test, or "
+            "test with sentence1, sentence2 and score, or train and test with text and label (parquet, jsonl, csv or tsv)."
+        ]
+    )
+
+
+def _columns(name: str, file: Path) -> list[str]:
+    try:
+        return list(read(file, encoding="utf-8", delimiter=None).columns)
+    except UnreadableError as error:
+        raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {error}."]) from error
+
+
+def _revision(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+        digest.update(str(file.relative_to(folder)).encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def folder_of(settings_own: dict[str, str], task: Any) -> Path | None:
+    """Where an own task's data is; None for MTEB's tasks."""
+    found = settings_own.get(task.metadata.name)
+    return Path(found).expanduser() if found is not None else None
