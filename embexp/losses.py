@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from typing import Any
 
 from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CachedMultipleNegativesRankingLoss,
+    MultipleNegativesRankingLoss,
+)
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -100,6 +104,18 @@ def mnr(
         partition_mode=partition_mode,
         hardness_mode=hardness_mode,
         hardness_strength=hardness_strength,
+    )
+
+
+def cached_mnr(
+    model: SentenceTransformer, *, mini_batch_size: int, directions: list[str], **arguments: Any
+) -> nn.Module:
+    """mnr's loss over batches larger than memory, with its gradients; the other arguments are mnr's.
+
+    Source: Gao et al. 2021 (GradCache), https://arxiv.org/abs/2101.06983.
+    """
+    return CachedMultipleNegativesRankingLoss(
+        model, mini_batch_size=mini_batch_size, directions=tuple(directions), **arguments
     )
 
 

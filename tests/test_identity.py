@@ -37,7 +37,7 @@ def changed(config: Config, dotted: str) -> Config:
     return config.model_copy(update={first: part.model_copy(update={rest[0]: {"changed": getattr(part, rest[0])}})})
 
 
-CONFIGS = {name: compose([f"loss={name}"]) for name in ("mnr", "tsdae")}
+CONFIGS = {name: compose([f"loss={name}"]) for name in ("cached_mnr", "tsdae")}
 FIELDS = [(name, field) for name, config in CONFIGS.items() for field in dotted_fields(config.model_dump())]
 
 
@@ -76,7 +76,7 @@ def compose_unchecked(option: str) -> dict[str, Any]:
 
 
 def test_other_data_other_weights_other_hardware_are_other_runs():
-    config = CONFIGS["mnr"]
+    config = CONFIGS["cached_mnr"]
     keys = {
         key(config),
         key(config, weights_hash="v"),
@@ -88,9 +88,9 @@ def test_other_data_other_weights_other_hardware_are_other_runs():
 
 
 def test_another_version_of_a_training_library_is_another_run(monkeypatch):
-    before = key(CONFIGS["mnr"])
+    before = key(CONFIGS["cached_mnr"])
     monkeypatch.setattr(identity, "version", lambda package: "0.0")
-    assert key(CONFIGS["mnr"]) != before
+    assert key(CONFIGS["cached_mnr"]) != before
 
 
 def test_git_state_of_a_folder_outside_any_checkout_is_empty(tmp_path):

@@ -34,6 +34,32 @@ def test_every_shipped_loss_builds_and_gives_a_gradient_to_the_encoder(name):
     assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("directions", ["[query_to_doc]", "[query_to_doc,doc_to_query]"])
+def test_cached_mnr_has_the_loss_and_the_gradients_of_mnr(directions):
+    anchors = [f"question {n} about {'an order' * (n % 5)}" for n in range(24)]
+    positives = [f"answer {n}" for n in range(24)]
+    found = []
+    for loss in (["loss=mnr"], ["loss=cached_mnr", "loss.mini_batch_size=7"]):
+        model, plan = built(*loss, "model.dropout=0.0", f"loss.directions={directions}")
+        value = plan.module(features(model, anchors, positives), None)
+        value.backward()
+        found.append([value.detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+    assert len(found[0]) == len(found[1]) > 10
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_cached_mnr_encodes_its_texts_again_with_the_same_dropout():
+    model, plan = built("loss=cached_mnr", "loss.mini_batch_size=3", "model.dropout=0.3")
+    model.train()
+    seen = []
+    model.register_forward_hook(lambda _, __, output: seen.append(output["sentence_embedding"].detach()))
+    plan.module(features(model, [f"text {n}" for n in range(6)], [f"other {n}" for n in range(6)]), None).backward()
+    assert len(seen) == 8
+    assert torch.equal(torch.cat(seen[:4]), torch.cat(seen[4:]))
+    assert not torch.equal(seen[0], seen[1])
+
+
 @pytest.mark.parametrize("tied", ["true", "false"])
 def test_tsdae_leaves_the_encoder_as_it_was_also_when_it_was_trained_before(tied, tmp_path):
     model = load_encoder(compose(["model=tiny"]).model).model

@@ -102,6 +102,12 @@ class MultipleNegativesRanking(Loss):
     hardness_strength: float = Field(ge=0)
 
 
+class CachedMultipleNegativesRanking(MultipleNegativesRanking):
+    """What CachedMultipleNegativesRankingLoss takes."""
+
+    mini_batch_size: int = Field(ge=1)
+
+
 class DenoisingAutoEncoder(Loss):
     """What TSDAE takes."""
 
@@ -310,7 +316,11 @@ class Config(Scalars):
 
 SCHEMAS: dict[str, dict[str, type[Component]]] = {
     "model": {"embexp.models.pretrained": Pretrained, "embexp.models.tiny": Tiny},
-    "loss": {"embexp.losses.mnr": MultipleNegativesRanking, "embexp.losses.tsdae": DenoisingAutoEncoder},
+    "loss": {
+        "embexp.losses.mnr": MultipleNegativesRanking,
+        "embexp.losses.cached_mnr": CachedMultipleNegativesRanking,
+        "embexp.losses.tsdae": DenoisingAutoEncoder,
+    },
     "data": {
         "embexp.data.helpdesk.HelpdeskSource": Helpdesk,
         "embexp.data.hub.HubSource": Hub,

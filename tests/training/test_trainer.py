@@ -71,7 +71,7 @@ def weights(model) -> list[torch.Tensor]:
     return [value.clone() for _, value in sorted(model.state_dict().items())]
 
 
-@pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
+@pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "tsdae"])
 def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss):
     # Losses are logged between the checkpoints too: the mean that a checkpoint cuts in two is the whole one's.
     config = compose([f"loss={loss}", *SMALL, "evaluation.times=4", "trainer.logging_steps=3"])
