@@ -270,5 +270,7 @@ def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
 
 
 def _first_line(error: Exception) -> str:
-    text = str(error.__cause__ or error).strip() or type(error).__name__
+    # A cause may say nothing, or "None".
+    said = [str(each).strip() for each in (error.__cause__, error) if each is not None]
+    text = next((words for words in said if words not in ("", "None")), type(error).__name__)
     return text.splitlines()[0].rstrip(".")
