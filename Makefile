@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep train ui compare sync test test-slow test-services lint format smoke clean
+.PHONY: help install sweep train ui compare sync test test-slow test-services bench bench-gpu lint format smoke clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -47,6 +47,12 @@ test-slow: $(INSTALLED) ## the tests that train for longer
 test-services: $(INSTALLED) ## the tests against a PostgreSQL that they start (Debian: apt-get install postgresql)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,services]'
 	$(BIN)/python -m pytest -m services -n 0 -rs --timeout 600 $(ARGS)
+
+bench: $(INSTALLED) ## embexp against plain scripts, into benchmarks/results; ARGS="--only step"
+	$(BIN)/python -m benchmarks.bench --device cpu $(ARGS)
+
+bench-gpu: $(INSTALLED) ## the same on a GPU: plain scripts in fp16, embexp as it decides
+	$(BIN)/python -m benchmarks.bench --device gpu $(ARGS)
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

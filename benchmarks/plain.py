@@ -68,6 +68,19 @@ def training_rows(recipe: str, mnli: Path, *, seed: int) -> Dataset:
     return Dataset.from_dict({"damaged": [delete_words(text, seed=seed) for text in texts], "original": texts})
 
 
+def prepared_rows(recipe: str, file: Path, *, limit: int | None, seed: int) -> Dataset:
+    """The rows of a parquet file as they are; scores are STS-B's, 0 to 5, and texts lose words for TSDAE."""
+    rows = load_dataset("parquet", data_files=str(file), split="train")
+    if limit is not None:
+        rows = rows.select(range(limit))
+    if recipe == "cosine":
+        return Dataset.from_dict({**rows.to_dict(), "label": [score / 5 for score in rows["label"]]})
+    if recipe == "tsdae":
+        texts = list(rows["text"])
+        return Dataset.from_dict({"damaged": [delete_words(text, seed=seed) for text in texts], "original": texts})
+    return rows
+
+
 def evaluator(stsb: Path, split: str) -> EmbeddingSimilarityEvaluator:
     rows = load_dataset("parquet", data_files=str(stsb / f"{split}.parquet"), split="train")
     return EmbeddingSimilarityEvaluator(
@@ -86,7 +99,10 @@ def loss_for(recipe: str, model: SentenceTransformer) -> torch.nn.Module:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipe", choices=sorted(ROWS))
-    parser.add_argument("--mnli", type=Path, required=True)
+    rows_from = parser.add_mutually_exclusive_group(required=True)
+    rows_from.add_argument("--mnli", type=Path)
+    rows_from.add_argument("--rows", type=Path, help="a parquet file of the recipe's own columns, instead of MNLI")
+    parser.add_argument("--limit", type=int, help="the first so many of --rows")
     parser.add_argument("--stsb", type=Path, required=True)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--max-steps", type=int, default=-1)
@@ -114,7 +130,10 @@ def main() -> None:
         report_to=[],
     )
     loss = loss_for(options.recipe, model)
-    rows = training_rows(options.recipe, options.mnli, seed=options.seed)
+    if options.rows is None:
+        rows = training_rows(options.recipe, options.mnli, seed=options.seed)
+    else:
+        rows = prepared_rows(options.recipe, options.rows, limit=options.limit, seed=options.seed)
     trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss)
     start = time.perf_counter()
     trainer.train()

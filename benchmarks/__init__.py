@@ -1,0 +1,1 @@
+"""What is measured: the plain scripts, and embexp held against them."""

@@ -1,0 +1,208 @@
+"""The parts of the benchmark: each yields the lines of its section as they come. `PARTS` names them, in order."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.bench.growth import batches_and_lengths, rows_of_data
+from benchmarks.bench.options import Options
+from benchmarks.bench.processes import Finished, start
+from benchmarks.bench.sides import Case, Run, Sides, known_levers
+from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
+from benchmarks.bench.workload import PAIRS
+
+SWEEP = (32, 64, 128)
+START_GOALS = {"--help": 0.6, "a refused config": 1.2, "compare": 3.0}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every part works with: sizes, the two sides, and the measured peaks of the matrix product."""
+
+    options: Options
+    sides: Sides
+    peaks: dict[str, Any]
+
+    def peak(self, precision: str) -> float:
+        """TFLOP/s of the fastest shape."""
+        return float(max(self.peaks[precision].values()))
+
+
+def start_up(bench: Bench) -> Iterator[str]:
+    """What a person waits for before anything trains."""
+    yield "Processor seconds, median of three; a busy machine changes them little."
+    yield f"\n{head('command', 'processor', 'goal')}"
+    commands = {
+        "--help": ["-m", "embexp", "--help"],
+        "a refused config": ["-m", "embexp", "batch_size=0"],
+        "compare": ["-m", "embexp.compare"],
+    }
+    for name, words in commands.items():
+        # compare: exit 1 where no run has finished yet.
+        runs = [start(words, folder=bench.sides.place, allowed=(0, 1)) for _ in range(3)]
+        seconds, goal = statistics.median(run.processor for run in runs), START_GOALS[name]
+        yield row(f"`{name}`", f"{seconds:.2f} s", f"{goal} s: {'met' if seconds <= goal else 'not met'}")
+
+
+def one_step(bench: Bench) -> Iterator[str]:
+    """A step of MNR at two batch sizes, of cosine and of TSDAE."""
+    goals = {("mnr", 32): 3.0, ("mnr", 128): 5.0, ("cosine", 32): 2.0, ("tsdae", 16): 2.0}
+    yield from _steps(bench, [Case(loss, size, bench.options.steps_at(size)) for loss, size in goals], goals)
+
+
+def bert(bench: Bench) -> Iterator[str]:
+    """The same for an encoder of bert-base's size, batch 64; the goal is for a GPU."""
+    start(["-m", "benchmarks.bench.workload", "bert", str(bench.sides.place)], folder=bench.sides.place)
+    case = Case("mnr", 64, bench.options.steps_at(64), model=str(bench.sides.place / "bert"))
+    yield from _steps(bench, [case], {("mnr", 64): 2.0})
+
+
+def _steps(bench: Bench, cases: list[Case], goals: dict[tuple[str, int], float]) -> Iterator[str]:
+    yield "Seconds a step, without start-up, scores and the first step; the runs that are timed are not counted."
+    yield f"\n{RATIO_HEAD}"
+    sides, found = bench.sides, {}
+    for case in cases:
+        pairs = list(
+            in_turn(
+                bench.options.pairs,
+                lambda case=case: sides.plain(case),  # type: ignore[misc]
+                lambda case=case: sides.embexp(case),  # type: ignore[misc]
+            )
+        )
+        found[case] = pairs
+        goal = goals.get((case.loss, case.batch_size)) if case.steps else None
+        yield ratio_row(case.name, _step_ratios(pairs), goal=goal)
+    columns = ("what", "side", "precision", "texts' tokens/s", "padding", "TFLOP/s", "of the peak", "peak memory")
+    yield f"\n{head(*columns, 'tokens a step')}"
+    for case, pairs in found.items():
+        for side, runs, counted in (
+            ("plain", [pair[0] for pair in pairs], sides.plain(case, count=True)),
+            ("embexp", [pair[1] for pair in pairs], sides.embexp(case, count=True)),
+        ):
+            yield _rates(bench, f"{case.name}", side, runs, counted)
+    yield "\nThe same number of tokens a step on both sides: the same batches."
+
+
+def _rates(bench: Bench, what: str, side: str, runs: list[Run], counted: Run) -> str:
+    seconds = statistics.median(run.steps.mean for run in runs)
+    steps, precision = counted.steps, runs[0].precision
+    teraflops = steps.flops / seconds / 1e12
+    return row(
+        what,
+        side,
+        precision,
+        f"{steps.tokens / seconds:,.0f}",
+        f"{1 - steps.tokens / steps.computed:.0%}" if steps.computed else "not seen",
+        f"{teraflops:.3f}",
+        f"{teraflops / bench.peak(precision):.0%}",
+        mebibytes(max(run.finished.memory for run in runs)),
+        f"{steps.tokens:,.0f}",
+    )
+
+
+def _step_ratios(pairs: list[tuple[Run, Run]]) -> Ratios:
+    return Ratios(tuple(one.steps.mean for one, _ in pairs), tuple(other.steps.mean for _, other in pairs))
+
+
+def overhead(bench: Bench) -> Iterator[str]:
+    """All accelerations off, tracker on: what the framework itself costs beside the Trainer."""
+    off = list(known_levers().values())
+    yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`: both sides compute the same. Above zero embexp is slower."
+    yield f"\n{head('measured by', 'embexp over plain', 'goal', 'each pair')}"
+    sides, case = bench.sides, Case("mnr", 32, max(2 * bench.options.steps, 3))
+    pairs = list(in_turn(bench.options.pairs, lambda: sides.plain(case), lambda: sides.embexp(case, *off)))
+    for name in ("seconds", "processor"):
+        each = [_over(getattr(plain.steps, name), getattr(other.steps, name)) for plain, other in pairs]
+        goal = f"2 %: {'met' if statistics.median(each) <= 0.02 else 'not met'}" if name == "seconds" else ""
+        called = {"seconds": "wall clock", "processor": "processor seconds"}[name]
+        yield row(called, f"**{statistics.median(each):+.1%}**", goal, ", ".join(f"{value:+.1%}" for value in each))
+    yield "\nOf a pair: the median over its steps, step by step, whose batches are the same."
+
+
+def _over(plain: tuple[float, ...], embexp: tuple[float, ...]) -> float:
+    return statistics.median(b / a for a, b in zip(plain, embexp, strict=True)) - 1
+
+
+def levers(bench: Bench) -> Iterator[str]:
+    """Every acceleration switched off alone."""
+    yield "MNR, batch 32; a step without the lever, over a step with all of them, in turn."
+    yield f"\n{head('switched off', 'with all', 'without', 'without / with', 'each round')}"
+    sides, case, known = bench.sides, Case("mnr", 32, bench.options.steps_at(32)), known_levers()
+    rounds = []
+    for _ in range(bench.options.pairs):
+        with_all = sides.embexp(case).steps.mean
+        rounds.append((with_all, {name: sides.embexp(case, off).steps.mean for name, off in known.items()}))
+    for name, off in known.items():
+        ratios = Ratios(tuple(without[name] for _, without in rounds), tuple(with_all for with_all, _ in rounds))
+        yield row(
+            f"`{off}`",
+            f"{statistics.median(ratios.embexp):.3g} s",
+            f"{statistics.median(ratios.plain):.3g} s",
+            f"**{ratios.median:.2f}**",
+            ", ".join(f"{ratio:.2f}" for ratio in ratios.each),
+        )
+
+
+def sweep(bench: Bench) -> Iterator[str]:
+    """Three batch sizes, start-up and scores included: one command against three scripts."""
+    case = Case("mnr", limit=bench.options.sweep_rows, pairs=PAIRS if bench.options.sweep_rows is None else "few")
+    scored = "all pairs" if bench.options.sweep_rows is None else f"{bench.options.few_pairs} pairs"
+    rows = "all triplets" if case.limit is None else f"{case.limit:,} triplets"
+    yield f"Batch {', '.join(map(str, SWEEP))}, {rows}, one epoch each, scored on {scored}; the whole wall clock."
+    if case.limit is not None:
+        yield "Scaled down: starting processes weighs more than in the full size (`--full`), which the goal is for."
+    yield f"\n{RATIO_HEAD}"
+    sides = bench.sides
+    for name, more in (("one after the other", []), ("side by side", ["hydra/launcher=joblib"])):
+        pairs: list[tuple[Finished, Finished]] = list(
+            in_turn(
+                max(1, bench.options.pairs // 3),
+                lambda: sides.sweep_plain(case, SWEEP),
+                lambda more=more: sides.sweep_embexp(case, SWEEP, *more),  # type: ignore[misc]
+            )
+        )
+        ratios = Ratios(tuple(one.wall for one, _ in pairs), tuple(other.wall for _, other in pairs))
+        yield ratio_row(f"three runs, embexp's {name}", ratios, goal=6.0 if bench.sides.device == "cpu" else 5.0)
+
+
+def quality(bench: Bench) -> Iterator[str]:
+    """Dev Spearman after training, over seeds."""
+    if bench.options.seeds == 0:
+        yield "Left out: it takes long. `--seeds 5` runs it."
+        return
+    case = Case("mnr", 64, limit=bench.options.sweep_rows, pairs=PAIRS)
+    yield f"MNR, batch 64, {case.limit or 'all'} triplets, one epoch; mean ± standard deviation over seeds."
+    yield f"\n{head('side', 'dev Spearman')}"
+    seeds = [Case(**{**case.__dict__, "seed": 1 + number}) for number in range(bench.options.seeds)]
+    plain = [bench.sides.plain(seed).spearman for seed in seeds]
+    other = [bench.sides.embexp(seed).spearman for seed in seeds]
+    yield row("plain", spread(plain))
+    yield row("embexp", spread(other))
+    yield f"\nDifference of the means: {statistics.mean(other) - statistics.mean(plain):+.4f}."
+
+
+def memory(bench: Bench) -> Iterator[str]:
+    """Memory and the time to the first step as the data grows."""
+    yield from rows_of_data(bench.options, bench.sides)
+
+
+def growth(bench: Bench) -> Iterator[str]:
+    """How a step's cost grows with the batch and with the texts' length."""
+    yield from batches_and_lengths(bench.options, bench.sides)
+
+
+# In order; what a person asks first stands first, so that a benchmark that is cut off has told it.
+PARTS: dict[str, tuple[str, Callable[[Bench], Iterator[str]]]] = {
+    "start": ("Start-up", start_up),
+    "step": ("One step", one_step),
+    "bert": ("One step of an encoder of bert-base's size", bert),
+    "overhead": ("The framework's own cost", overhead),
+    "sweep": ("The sweep", sweep),
+    "levers": ("Each lever's part", levers),
+    "memory": ("Rows of data", memory),
+    "growth": ("How a step's cost grows", growth),
+    "quality": ("Scores over seeds", quality),
+}

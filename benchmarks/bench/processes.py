@@ -1,0 +1,117 @@
+"""Starts processes and says what each took: wall clock, processor time, peak memory, and the time of its steps."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A process that ended.
+
+    Attributes:
+        out: what it printed.
+        wall: seconds of wall clock, from start to end.
+        processor: seconds of processor, of all its threads and of its children that ended.
+        memory: bytes of resident memory at its peak; of the largest process, where it started others.
+        code: its exit code.
+    """
+
+    out: str
+    wall: float
+    processor: float
+    memory: int
+    code: int
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The optimiser steps of a process, the first one apart: it allocates what the others use again.
+
+    Attributes:
+        seconds: of each step after the first, of wall clock.
+        processor: the same in processor seconds.
+        first: seconds from the start of the process to the end of its first step.
+        tokens, computed, flops: a step's mean of the tokens of the texts, of the tokens that were computed, padding
+            included, and of floating-point operations; nothing but zero where they were not counted.
+    """
+
+    seconds: tuple[float, ...]
+    processor: tuple[float, ...]
+    first: float
+    tokens: float
+    computed: float
+    flops: float
+
+    @property
+    def mean(self) -> float:
+        """Seconds a step."""
+        return statistics.mean(self.seconds)
+
+
+def start(words: Sequence[str], *, folder: Path, allowed: Sequence[int] = (0,)) -> Finished:
+    """Runs `python <words>` in a folder to its end, with this checkout's packages.
+
+    Raises:
+        RuntimeError: it ended with a code that is not allowed; with the end of what it said.
+    """
+    paths = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=out, stderr=err, env=environment)
+        try:
+            _, status, used = os.wait4(process.pid, 0)
+        except BaseException:
+            process.kill()
+            raise
+        wall = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if process.returncode not in allowed:
+            raise RuntimeError(f"python {' '.join(words)} ended with {process.returncode}:\n{err.read()[-3000:]}")
+        return Finished(out.read(), wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, process.returncode)
+
+
+def start_probed(words: Sequence[str], *, folder: Path, count: bool = False) -> tuple[Finished, Steps]:
+    """Runs a script or a module to its end under `benchmarks.bench.probe`."""
+    with tempfile.TemporaryDirectory() as notes:
+        out = Path(notes) / "steps.json"
+        how = ["-m", "benchmarks.bench.probe", str(out), *(["--count"] if count else [])]
+        finished = start([*how, *words], folder=folder)
+        return finished, read_steps(json.loads(out.read_text(encoding="utf-8")))
+
+
+def read_steps(notes: Sequence[dict[str, float]]) -> Steps:
+    """What the probe wrote, sums since the process began, as the cost of single steps.
+
+    Raises:
+        ValueError: there are fewer than two steps, so that none is left without the first.
+    """
+    if len(notes) < 2:
+        raise ValueError(f"{len(notes)} optimiser steps were seen; at least 2 are needed, for the first is not timed.")
+
+    def each(name: str) -> tuple[float, ...]:
+        return tuple(after[name] - before[name] for before, after in pairwise(notes))
+
+    return Steps(
+        each("wall"),
+        each("processor"),
+        notes[0]["wall"],
+        statistics.mean(each("tokens")),
+        statistics.mean(each("computed")),
+        statistics.mean(each("flops")),
+    )
