@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.bench.growth import batches_and_lengths, rows_of_data
 from benchmarks.bench.options import Options
 from benchmarks.bench.processes import Finished, start
-from benchmarks.bench.sides import Case, Run, Sides, known_levers
+from benchmarks.bench.sides import Case, Run, Sides, switched_off
 from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
 from benchmarks.bench.workload import PAIRS
 
@@ -77,13 +77,22 @@ def _steps(bench: Bench, cases: list[Case], goals: dict[tuple[str, int], float])
         yield ratio_row(case.name, _step_ratios(pairs), goal=goal)
     columns = ("what", "side", "precision", "texts' tokens/s", "padding", "TFLOP/s", "of the peak", "peak memory")
     yield f"\n{head(*columns, 'tokens a step')}"
+    tokens: dict[tuple[str, str], float] = {}
     for case, pairs in found.items():
         for side, runs, counted in (
             ("plain", [pair[0] for pair in pairs], sides.plain(case, count=True)),
             ("embexp", [pair[1] for pair in pairs], sides.embexp(case, count=True)),
         ):
-            yield _rates(bench, f"{case.name}", side, runs, counted)
-    yield "\nThe same number of tokens a step on both sides: the same batches."
+            tokens[case.name, side] = counted.steps.tokens
+            yield _rates(bench, case.name, side, runs, counted)
+    yield f"\n{_same_batches(tokens, [case.name for case in cases])}"
+
+
+def _same_batches(tokens: dict[tuple[str, str], float], names: list[str]) -> str:
+    unlike = [name for name in names if tokens[name, "plain"] != tokens[name, "embexp"]]
+    if not unlike:
+        return "Both sides read the same number of tokens a step, as the same batches do."
+    return f"The sides did not read the same number of tokens a step: {'; '.join(unlike)}."
 
 
 def _rates(bench: Bench, what: str, side: str, runs: list[Run], counted: Run) -> str:
@@ -109,7 +118,7 @@ def _step_ratios(pairs: list[tuple[Run, Run]]) -> Ratios:
 
 def overhead(bench: Bench) -> Iterator[str]:
     """All accelerations off, tracker on: what the framework itself costs beside the Trainer."""
-    off = list(known_levers().values())
+    off = list(switched_off().values())
     yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`: both sides compute the same. Above zero embexp is slower."
     yield f"\n{head('measured by', 'embexp over plain', 'goal', 'each pair')}"
     sides, case = bench.sides, Case("mnr", 32, max(2 * bench.options.steps, 3))
@@ -130,7 +139,7 @@ def levers(bench: Bench) -> Iterator[str]:
     """Every acceleration switched off alone."""
     yield "MNR, batch 32; a step without the lever, over a step with all of them, in turn."
     yield f"\n{head('switched off', 'with all', 'without', 'without / with', 'each round')}"
-    sides, case, known = bench.sides, Case("mnr", 32, bench.options.steps_at(32)), known_levers()
+    sides, case, known = bench.sides, Case("mnr", 32, bench.options.steps_at(32)), switched_off()
     rounds = []
     for _ in range(bench.options.pairs):
         with_all = sides.embexp(case).steps.mean

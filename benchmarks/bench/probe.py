@@ -58,7 +58,7 @@ class Watch:
                 self.computed += ids.numel()
             return look_up(embedding, ids)
 
-        torch.nn.Embedding.forward = counted  # type: ignore[method-assign]
+        torch.nn.Embedding.forward = counted  # type: ignore[method-assign, assignment]
 
     def write(self, path: Path) -> None:
         """As JSON, a list with an entry a step; all numbers are sums since the process began."""

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from benchmarks.bench.processes import ROOT, Finished, Steps, start, start_probed
 from benchmarks.bench.workload import FEW, SCORED, TEXTS, TRIPLETS
-from embexp.config.schema import Trainer
 
 PLAIN = str(ROOT / "benchmarks" / "plain.py")
 RECIPES = {"mnr": "mnr_entailment", "cosine": "cosine", "tsdae": "tsdae"}
@@ -30,24 +29,16 @@ BOTH_ALIKE = (
     "trainer.checkpoints=false",
     "rerun=true",
 )
-# The accelerations, each with the value that switches it off. A new one is a line here; one that the schema does not know
-# (yet, or no more) is left out.
+# The accelerations: keys of the trainer, each with the value that switches it off. A new one is a line here.
 LEVERS = {
     "sort_by_length": "false",
     "precision": "fp32",
-    "pretokenize": "false",
-    "tokens_cache": "false",
-    "unique_texts": "false",
-    "unpadded": "false",
-    "sparse_embeddings": "false",
-    "compile": "false",
-    "fast_casts": "false",
 }
 
 
-def known_levers() -> dict[str, str]:
-    """Those of LEVERS that the trainer has, as overrides: {"sort_by_length": "trainer.sort_by_length=false"}."""
-    return {name: f"trainer.{name}={off}" for name, off in LEVERS.items() if name in Trainer.model_fields}
+def switched_off() -> dict[str, str]:
+    """LEVERS as overrides: {"sort_by_length": "trainer.sort_by_length=false"}."""
+    return {name: f"trainer.{name}={off}" for name, off in LEVERS.items()}
 
 
 @dataclass(frozen=True)
