@@ -1,6 +1,6 @@
 """embexp against plain sentence-transformers scripts, as a person starts both.
 
-    make bench                                   # all parts, scaled down: about 20 minutes on two quiet cores
+    make bench                                   # all parts, scaled down: about half an hour on two quiet cores
     make bench ARGS="--only step --only sweep"   # some parts
     make bench ARGS="--full --seeds 5"           # the whole size: hours
     make bench-gpu                               # on a machine with a GPU

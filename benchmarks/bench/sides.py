@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.bench.processes import ROOT, Finished, Steps, start, start_probed
@@ -146,13 +146,7 @@ class Sides:
 
     def sweep_plain(self, case: Case, batch_sizes: Sequence[int]) -> Finished:
         """A plain script for each batch size, one after the other: their sum."""
-        runs = [
-            start(
-                self.plain_words(Case(**{**case.__dict__, "batch_size": size})),
-                folder=self.place,
-            )
-            for size in batch_sizes
-        ]
+        runs = [start(self.plain_words(replace(case, batch_size=size)), folder=self.place) for size in batch_sizes]
         return Finished(
             "",
             sum(run.wall for run in runs),
