@@ -1,4 +1,4 @@
-"""TSDAE's loss, computed in chunks of texts of about one length: the same loss for a fraction of the padding.
+"""TSDAE's loss, computed over texts of about one length: the same loss for a fraction of the padding.
 
 The decoder predicts every token out of the whole vocabulary, padding too, and that is most of a step: the logits of 16
 texts padded to 100 tokens are 195 MB. In chunks sorted by length hardly any of it is padding.
@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from torch import Tensor
 from torch.nn import functional
 
-from embexp.encoding import encode_sorted, rows_by_length
+from embexp.encoding import StepEncoder, rows_by_length
 
 
 class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
@@ -23,21 +23,21 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
     Source: Wang et al. 2021, https://arxiv.org/abs/2104.06979.
     """
 
-    def compute_sorted_loss(self, columns: Sequence[dict[str, Any]], *, chunk_tokens: int) -> Tensor:
+    def compute_sorted_loss(self, columns: Sequence[dict[str, Any]], encoder: StepEncoder) -> Tensor:
         """What `forward` gives: the mean cross-entropy of the texts' tokens, told from the noisy texts' embeddings.
 
         Args:
             columns: noisy texts and texts: right-padded "input_ids" and "attention_mask", (rows, tokens).
-            chunk_tokens: tokens encoded or decoded at a time, padding included; a longer text is a chunk of its own.
+            encoder: of the noisy texts; its chunk_tokens are decoded at a time.
         """
         noisy, texts = columns
         if self.need_retokenization:
             texts = self.retokenize(texts)
-        (embeddings,) = encode_sorted(self.encoder, [noisy], chunk_tokens=chunk_tokens)
+        (embeddings,) = encoder.encode(self.encoder, [noisy])
         ids = texts["input_ids"]
         lengths = (ids != self.tokenizer_decoder.pad_token_id).sum(dim=1).cpu()
         total, told = embeddings.new_zeros((), dtype=torch.float32), 0
-        for rows in rows_by_length(lengths, chunk_tokens=chunk_tokens):
+        for rows in rows_by_length(lengths, chunk_tokens=encoder.chunk_tokens):
             chunk = ids[rows.to(ids.device), : int(lengths[rows[-1]])]
             loss, tokens = self._decode(embeddings[rows.to(embeddings.device)], chunk)
             total, told = total + loss, told + tokens

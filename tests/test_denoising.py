@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from embexp.config import compose
+from embexp.encoding import StepEncoder
 from embexp.losses import build_loss
 from embexp.models import load_encoder
 
@@ -27,16 +28,19 @@ def built():
     return model, module.eval()
 
 
-@pytest.mark.parametrize("chunk_tokens", [1, 24, 100_000])
-def test_loss_and_gradient_are_those_of_the_plain_way(built, chunk_tokens):
+@pytest.mark.parametrize(
+    "encoder", [StepEncoder(1), StepEncoder(24), StepEncoder(100_000), StepEncoder(24, unpadded=True)]
+)
+def test_loss_and_gradient_are_those_of_the_plain_way(built, encoder):
     model, module = built
     found = []
     for compute in (
         lambda columns: module(columns, None),
-        lambda columns: module.compute_sorted_loss(columns, chunk_tokens=chunk_tokens),
+        lambda columns: module.compute_sorted_loss(columns, encoder),
     ):
         module.zero_grad()
-        loss = compute([model.preprocess(NOISY), model.preprocess(TEXTS)])
+        with encoder.within(model):
+            loss = compute([model.preprocess(NOISY), model.preprocess(TEXTS)])
         loss.backward()
         found.append((loss.detach(), {n: p.grad.clone() for n, p in module.named_parameters() if p.grad is not None}))
     (plain, of_plain), (sorted_, of_sorted) = found
@@ -53,6 +57,6 @@ def test_the_decoder_tells_hardly_more_than_the_tokens_that_there_are(built):
     texts = model.preprocess(TEXTS)
     module([model.preprocess(NOISY), texts], None)
     (padded,) = told
-    module.compute_sorted_loss([model.preprocess(NOISY), model.preprocess(TEXTS)], chunk_tokens=24)
+    module.compute_sorted_loss([model.preprocess(NOISY), model.preprocess(TEXTS)], StepEncoder(24))
     tokens = int(texts["attention_mask"].sum()) - len(TEXTS)
     assert sum(told[1:]) - tokens < (padded - tokens) / 2

@@ -32,6 +32,7 @@ BOTH_ALIKE = (
 # The accelerations: keys of the trainer, each with the value that switches it off. A new one is a line here.
 LEVERS = {
     "sort_by_length": "false",
+    "unpadded": "false",
     "precision": "fp32",
 }
 

@@ -177,6 +177,7 @@ class Trainer(Schema):
     precision: Literal["auto", "fp32", "bf16", "fp16"]
     threads: int | None = Field(ge=1)
     sort_by_length: bool
+    unpadded: bool
     chunk_tokens: int = Field(ge=16)
     accumulation_steps: int = Field(ge=1)
     gradient_checkpointing: bool

@@ -1,28 +1,30 @@
-"""The trainer: sentence-transformers' own, with sorted batches, true failures and checkpoints that hold everything."""
+"""The trainer: sentence-transformers' own, with unpadded steps, true failures and checkpoints that hold everything."""
 
 from __future__ import annotations
 
 import gc
 import resource
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
-from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 
 from embexp.config import Config
 from embexp.data.noisy import NoisyTexts
 from embexp.data.views import View
-from embexp.encoding import can_be_sorted, encode_sorted
+from embexp.encoding import StepEncoder, can_be_sorted, can_be_unpadded
 from embexp.interrupts import Preemption, waiting_for_a_good_moment
 from embexp.losses import LossPlan
 from embexp.models import Encoder
 from embexp.record import Record
+from embexp.training.arguments import training_arguments
 from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.diverged import diverged
@@ -84,12 +86,12 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def __init__(
         self,
         *,
-        chunk_tokens: int | None,
+        encoder: StepEncoder | None,
         checkpoints: Checkpoints,
         progress: Progress,
         **arguments: Any,
     ) -> None:
-        self.chunk_tokens = chunk_tokens
+        self.encoder = encoder
         self.checkpoints = checkpoints
         self.progress = progress
         self.writing_to: str | None = None
@@ -117,15 +119,14 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The loss of a step, its texts sorted by length where the loss can be computed so."""
-        if self.chunk_tokens is not None:
+        """The loss of a step, its texts encoded in one go where the loss can be computed so."""
+        if self.encoder is not None:
             columns, labels = self.collect_features(inputs)
             if can_be_sorted(columns):
                 if hasattr(self.loss, "compute_sorted_loss"):
-                    return self.loss.compute_sorted_loss(columns, chunk_tokens=self.chunk_tokens)
+                    return self.loss.compute_sorted_loss(columns, self.encoder)
                 if hasattr(self.loss, "compute_loss_from_embeddings"):
-                    embeddings = encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)
-                    return self.loss.compute_loss_from_embeddings(embeddings, labels)
+                    return self.loss.compute_loss_from_embeddings(self.encoder.encode(model, columns), labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
@@ -203,21 +204,23 @@ def train(
     dataset, noise = _dataset(view, plan)
     texts_a_step = config.batch_size * sum(column not in ("score", "label") for column in dataset[:1])
     progress = _progress(config, encoder, evaluate, record)
+    step_encoder = _step_encoder(config, encoder, hardware)
     bar = Bar(texts_a_step=texts_a_step, losses=progress.losses)
 
     def built(preemption: Preemption) -> EmbeddingTrainer:
         return EmbeddingTrainer(
-            chunk_tokens=config.trainer.chunk_tokens if config.trainer.sort_by_length else None,
+            encoder=step_encoder,
             checkpoints=checkpoints,
             progress=progress,
             model=encoder.model,
-            args=_arguments(config, plan, hardware, folder),
+            args=training_arguments(config, plan, hardware, folder),
             train_dataset=dataset,
             loss=plan.module,
             callbacks=_callbacks(progress, preemption, bar, noise, config),
         )
 
-    steps = _trained_steps(built, checkpoints, clock=progress.clock, bar=bar)
+    with step_encoder.within(encoder.model) if step_encoder else nullcontext():
+        steps = _trained_steps(built, checkpoints, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
     gc.collect()
     scores = progress.scores
@@ -247,6 +250,14 @@ def _trained_steps(
             clock.pause()
             bar.close()
             trainer.accelerator.free_memory()
+
+
+def _step_encoder(config: Config, encoder: Encoder, hardware: Hardware) -> StepEncoder | None:
+    if not config.trainer.sort_by_length:
+        return None
+    # A GPU computes attention length by length slowly: too many small kernels.
+    unpadded = config.trainer.unpadded and hardware.device == "cpu" and can_be_unpadded(encoder.model)
+    return StepEncoder(config.trainer.chunk_tokens, unpadded)
 
 
 def _progress(
@@ -279,41 +290,6 @@ def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:
         return view.dataset, None
     noise = NoisyTexts(plan.noise)
     return noise.over(view.dataset), noise
-
-
-def _arguments(
-    config: Config, plan: LossPlan, hardware: Hardware, folder: Path
-) -> SentenceTransformerTrainingArguments:
-    trainer = config.trainer
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
-        num_train_epochs=config.epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=trainer.accumulation_steps,
-        activation_checkpointing=trainer.gradient_checkpointing,
-        learning_rate=config.learning_rate,
-        warmup_steps=config.warmup_steps,
-        lr_scheduler_type=trainer.scheduler,
-        weight_decay=trainer.weight_decay,
-        max_grad_norm=trainer.max_grad_norm,
-        optim="adamw_torch_fused",
-        batch_sampler=plan.batches if plan.batches == "no_duplicates" else "batch_sampler",
-        seed=config.seed,
-        bf16=hardware.precision == "bf16",
-        fp16=hardware.precision == "fp16",
-        use_cpu=hardware.device == "cpu",
-        dataloader_pin_memory=hardware.device == "cuda",
-        logging_strategy="no",
-        save_strategy="no",
-        eval_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-    )
-    # Several visible GPUs would switch the Trainer to DataParallel and multiply the batch.
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1
-    return arguments
 
 
 def _peak_memory(device: str) -> int:

@@ -177,19 +177,6 @@ def test_without_checkpoints_nothing_is_written_and_the_best_step_is_still_kept(
     assert not list((tmp_path / "none").iterdir())
 
 
-def test_sorted_batches_give_the_losses_of_plain_ones(tmp_path):
-    curves = []
-    for switch in ("true", "false"):
-        config = compose(
-            [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1",
-             f"trainer.sort_by_length={switch}"]
-        )  # fmt: skip
-        _, _, record = run(config, tmp_path / switch)
-        curves.append([value for _, value in record.history["train/loss"]])
-    assert len(curves[0]) == 50
-    assert curves[0] == pytest.approx(curves[1], abs=1e-4)
-
-
 def test_the_noise_is_new_in_every_epoch(tmp_path, monkeypatch):
     seen: list[list[int]] = []
     original = EmbeddingTrainer.training_step

@@ -1,9 +1,4 @@
-"""Encodes all texts of a step in one go, sorted by length: the same batch, the same loss, far less padding.
-
-Collated column by column and padded to the longest text of each, most of a step on sentence pairs is padding. Sorted
-over all columns and cut into chunks of a token budget, a chunk's texts are of about one length. Equal texts are encoded
-as often as they occur: each has its own dropout mask, as in the plain way.
-"""
+"""Encodes the texts of a step sorted by length, in chunks of a token budget: a chunk's texts are of about one length."""
 
 from __future__ import annotations
 
@@ -36,13 +31,7 @@ def encode_sorted(model: nn.Module, columns: Sequence[dict[str, Any]], *, chunk_
         columns: of one step: right-padded "input_ids" and "attention_mask", (rows, tokens), and what else is like them.
         chunk_tokens: tokens of a chunk, padding included; a text longer than that is a chunk of its own.
     """
-    width = max(column["input_ids"].shape[1] for column in columns)
-    merged = {
-        key: torch.cat([functional.pad(column[key], (0, width - column[key].shape[1])) for column in columns])
-        for key in TOKEN_INPUTS
-        if key in columns[0]
-    }
-    others = {key: value for key, value in columns[0].items() if key not in merged}
+    merged, others = merge(columns)
     lengths = merged["attention_mask"].sum(dim=1).cpu()
     embeddings, chunks = [], rows_by_length(lengths, chunk_tokens=chunk_tokens)
     for rows in chunks:
@@ -53,6 +42,17 @@ def encode_sorted(model: nn.Module, columns: Sequence[dict[str, Any]], *, chunk_
     back = torch.argsort(torch.cat(chunks)).to(embeddings[0].device)
     sizes = [column["input_ids"].shape[0] for column in columns]
     return list(torch.cat(embeddings)[back].split(sizes))
+
+
+def merge(columns: Sequence[dict[str, Any]]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The token inputs of all columns below each other, padded to one width; and what else the first column has."""
+    width = max(column["input_ids"].shape[1] for column in columns)
+    merged = {
+        key: torch.cat([functional.pad(column[key], (0, width - column[key].shape[1])) for column in columns])
+        for key in TOKEN_INPUTS
+        if key in columns[0]
+    }
+    return merged, {key: value for key, value in columns[0].items() if key not in merged}
 
 
 def rows_by_length(lengths: Tensor, *, chunk_tokens: int) -> list[Tensor]:

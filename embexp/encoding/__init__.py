@@ -1,0 +1,45 @@
+"""Encodes all texts of a step in one go: the same batch, the same loss, with little padding or none.
+
+Collated column by column and padded to the longest text of each, most of a step on sentence pairs is padding. Sorted
+over all columns and cut into chunks, little of a step is (`by_length.py`); as one row of tokens in which every text
+attends to itself alone, none is (`unpadded.py`). Equal texts are encoded as often as they occur: each has its own
+dropout mask, as in the plain way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from embexp.encoding.by_length import can_be_sorted, encode_sorted, rows_by_length
+from embexp.encoding.unpadded import can_be_unpadded, encode_unpadded, unpadded_attention
+
+__all__ = ["StepEncoder", "can_be_sorted", "can_be_unpadded", "encode_sorted", "encode_unpadded", "rows_by_length"]
+
+
+@dataclass(frozen=True)
+class StepEncoder:
+    """How the texts of a step are encoded.
+
+    Attributes:
+        chunk_tokens: of a chunk, padding included, where texts are encoded or decoded in chunks.
+        unpadded: as one row without padding, rather than in chunks; the model `can_be_unpadded`.
+    """
+
+    chunk_tokens: int
+    unpadded: bool = False
+
+    def within(self, model: SentenceTransformer) -> AbstractContextManager[None]:
+        """What the model must be in, from the first step to the last."""
+        return unpadded_attention(model) if self.unpadded else nullcontext()
+
+    def encode(self, model: SentenceTransformer, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
+        """The embeddings of each column, (rows, dimension), in the order of its rows; the columns `can_be_sorted`."""
+        if self.unpadded:
+            return encode_unpadded(model, columns)
+        return encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)

@@ -1,0 +1,48 @@
+"""Every acceleration that is on by default leaves the losses of a run as they are, over 50 steps in fp32."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.bench.sides import LEVERS
+from embexp import encoding
+from embexp.config import compose
+from embexp.encoding import encode_unpadded
+from tests.training.test_trainer import SMALL, run
+
+FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
+
+
+def losses(folder, *overrides: str) -> list[float]:
+    config = compose([*FIFTY, *overrides])
+    _, _, record = run(config, folder)
+    return [value for _, value in record.history["train/loss"]]
+
+
+@pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
+@pytest.mark.parametrize("lever", sorted(set(LEVERS) - {"precision"}))
+def test_the_losses_are_those_without_the_lever(tmp_path, loss, lever):
+    with_it = losses(tmp_path / "on", f"loss={loss}")
+    without = losses(tmp_path / "off", f"loss={loss}", f"trainer.{lever}={LEVERS[lever]}")
+    assert len(with_it) == 50
+    assert with_it == pytest.approx(without, abs=1e-4)
+
+
+def test_every_lever_is_on_by_default():
+    trainer = compose([]).trainer
+    assert trainer.sort_by_length
+    assert trainer.unpadded
+    assert trainer.precision == "auto"
+
+
+@pytest.mark.parametrize(("unpadded", "steps"), [("true", 3), ("false", 0)])
+def test_a_run_on_the_cpu_takes_the_way_without_padding_where_it_may(tmp_path, monkeypatch, unpadded, steps):
+    taken = []
+
+    def watched(model, columns):
+        taken.append(len(columns))
+        return encode_unpadded(model, columns)
+
+    monkeypatch.setattr(encoding, "encode_unpadded", watched)
+    run(compose([*SMALL, "max_steps=3", "evaluation.times=1", f"trainer.unpadded={unpadded}"]), tmp_path)
+    assert len(taken) == steps
