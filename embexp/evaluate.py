@@ -126,12 +126,10 @@ def score(
 
 def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: Sequence[str | None]) -> str:
     """The hash, 16 hex digits, of all that can change the scores; the same key again is the same run."""
-    from embexp.evaluation.mteb import identity_of
-
     settings = identity.settings_in_key(config)["evaluation"]
     content = {
         "evaluation": {key: value for key, value in settings.items() if key not in ("times", "select_by")},
-        "model": identity_of(encoder.model),
+        "model": encoder.identity,
         "rows": list(fingerprints),
         "hardware": [hardware.device, hardware.threads],
         "libraries": identity.versions((*identity.TRAINING_LIBRARIES, "mteb", "scikit-learn")),

@@ -31,16 +31,18 @@ from embexp.data.rows import Rows
 from embexp.data.views import View, make_view
 from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
-from embexp.inputs import Inputs, fingerprints, key_of, load_inputs, what_was_loaded
+from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
 from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker
-from embexp.training import CheckpointFailed, Trained, TrainingDiverged, train
+from embexp.training import CheckpointFailed, Trained, TrainingDiverged, alone_with, train
 
 log = logging.getLogger(__name__)
 
+# What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
+TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed)
 # In this process: what the first job of a sweep scored before training, its others need not score again.
 SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
 
@@ -80,32 +82,44 @@ def run_experiment(
     try:
         record.describe(config, overrides)
         inputs = load_inputs(config, record)
-        record.key = key_of(config, inputs)
+        record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.describe_inputs(what_was_loaded(config, inputs, record))
-        if config.rerun:
-            remove_checkpoints(config, record)
-        found = None if config.rerun else record.tracker.find_run(record.key)
-        if found is not None and found.status is Status.FINISHED:
-            return skip(config, record, found)
-        tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
-        record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
-        train_and_score(config, inputs, record)
-        result = record.end(Status.FINISHED)
-        # Not before: a run that is killed while its end is recorded goes on from its last step.
-        remove_checkpoints(config, record)
-        return result
+        with alone_with(checkpoints_of(config, record), name=name):
+            return made_or_found(config, inputs, record, tags=tags, parent=parent)
     except BaseException as error:
         if not record.started:
             # Where it is the tracker that cannot be reached, the run's folder still tells.
             with suppress(ConfigError):
                 record.start(tags=tags, parent=parent)
+        # Before the end: run.log is handed on there.
+        if isinstance(error, Exception) and not isinstance(error, TOLD_IN_WORDS):
+            logging.getLogger("traceback").info("the run broke", exc_info=error)
         record.end(*verdict(error))
         raise
     finally:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def made_or_found(
+    config: Config, inputs: Inputs, record: Record, *, tags: dict[str, str], parent: str | None
+) -> Result:
+    """Trains and scores the run, from its last checkpoint where there is one; a run that had finished is skipped."""
+    if config.rerun:
+        remove_checkpoints(config, record)
+    found = None if config.rerun else record.tracker.find_run(str(record.key))
+    if found is not None and found.status is Status.FINISHED:
+        return skip(config, record, found)
+    tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}
+    tags |= {"embexp.evaluation": str(record.evaluation)}
+    record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
+    train_and_score(config, inputs, record)
+    result = record.end(Status.FINISHED)
+    # Not before: a run that is killed while its end is recorded goes on from its last step.
+    remove_checkpoints(config, record)
+    return result
 
 
 def run_job(composed: DictConfig) -> float:
@@ -139,11 +153,10 @@ def run_job(composed: DictConfig) -> float:
 
 def tell_failure(error: Exception) -> None:
     """A person's mistake as one message; anything else with its traceback in the run's log."""
-    if isinstance(error, ConfigError | TrainingDiverged | CheckpointFailed):
+    if isinstance(error, TOLD_IN_WORDS):
         log.error("%s", error)
     else:
         log.error("%s: %s (the traceback is in the run's run.log)", type(error).__name__, error)
-        logging.getLogger("traceback").info("the run broke", exc_info=error)
 
 
 def checkpoints_of(config: Config, record: Record) -> Path:
@@ -220,8 +233,7 @@ def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, 
 def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:
     """Those of the model before training: the jobs of a sweep that start from one model have them from the first."""
     what = {
-        "weights": inputs.encoder.weights_hash,
-        "model": config.model.arguments(),
+        "model": inputs.encoder.identity,
         "pairs": fingerprints(inputs)["evaluation"],
         "evaluation": config.evaluation.model_dump(),
         "hardware": asdict(inputs.hardware),
@@ -258,8 +270,9 @@ def log_outcome(record: Record, trained: Trained, before: Mapping[str, Scores], 
         "best/step": trained.best_step,
         "time/training_seconds": trained.seconds,
         "throughput/texts_per_second": trained.texts_per_second,
-        "memory/peak_bytes": trained.peak_memory_bytes,
     }
+    if trained.peak_memory_bytes is not None:
+        metrics["memory/peak_bytes"] = trained.peak_memory_bytes
     record.log_metrics(metrics, trained.steps)
 
 
@@ -272,10 +285,16 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     """The result of the same run, which had finished before; its predictions are copied where they are within reach."""
     remove_checkpoints(config, record)
     record.metrics = dict(found.metrics)
+    # Where the server is away, a run is known by its journal.
+    record.found = None if Path(found.run_id).is_file() else found.run_id
     predictions = local_predictions(found.artifacts)
     if predictions is not None and predictions.is_file():
         shutil.copy(predictions, record.folder)
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, found.run_id)
+    if found.missed:
+        log.warning("what could not be scored then is not scored now either: %s", found.missed)
+    if config.trainer.save_model and predictions is not None and not (predictions.parent / "model").is_dir():
+        log.warning("its model was not kept then; with rerun=true it is trained anew, and kept")
     return record.end(Status.FINISHED, "finished before", skipped=True)
 
 

@@ -81,18 +81,18 @@ NOT_IN_KEY = (
 )
 
 
-def run_key(config: Config, *, weights_hash: str, fingerprints: Mapping[str, str], hardware: Mapping[str, str]) -> str:
+def run_key(config: Config, *, model: str, fingerprints: Mapping[str, str], hardware: Mapping[str, str]) -> str:
     """The hash, 16 hex digits, of all that can change the run's result.
 
     Args:
         config: the checked config; what NOT_IN_KEY names is left out.
-        weights_hash: of the base model.
+        model: of the base model: the hash of all that decides its embeddings.
         fingerprints: of the rows that are trained and scored on: {"train": ..., "dev": ..., "test": ...}.
         hardware: what the machine decided: {"device": ..., "precision": ...}.
     """
     content = {
         "config": settings_in_key(config),
-        "weights": weights_hash,
+        "model": model,
         "rows": dict(fingerprints),
         "hardware": dict(hardware),
         "libraries": versions(TRAINING_LIBRARIES),

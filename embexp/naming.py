@@ -23,6 +23,10 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """At most 34 settings by short names, as typed; the machine's own decisions are added where they are made."""
     names = config.names
     params: dict[str, Any] = {group: names[group] for group in ("loss", "model", "data", "evaluation")}
+    # The option's name would be that of another model.
+    params["model"] = next(
+        (typed.partition("=")[2] for typed in overrides if _key(typed) == "model.path"), names["model"]
+    )
     if "experiment" in names:
         params["experiment"] = names["experiment"]
     params["batch_size"] = config.batch_size
@@ -31,7 +35,7 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     params |= {f"loss.{key}": value for key, value in config.loss.arguments().items() if value is not None}
     for typed in overrides:
         key, _, value = typed.lstrip("+~").partition("=")
-        if "." in key and not key.startswith(("hydra.", "tracker.")) and key not in params:
+        if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
             params[key] = PurePath(value).name if key.endswith("path") else value
     return dict(list(params.items())[:34])
 

@@ -63,15 +63,17 @@ class Record:
     name: str
     params: dict[str, Any]
     key: str | None = None
+    setting: str | None = None
     evaluation: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     started: bool = False
+    found: str | None = None
 
     @property
     def run_id(self) -> str | None:
-        """The tracker's id of the run, once started."""
-        return self.tracker.run_id
+        """The tracker's id of the run, once started; of the run that had finished before, where one was found."""
+        return self.tracker.run_id or self.found
 
     def start(self, *, tags: Mapping[str, str], parent: str | None, run_id: str | None = None) -> None:
         """Starts the run at the tracker, or goes on with `run_id`."""
@@ -149,6 +151,7 @@ class Record:
             "name": result.name,
             "key": result.key,
             "run_id": result.run_id,
+            "setting": self.setting,
             "evaluation": self.evaluation,
             "params": result.params,
             "metrics": {name: _finite(value) for name, value in result.metrics.items()},

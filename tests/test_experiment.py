@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
 from embexp import experiment
 from embexp.config import compose
 from embexp.experiment import run_experiment
+from embexp.models import load_encoder, use_pooling
+from embexp.record import Record
 
 SMALL = [
     "model=tiny",
@@ -57,3 +61,54 @@ def test_the_best_step_is_not_scored_on_dev_twice(tmp_path, scored):
     assert scored.count("helpdesk dev") == 1 + 2
     best = dict(result.history["dev/spearman_cosine"])[int(result.metrics["best/step"])]
     assert result.metrics["best/dev/spearman_cosine"] == best
+
+
+def test_the_same_weights_with_another_pooling_are_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    settings = [*SMALL[1:], "model=minilm_base", "model.max_length=null", "model.pooling=null"]
+    mean, cls = (
+        run_experiment(compose([*settings, f"model.path={folder}"]), folder=tmp_path / f"run_{folder}")
+        for folder in saved()
+    )
+    assert mean.key != cls.key
+
+
+def saved() -> list[str]:
+    """Two folders in the working folder: the same weights, one pooled by its mean, one by its first token."""
+    model = load_encoder(compose(["model=tiny"]).model).model
+    model.save_pretrained("mean")
+    use_pooling(model, "cls")
+    model.save_pretrained("cls")
+    return ["mean", "cls"]
+
+
+def test_a_run_that_breaks_hands_its_traceback_to_the_tracker(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def broken(*_, **__):
+        raise RuntimeError("this broke")
+
+    handed = []
+    monkeypatch.setattr(experiment, "train", broken)
+    monkeypatch.setattr(Record, "end", lambda self, *_, **__: handed.append((tmp_path / "run.log").read_text()))
+    handler = logging.FileHandler(tmp_path / "run.log")
+    logger = logging.getLogger("traceback")
+    logger.addHandler(handler)
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    try:
+        with pytest.raises(RuntimeError):
+            run_experiment(compose(SMALL), folder=tmp_path)
+    finally:
+        logger.removeHandler(handler)
+        handler.close()
+    assert "Traceback" in handed[0]
+    assert "this broke" in handed[0]
+
+
+def test_a_model_that_was_not_kept_is_told_when_it_is_asked_for(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    tracked = [word for word in SMALL if word != "tracker=none"]
+    run_experiment(compose(tracked), folder=tmp_path / "1")
+    again = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "2")
+    assert again.skipped
+    assert "its model was not kept then; with rerun=true" in caplog.text

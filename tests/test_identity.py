@@ -14,8 +14,8 @@ HARDWARE = {"device": "cpu", "precision": "fp32"}
 ROWS = {"train": "a", "evaluation": "b"}
 
 
-def key(config: Config, *, weights_hash: str = "w", fingerprints: Any = ROWS, hardware: Any = HARDWARE) -> str:
-    return run_key(config, weights_hash=weights_hash, fingerprints=fingerprints, hardware=hardware)
+def key(config: Config, *, model: str = "w", fingerprints: Any = ROWS, hardware: Any = HARDWARE) -> str:
+    return run_key(config, model=model, fingerprints=fingerprints, hardware=hardware)
 
 
 def dotted_fields(values: dict[str, Any], prefix: str = "") -> list[str]:
@@ -79,7 +79,7 @@ def test_other_data_other_weights_other_hardware_are_other_runs():
     config = CONFIGS["cached_mnr"]
     keys = {
         key(config),
-        key(config, weights_hash="v"),
+        key(config, model="v"),
         key(config, fingerprints={"train": "c", "evaluation": "b"}),
         key(config, fingerprints={"train": "a", "evaluation": "c"}),
         key(config, hardware={**HARDWARE, "precision": "bf16"}),

@@ -126,6 +126,15 @@ def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tm
         [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert compared.stdout.startswith("\n2 runs")
+    last = subprocess.run(
+        [sys.executable, "-m", "embexp.compare", "sweep=last"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert last.stdout.startswith("\n2 runs")
+    assert all(run["run_id"] in stored for run in results(tmp_path))
 
 
 def statuses(folder: Path) -> dict[str, str]:

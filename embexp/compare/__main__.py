@@ -61,9 +61,9 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
                 [f"{word}: no run has this; filters are KEY=VALUE.{nearest(key, known)} Keys: {', '.join(known)}."]
             )
         if key == SWEEP:
-            parents = [run.sweep for run in runs if run.sweep is not None]
-            wanted = parents[-1] if value == "last" and parents else value
-            chosen = [run for run in chosen if run.sweep is not None and run.sweep.startswith(wanted)]
+            starts = {sweep: start for run in runs for sweep, start in run.sweeps.items()}
+            wanted = max(starts, key=lambda sweep: starts[sweep]) if value == "last" and starts else value
+            chosen = [run for run in chosen if any(sweep.startswith(wanted) for sweep in run.sweeps)]
         elif key == "status":
             chosen = [run for run in chosen if run.status == value.upper()]
         else:

@@ -30,7 +30,21 @@ def ranked(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
-    """The settings that differ between runs that have them: a setting of one loss alone tells nothing beside its name."""
-    keys = list(dict.fromkeys([*FIRST_COLUMNS, *(key for run in runs for key in run.params)]))
-    values = {key: {run.params[key] for run in runs if key in run.params} for key in keys}
+    """The settings that differ. What was typed for one run alone differs from the others' default.
+
+    But a setting of one loss tells nothing beside its name, and a run that was only scored has no settings of training.
+    """
+    keys = dict.fromkeys([*FIRST_COLUMNS, *(key for run in runs for key in run.params)])
+    values = {
+        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and _is_trained(run))}
+        for key in keys
+    }
     return [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
+
+
+def _may_lack(key: str) -> bool:
+    return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps")
+
+
+def _is_trained(run: Run) -> bool:
+    return run.params.get("loss") != "none"

@@ -18,6 +18,8 @@ from embexp.tracking import Status, store_uri, without_secrets
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
+# Tags of a sweep's run: the ids of the runs that it did not train, because they had finished before.
+FOUND_BY_SWEEP = "embexp.found"
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,12 @@ class Run:
         params: by short names, as text.
         metrics: the last value of each; NaN and infinite ones are left out.
         evaluation: the fingerprint of the pairs it was scored on; only runs of one evaluation can be ranked together.
-        sweep: the run id of its parent, or None.
+        sweeps: the run ids of the sweeps that it is a job of, each with its start: its parent, and those that found it
+            finished.
         started: in seconds since 1970.
         where: what to open for more: its run id, or its log.
         predictions: the file of its similarities, pair by pair; None where it is not on this machine.
+        setting: what runs share that differ by their seed alone; None where it was not recorded.
     """
 
     name: str
@@ -40,10 +44,11 @@ class Run:
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     evaluation: str | None = None
-    sweep: str | None = None
+    sweeps: Mapping[str, float] = field(default_factory=dict)
     started: float = 0.0
     where: str = ""
     predictions: Path | None = None
+    setting: str | None = None
 
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
@@ -66,6 +71,7 @@ def read_result(path: Path) -> Run:
         reason=content["reason"],
         params={key: str(value) for key, value in content["params"].items()},
         metrics={key: value for key, value in content["metrics"].items() if value is not None},
+        setting=content.get("setting"),
         evaluation=content["evaluation"],
         where=content["log"],
         predictions=path.parent / PREDICTIONS,
@@ -139,6 +145,17 @@ def _from_client(uri: str, experiment: str) -> list[Run]:
 
 
 def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
+    sweeps: dict[str, dict[str, float]] = defaultdict(dict)
+    for run_id, _, _, started, _, _, _, tags in rows:
+        for name, value in tags.items():
+            if name.startswith(FOUND_BY_SWEEP):
+                for found in value.split():
+                    sweeps[found][run_id] = started
+    started_at = {run_id: started for run_id, _, _, started, *_ in rows}
+    for run_id, *_, tags in rows:
+        parent = tags.get("mlflow.parentRunId")
+        if parent is not None:
+            sweeps[run_id][parent] = started_at.get(parent, 0.0)
     runs = [
         Run(
             name=name,
@@ -146,8 +163,9 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
             reason=tags.get("embexp.reason"),
             params=dict(params),
             metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
+            setting=tags.get("embexp.setting"),
             evaluation=tags.get("embexp.evaluation"),
-            sweep=tags.get("mlflow.parentRunId"),
+            sweeps=sweeps.get(run_id, {}),
             started=started / 1000,
             where=f"run {run_id}",
             predictions=local_predictions(artifacts),

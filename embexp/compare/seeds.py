@@ -53,20 +53,30 @@ def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAM
         resamples: of the pairs.
     """
     best = ranked(runs, metric)
-    members: dict[tuple[tuple[str, str], ...], list[Run]] = defaultdict(list)
+    members: dict[str, dict[str, Run]] = defaultdict(dict)
     for _, run in best:
         if run.evaluation == best[0][1].evaluation:
-            setting = {key: value for key, value in run.params.items() if key not in (SEED, *NOT_COLUMNS)}
-            members[tuple(sorted(setting.items()))].append(run)
+            # A run that was made anew is no further seed: the last one counts.
+            of_seed = members[_setting_of(run)]
+            seed = run.params.get(SEED, run.where)
+            of_seed[seed] = max(of_seed.get(seed, run), run, key=lambda one: one.started)
     found = resampled(runs, metric=metric, resamples=resamples, most=MOST_RUNS)
     drawn = {id(run): row for run, row in zip(found.runs, found.drawn, strict=True)} if found else {}
     groups = []
-    for of_setting in members.values():
+    for by_its_seed in members.values():
+        of_setting = sorted(by_its_seed.values(), key=lambda run: -(score_of(run, metric) or 0.0))
         scores = np.array([score_of(run, metric) for run in of_setting], dtype=np.float64)
         rows = [drawn[id(run)] for run in of_setting if id(run) in drawn]
         all_drawn = np.stack(rows) if len(rows) == len(of_setting) else None
         groups.append(Group(tuple(of_setting), scores, all_drawn, seed_spread(scores, all_drawn)))
     return sorted(groups, key=lambda group: -group.spread.mean)
+
+
+def _setting_of(run: Run) -> str:
+    if run.setting is not None:
+        return run.setting
+    settings = {key: value for key, value in run.params.items() if key not in (SEED, *NOT_COLUMNS)}
+    return repr(sorted(settings.items()))
 
 
 def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC) -> None:

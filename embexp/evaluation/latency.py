@@ -12,7 +12,6 @@ import platform
 import random
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,6 +23,7 @@ from sentence_transformers import SentenceTransformer
 from embexp.config import Latency
 from embexp.cores import usable_cores
 from embexp.evaluation.parts import Part
+from embexp.memory import peak_memory
 from embexp.training.hardware import Hardware
 
 # A percentile, and the calls from which on it is more than the slowest of a few.
@@ -45,8 +45,6 @@ WORDS = (
     "money",
     "now",
 )
-STATUS = Path("/proc/self/status")
-CLEAR_PEAK = Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ class LatencyEvaluation:
             for place in _places(own):
                 model.to(place.device)
                 torch.set_num_threads(place.threads)
-                with _peak_memory(place.device) as peak:
+                with peak_memory(place.device) as peak:
                     for size in self.settings.batch_sizes:
                         for length, words in texts.items():
                             seconds = _measure(model, size=size, words=words, settings=self.settings)
@@ -186,26 +184,6 @@ def _summary(seconds: Sequence[float], size: int) -> dict[str, float]:
     known = [percentile for percentile, calls in PERCENTILES.items() if len(seconds) >= calls]
     metrics = {f"p{percentile}_ms": float(np.percentile(seconds, percentile)) * 1000 for percentile in known}
     return metrics | {"texts_per_second": size * len(seconds) / sum(seconds)}
-
-
-@contextmanager
-def _peak_memory(device: str) -> Iterator[list[int]]:
-    """Holds, afterwards, the most bytes in use meanwhile: of the GPU, or of the whole process where Linux tells it."""
-    peak: list[int] = []
-    if device == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-        yield peak
-        peak.append(torch.cuda.max_memory_allocated())
-        return
-    try:
-        CLEAR_PEAK.write_text("5")  # sets the process's peak back to what it uses now
-        resettable = True
-    except OSError:
-        resettable = False
-    yield peak
-    if resettable:
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-        peak.append(int(line.split()[1]) * 1024)
 
 
 def _cpu_name() -> str:

@@ -7,7 +7,6 @@ revision are a hash of what it computes: weights, modules, tokenizer, prompts, a
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ from embexp.evaluation.mteb_mirror import load_mirror, mirror_of
 from embexp.evaluation.mteb_own import folder_of, own_task
 from embexp.evaluation.parts import Part, one_line
 from embexp.evaluation.tables import fingerprint_of
-from embexp.models import weights_hash
+from embexp.models import identity_of
 from embexp.network import hub_is_reachable
 
 log = logging.getLogger(__name__)
@@ -48,8 +47,22 @@ class MtebEvaluation:
 
     @property
     def fingerprint(self) -> str:
-        """Of names and revisions: what the hub holds under a revision does not change."""
-        return fingerprint_of([(task.metadata.name, str(task.metadata.dataset)) for task in self.tasks])
+        """Of names and revisions, for what the hub holds under a revision does not change; of local files by content."""
+        return fingerprint_of(
+            [(task.metadata.name, str(task.metadata.dataset), self._content(task)) for task in self.tasks]
+        )
+
+    def _content(self, task: Any) -> str | None:
+        folder = self._folder(task)
+        if folder is None:
+            return None
+        digest = hashlib.sha256()
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            digest.update(str(file.relative_to(folder)).encode() + file.read_bytes())
+        return digest.hexdigest()
+
+    def _folder(self, task: Any) -> Path | None:
+        return folder_of(self.settings.own or {}, task) or mirror_of(task, self.settings.path)
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """main_score of each task, and those of LOGGED that it has."""
@@ -74,7 +87,7 @@ class MtebEvaluation:
         import mteb
         from mteb.cache import ResultCache
 
-        found = folder_of(self.settings.own or {}, task) or mirror_of(task, self.settings.path)
+        found = self._folder(task)
         origin = "hub" if found is None else load_mirror(task, found)
         # Another version of MTEB, or other data under the same name, has scores of its own.
         cache = ResultCache(Path(self.settings.cache).expanduser() / f"{mteb.__version__}-{origin[:16]}")
@@ -137,30 +150,6 @@ def wrap(model: SentenceTransformer) -> Any:
         update={"name": f"embexp/{identity[:16]}", "revision": identity}
     )
     return wrapped
-
-
-def identity_of(model: SentenceTransformer) -> str:
-    """sha256 hex of all that decides the model's embeddings: weights, modules, tokenizer, length, prompts, similarity."""
-    parts = (
-        weights_hash(model),
-        repr(model),
-        _words_of(model.tokenizer),
-        str(model.max_seq_length),
-        repr(sorted(model.prompts.items())),
-        str(model.default_prompt_name),
-        str(model.similarity_fn_name),
-        str(model.truncate_dim),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _words_of(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        return repr(tokenizer)
-    # Padding and truncation are left there by the last call, whatever it was: they are no part of the model.
-    described = json.loads(backend.to_str())
-    return json.dumps({key: value for key, value in described.items() if key not in ("padding", "truncation")})
 
 
 def _mean_scores(result: Any) -> dict[str, float]:

@@ -180,11 +180,13 @@ def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:
 def _from_pairs(config: Config, settings: Retrieval) -> Judged:
     """The anchors of held-out rows as queries, all their positives as documents."""
     source = build_source(config.data)
-    wanted = settings.split if settings.split != "train" else "dev"
-    rows = source.load(wanted) or source.load("dev")
+    rows = source.load(settings.split)
     if rows is None or rows.kind == "texts":
         raise ConfigError(
-            ["evaluation.retrieval.source=pairs: the data has no held-out rows to make pairs from; name files instead."]
+            [
+                f"evaluation.retrieval.source=pairs: the data has no rows to make pairs from in its {settings.split} split; "
+                "take another (evaluation.retrieval.split=dev, on which the best step is chosen), or name files."
+            ]
         )
     data = config.data
     view = make_view(

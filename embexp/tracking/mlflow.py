@@ -193,8 +193,9 @@ class MLflowTracker(Tracker):
         if not runs:
             return None
         self._began[runs[0].info.run_id] = runs[0].info.start_time / 1000
-        info = runs[0].info
-        return FoundRun(info.run_id, Status(info.status), dict(runs[0].data.metrics), str(info.artifact_uri))
+        info, data = runs[0].info, runs[0].data
+        artifacts, missed = str(info.artifact_uri), data.tags.get("embexp.missed")
+        return FoundRun(info.run_id, Status(info.status), dict(data.metrics), artifacts, missed)
 
     def _in_journals(self, key: str) -> FoundRun | None:
         found = []

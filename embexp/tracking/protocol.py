@@ -33,12 +33,14 @@ class FoundRun:
     Attributes:
         run_id: MLflow's; the path of its journal where the server does not know the run yet. `start` takes both.
         artifacts: where the run's files are, as a path or URI.
+        missed: what could not be scored, and why; None where nothing is known of such.
     """
 
     run_id: str
     status: Status
     metrics: dict[str, float]
     artifacts: str
+    missed: str | None = None
 
 
 class MetricLogger(Protocol):

@@ -3,9 +3,9 @@
 `choose_hardware(config.trainer)` decides and says why; `train(...)` trains in place and restores the best step.
 """
 
-from embexp.training.checkpoints import CheckpointFailed
+from embexp.training.checkpoints import CheckpointFailed, alone_with
 from embexp.training.diverged import TrainingDiverged
 from embexp.training.hardware import Hardware, choose_hardware
 from embexp.training.trainer import Trained, train
 
-__all__ = ["CheckpointFailed", "Hardware", "Trained", "TrainingDiverged", "choose_hardware", "train"]
+__all__ = ["CheckpointFailed", "Hardware", "Trained", "TrainingDiverged", "alone_with", "choose_hardware", "train"]

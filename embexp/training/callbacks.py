@@ -13,7 +13,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from embexp.data.noisy import NoisyTexts
-from embexp.interrupts import Preemption, Terminated
+from embexp.interrupts import Preemption
 from embexp.tracking import MetricLogger
 from embexp.training.diverged import diverged
 
@@ -173,7 +173,7 @@ class Losses(TrainerCallback):
 
 
 class SaveAndGo(TrainerCallback):
-    """When SIGTERM has come: a checkpoint at the end of the step, then the end of the run."""
+    """When SIGTERM or Ctrl-C has come: a checkpoint at the end of the step, then the end of the run."""
 
     def __init__(self, preemption: Preemption, *, checkpoints: bool) -> None:
         self.preemption = preemption
@@ -183,16 +183,16 @@ class SaveAndGo(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         """Asks for the checkpoint, where there may be any."""
-        if self.preemption.asked:
+        if self.preemption.asked is not None:
             if not self.checkpoints:
-                raise Terminated
+                raise self.preemption.asked
             control.should_save = True
         return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The checkpoint is there."""
-        if self.preemption.asked:
-            raise Terminated
+        if self.preemption.asked is not None:
+            raise self.preemption.asked
 
 
 class Bar(TrainerCallback):

@@ -14,11 +14,12 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,30 @@ COPIES_OF_WEIGHTS = 3 * 3 + 2
 
 class CheckpointFailed(Exception):
     """A checkpoint could not be written; the message says where, why, and what is still whole."""
+
+
+@contextmanager
+def alone_with(folder: Path, *, name: str) -> Iterator[None]:
+    """No other process makes the run of these checkpoints meanwhile; one that does is waited for.
+
+    Args:
+        folder: of the run's checkpoints; it need not be there.
+        name: of the run, for what is said.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("%s: another process is making the same run; waiting for it to end", name)
+        lock.acquire(timeout=-1)
+    try:
+        yield
+    finally:
+        # Whoever waits sees that the file is gone and takes a new one.
+        with suppress(OSError):
+            os.unlink(lock.lock_file)
+        lock.release()
 
 
 class Checkpoints:

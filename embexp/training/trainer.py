@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from embexp.data.views import View
 from embexp.encoding import StepEncoder, can_be_sorted, can_be_unpadded
 from embexp.interrupts import Preemption, waiting_for_a_good_moment
 from embexp.losses import LossPlan
+from embexp.memory import peak_memory
 from embexp.models import Encoder
 from embexp.record import Record
 from embexp.training.arguments import training_arguments
@@ -43,7 +43,7 @@ class Trained:
         texts_per_second: trained on in these seconds.
         best_step: the step whose weights were restored.
         stopped_early: whether patience ran out.
-        peak_memory_bytes: of the GPU, or of this process on the CPU.
+        peak_memory_bytes: of the GPU, or of this process on the CPU, since training began; None where nothing tells it.
     """
 
     steps: int
@@ -51,7 +51,7 @@ class Trained:
     texts_per_second: float
     best_step: int
     stopped_early: bool
-    peak_memory_bytes: int
+    peak_memory_bytes: int | None
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,8 @@ def train(
     if config.trainer.checkpoints:
         checkpoints.refuse_a_full_disk(plan.module)
     dataset, noise = _dataset(view, plan)
-    texts_a_step = config.batch_size * sum(column not in ("score", "label") for column in dataset[:1])
+    texts_a_row = sum(column not in ("score", "label") for column in dataset[:1])
+    texts_a_step = config.batch_size * config.trainer.accumulation_steps * texts_a_row
     progress = _progress(config, encoder, evaluate, record)
     step_encoder = _step_encoder(config, encoder, hardware)
     bar = Bar(texts_a_step=texts_a_step, losses=progress.losses)
@@ -219,7 +220,8 @@ def train(
             callbacks=_callbacks(progress, preemption, bar, noise, config),
         )
 
-    with step_encoder.within(encoder.model) if step_encoder else nullcontext():
+    within = step_encoder.within(encoder.model) if step_encoder else nullcontext()
+    with within, peak_memory(hardware.device) as peak:
         steps = _trained_steps(built, checkpoints, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
     gc.collect()
@@ -232,7 +234,7 @@ def train(
         texts_per_second=steps * texts_a_step / max(progress.clock.seconds, 1e-9),
         best_step=scores.best_step,
         stopped_early=scores.stopped_early,
-        peak_memory_bytes=_peak_memory(hardware.device),
+        peak_memory_bytes=peak[0] if peak else None,
     )
 
 
@@ -290,9 +292,3 @@ def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:
         return view.dataset, None
     noise = NoisyTexts(plan.noise)
     return noise.over(view.dataset), noise
-
-
-def _peak_memory(device: str) -> int:
-    if device == "cuda":
-        return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

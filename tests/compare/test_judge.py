@@ -66,7 +66,7 @@ def test_what_is_not_clear_is_said_too(tmp_path):
 def test_runs_without_predictions_or_on_other_pairs_are_left_out(tmp_path):
     best, other = run(tmp_path, 32, noise=0.5), run(tmp_path, 64, noise=1.0)
     elsewhere = run(tmp_path, 16, noise=1.5, evaluation="other")
-    lost = Run("lost", Status.FINISHED, None, dict(other.params), {f"best/{METRIC}": 0.1}, "e")
+    lost = Run("lost", Status.FINISHED, None, dict(other.params), {f"best/{METRIC}": 0.1}, evaluation="e")
     assert [verdict.run for verdict in judge([best, other, elsewhere, lost], resamples=50)] == [best, other]
     assert judge([lost], resamples=50) == []
 

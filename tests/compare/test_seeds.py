@@ -59,3 +59,17 @@ def test_without_predictions_the_seeds_are_still_averaged(tmp_path):
     (group,) = by_seed(runs)
     assert group.spread.seeds == 2
     assert group.drawn is None
+
+
+def test_a_run_that_was_made_anew_is_no_further_seed(tmp_path):
+    first, second = seeds(tmp_path, 32, (1.0, 1.1))
+    again = replace(first, started=first.started + 1, metrics={**first.metrics, f"best/{METRIC}": 0.123})
+    (group,) = by_seed([first, second, again])
+    assert group.spread.seeds == 2
+    assert 0.123 in group.scores
+
+
+def test_runs_of_other_settings_are_no_seeds_of_each_other_even_where_their_names_are_alike(tmp_path):
+    runs = seeds(tmp_path, 32, (1.0, 1.1))
+    assert len(by_seed([replace(run, setting=str(number)) for number, run in enumerate(runs)])) == 2
+    assert len(by_seed([replace(run, setting="one") for run in runs])) == 1

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -26,7 +27,7 @@ def run(
 ) -> Run:
     metrics = {} if score is None else {f"best/{METRIC}": score, f"gain/{METRIC}": score - base}
     settings = {"loss": "mnr", "batch_size": "32", **{key: str(value) for key, value in params.items()}}
-    return Run("a run", status, reason, settings, metrics, evaluation, "parent", 1.0, "run 1")
+    return Run("a run", status, reason, settings, metrics, evaluation, {"parent": 1.0}, 1.0, "run 1")
 
 
 def drawn(runs, **given) -> str:
@@ -61,6 +62,14 @@ def test_columns_are_what_differs():
     assert differing([with_scale, Run("b", Status.FINISHED, None, {"loss": "cosine"}, {})]) == ["loss"]
 
 
+def test_what_was_typed_for_one_run_differs_from_the_default_of_the_others():
+    assert differing([run(0.5), run(0.6, **{"trainer.weight_decay": 0.1})]) == ["trainer.weight_decay"]
+    assert differing([run(0.5), run(0.6, max_steps=7)]) == ["max_steps"]
+    assert differing([run(0.5, device="cpu"), run(None, status=Status.FAILED, reason="broke early")]) == []
+    only_scored = run(0.4, loss="none")
+    assert differing([only_scored, run(0.6, **{"trainer.weight_decay": 0.1})]) == ["loss"]
+
+
 def test_runs_scored_on_different_pairs_are_not_ranked_together():
     text = drawn([run(0.6, evaluation="one"), run(0.9, evaluation="two")])
     assert "set 1 of 2" in text
@@ -90,6 +99,13 @@ def test_filters_choose_by_setting_and_by_sweep():
     assert filtered(runs, ["batch_size=64"]) == runs[1:]
     assert filtered(runs, ["sweep=last"]) == runs
     assert filtered(runs, ["sweep=par"]) == runs
+
+
+def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
+    first, second = run(0.5, seed=1), replace(run(0.6, seed=2), sweeps={"later": 2.0})
+    found = replace(first, sweeps={"parent": 1.0, "later": 2.0})
+    assert filtered([found, second], ["sweep=last"]) == [found, second]
+    assert filtered([found, second], ["sweep=parent"]) == [found]
 
 
 @pytest.mark.parametrize(("word", "said"), [("batchsize=64", "Did you mean 'batch_size'?"), ("loss=none", "no run")])

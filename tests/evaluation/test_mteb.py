@@ -9,7 +9,8 @@ import pytest
 from embexp.config import ConfigError, compose
 from embexp.data.helpdesk import scored
 from embexp.evaluation.extras import Extras
-from embexp.evaluation.mteb import MtebEvaluation, identity_of, mteb_evaluation
+from embexp.evaluation.mteb import MtebEvaluation, mteb_evaluation
+from embexp.models import identity_of
 
 NAMES = ("Banking77Classification", "STSBenchmark")
 
@@ -93,7 +94,9 @@ def test_a_model_stays_the_same_when_it_is_used(build_model):
 def test_other_data_under_the_same_name_is_scored_anew(mirror, model):
     tasks = ("STSBenchmark",)
     first = scores_of(evaluation_of(mirror, tasks), model)
+    before = evaluation_of(mirror, tasks).fingerprint
     write_pairs(mirror / "stsb" / "test.csv", [*scored("test", count=60, seed=1)])
+    assert evaluation_of(mirror, tasks).fingerprint != before
     assert scores_of(evaluation_of(mirror, tasks), model) != first
 
 

@@ -93,8 +93,8 @@ def test_a_child_knows_its_parent(store):
     parent = store.started(tags={"embexp.sweep": "folder"})
     child = store.started(parent=parent.reference)
     assert store.run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
-    names = [run.sweep for run in read_runs(store.uri, experiment="tests")]
-    assert parent.run_id in names
+    found = next(run for run in read_runs(store.uri, experiment="tests") if run.where == f"run {child.run_id}")
+    assert list(found.sweeps) == [parent.run_id]
 
 
 def test_more_than_forty_params_are_a_mistake(store):

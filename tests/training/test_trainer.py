@@ -109,25 +109,33 @@ def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(t
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
 
 
-@pytest.mark.parametrize("at", [3, 4])
-def test_sigterm_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_there(tmp_path, monkeypatch, at):
+@pytest.mark.parametrize(
+    ("number", "raised", "at"),
+    [(signal.SIGTERM, Terminated, 3), (signal.SIGTERM, Terminated, 4), (signal.SIGINT, KeyboardInterrupt, 3)],
+)
+def test_a_signal_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_there(
+    tmp_path, monkeypatch, number, raised, at
+):
     config = compose([*SMALL, "evaluation.times=4"])
     straight, _, undisturbed = run(config, tmp_path / "straight")
     original = EmbeddingTrainer.training_step
 
-    def terminated(self, model, inputs, number=None):
+    def terminated(self, model, inputs, items=None):
         if self.state.global_step + 1 == at:
-            signal.raise_signal(signal.SIGTERM)
-        return original(self, model, inputs, number)
+            signal.raise_signal(number)
+        return original(self, model, inputs, items)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     raise_on_sigterm()
+    # What starts the tests in the background ignores it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(EmbeddingTrainer, "training_step", terminated)
     try:
-        with pytest.raises(Terminated):
+        with pytest.raises(raised):
             run(config, tmp_path / "told")
     finally:
-        signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGTERM, before[0])
+        signal.signal(signal.SIGINT, before[1])
     monkeypatch.setattr(EmbeddingTrainer, "training_step", original)
     assert Checkpoints(tmp_path / "told").steps()[-1] == at
     resumed, _, record = run(config, tmp_path / "told")
@@ -207,6 +215,22 @@ def test_what_the_loss_owns_is_clipped_too(tmp_path, monkeypatch):
     monkeypatch.setattr(EmbeddingTrainer, "_clip_grad_norm", watched)
     run(compose(["loss=tsdae", *SMALL, "trainer.max_grad_norm=0.01", "evaluation.times=1"]), tmp_path)
     assert max(clipped) <= 0.0101
+
+
+def test_accumulated_steps_are_counted_with_all_their_texts(tmp_path):
+    config = compose(["loss=cosine", *SMALL, "trainer.accumulation_steps=4", "max_steps=2", "evaluation.times=1"])
+    _, trained, _ = run(config, tmp_path)
+    assert trained.texts_per_second * trained.seconds == pytest.approx(2 * 4 * 8 * 2)
+
+
+def test_the_peak_of_memory_is_the_runs_own_and_not_that_of_what_ran_before(tmp_path):
+    config = compose([*SMALL, "max_steps=2", "evaluation.times=1"])
+    _, before, _ = run(config, tmp_path / "1")
+    torch.ones(200_000_000).sum()
+    _, after, _ = run(config, tmp_path / "2")
+    assert before.peak_memory_bytes is not None
+    assert after.peak_memory_bytes is not None
+    assert after.peak_memory_bytes < before.peak_memory_bytes + 400_000_000
 
 
 def test_memory_is_given_back_after_training(tmp_path):
