@@ -54,7 +54,7 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
             raised, and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
     """
     from embexp.evaluation import build_extras, evaluation_pairs
-    from embexp.experiment import verdict
+    from embexp.experiment import take_over, verdict
     from embexp.inputs import fingerprint_of_pairs
     from embexp.models import load_encoder
     from embexp.record import Record
@@ -76,7 +76,7 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
         record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
         found = None if config.rerun else record.tracker.find_run(record.key)
         if found is not None and found.status is Status.FINISHED:
-            record.metrics = dict(found.metrics)
+            take_over(found, record)
             log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
             return record.end(Status.FINISHED, "finished before", skipped=True)
         tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}

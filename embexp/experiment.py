@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import torch
@@ -36,7 +37,7 @@ from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
-from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker
+from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker, scrub_file
 from embexp.training import CheckpointFailed, Trained, TrainingDiverged, alone_with, train
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def run_experiment(
 
     Args:
         config: from `compose`.
-        folder: where the run's files go; None: multirun/library/<name>.
+        folder: where the run's files go; None: one of its own, multirun/library/<date>/<time>_<name>.
         overrides: what was typed; kept with the run.
         parent: the tracker's run id of the sweep that it belongs to.
 
@@ -74,7 +75,7 @@ def run_experiment(
     name = run_name(config, overrides)
     record = Record(
         tracker=build_tracker(config.tracker),
-        folder=Path(folder) if folder is not None else Path("multirun") / "library" / name.replace(" · ", "_"),
+        folder=Path(folder) if folder is not None else library_folder(name),
         name=name,
         params=run_params(config, overrides),
     )
@@ -101,6 +102,12 @@ def run_experiment(
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def library_folder(name: str) -> Path:
+    """A folder that no other run has: what a run is called says too little of it."""
+    now = datetime.now()
+    return Path("multirun") / "library" / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}_{name.replace(' · ', '_')}"
 
 
 def made_or_found(
@@ -131,6 +138,8 @@ def run_job(composed: DictConfig) -> float:
     hydra = HydraConfig.get()
     config = checked(composed, hydra)
     raise_on_sigterm()
+    # Hydra's own record of the command, written a moment ago.
+    scrub_file(Path(str(hydra.sweep.dir)) / "multirun.yaml")
     if JOBS in os.environ:
         log.info("\n%d of %s: %s", hydra.job.num + 1, os.environ[JOBS], run_name(config, hydra.overrides.task))
     try:
@@ -282,20 +291,26 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def skip(config: Config, record: Record, found: FoundRun) -> Result:
-    """The result of the same run, which had finished before; its predictions are copied where they are within reach."""
+    """The result of the same run, which had finished before."""
     remove_checkpoints(config, record)
-    record.metrics = dict(found.metrics)
-    # Where the server is away, a run is known by its journal.
-    record.found = None if Path(found.run_id).is_file() else found.run_id
-    predictions = local_predictions(found.artifacts)
-    if predictions is not None and predictions.is_file():
-        shutil.copy(predictions, record.folder)
+    predictions = take_over(found, record)
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, found.run_id)
     if found.missed:
         log.warning("what could not be scored then is not scored now either: %s", found.missed)
     if config.trainer.save_model and predictions is not None and not (predictions.parent / "model").is_dir():
         log.warning("its model was not kept then; with rerun=true it is trained anew, and kept")
     return record.end(Status.FINISHED, "finished before", skipped=True)
+
+
+def take_over(found: FoundRun, record: Record) -> Path | None:
+    """The scores of a run that had finished before, and its predictions where they are within reach: where that is."""
+    record.metrics = dict(found.metrics)
+    # Where the server is away, a run is known by its journal.
+    record.found = None if Path(found.run_id).is_file() else found.run_id
+    predictions = local_predictions(found.artifacts)
+    if predictions is not None and predictions.is_file():
+        shutil.copy(predictions, record.folder)
+    return predictions
 
 
 def verdict(error: BaseException) -> tuple[Status, str]:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import socket
 import subprocess
 import sys
@@ -67,6 +68,7 @@ NOT_IN_KEY = (
     "data.test",
     "data.encoding",
     "data.delimiter",
+    "data.quoted",
     "evaluation.source",
     "evaluation.path",
     "evaluation.sets",
@@ -177,4 +179,4 @@ def command_line() -> str:
     spec = getattr(sys.modules.get("__main__"), "__spec__", None)
     module = spec.name.removesuffix(".__main__") if spec is not None else "embexp"
     head = ["python", "-m", module] if module.startswith("embexp") and program.suffix == ".py" else [program.name]
-    return " ".join([*head, *(f"'{word}'" if set(word) & set(" {}()$&;*") else word for word in sys.argv[1:])])
+    return shlex.join([*head, *sys.argv[1:]])

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.utils import get_object
 from transformers import set_seed
 
 from embexp import identity
@@ -21,6 +24,9 @@ from embexp.record import Record
 from embexp.training import Hardware, choose_hardware
 
 log = logging.getLogger(__name__)
+
+# Whose code is known by its version, which is in the key.
+PINNED = ("embexp", "sentence_transformers", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -76,15 +82,30 @@ def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str,
     }
 
 
+def own_code(*targets: str) -> dict[str, str]:
+    """By target, the sha256 of the file of a person's own class or function: what the libraries have is in their versions."""
+    found = {}
+    for target in targets:
+        if target.partition(".")[0] in PINNED:
+            continue
+        file = inspect.getsourcefile(inspect.unwrap(get_object(target)))
+        if file is not None:
+            found[target] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    return found
+
+
 def keys_of(config: Config, inputs: Inputs) -> tuple[str, str]:
     """The run key, and the key of the setting, which runs share that differ by their seed alone: see embexp.identity.
 
     Threads that the machine decided are not in it, those that were asked for are: how many cores a launcher or another
     machine gives a job changes a result's last digits, and is no reason to train it again.
     """
+    code = own_code(config.loss.target, config.model.target, config.data.target)
     decided = {"device": inputs.hardware.device, "precision": inputs.hardware.precision}
     key, setting = (
-        identity.run_key(of_config, model=inputs.encoder.identity, fingerprints=fingerprints(inputs), hardware=decided)
+        identity.run_key(
+            of_config, model=inputs.encoder.identity, fingerprints={**fingerprints(inputs), **code}, hardware=decided
+        )
         for of_config in (config, config.model_copy(update={"seed": 0}))
     )
     return key, setting

@@ -38,6 +38,8 @@ DROPOUT_KEYS = (
     "resid_pdrop",
 )
 
+# Nothing that was downloaded is unpickled.
+WEIGHTS_AS = {"dtype": "float32", "use_safetensors": True}
 # Keys of a checkpoint's config that say where it lay, what wrote it and for what.
 NO_PART_OF_A_MODEL = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 
@@ -151,11 +153,11 @@ def pretrained(
             config = {} if dropout is None else _dropout_keys(folder, dropout, **options)
             if (folder / "modules.json").is_file():
                 model = SentenceTransformer(
-                    str(folder), device="cpu", model_kwargs={"dtype": "float32"}, config_kwargs=config, **options
+                    str(folder), device="cpu", model_kwargs=WEIGHTS_AS, config_kwargs=config, **options
                 )
             else:
                 transformer = Transformer(
-                    str(folder), model_kwargs={"dtype": "float32", **options}, config_kwargs={**config, **options}
+                    str(folder), model_kwargs={**WEIGHTS_AS, **options}, config_kwargs={**config, **options}
                 )
                 head = Pooling(transformer.get_embedding_dimension(), pooling_mode=pooling or "mean")
                 model = SentenceTransformer(modules=[transformer, head], device="cpu")

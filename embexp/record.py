@@ -69,6 +69,7 @@ class Record:
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     started: bool = False
     found: str | None = None
+    ended: bool = False
 
     @property
     def run_id(self) -> str | None:
@@ -122,7 +123,10 @@ class Record:
         (self.folder / INPUTS).write_text(json.dumps(inputs, indent=2), encoding="utf-8")
 
     def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
-        """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker."""
+        """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker.
+
+        A run ends once: what interrupts the end, or comes after it, does not change how it ended.
+        """
         result = Result(
             status,
             reason,
@@ -135,6 +139,9 @@ class Record:
             self.history,
             self.folder,
         )
+        if self.ended:
+            return result
+        self.ended = True
         self._write(result)
         if self.started:
             for name in ARTIFACTS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from embexp import experiment
 from embexp.config import compose
 from embexp.experiment import run_experiment
+from embexp.inputs import own_code
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
+from embexp.tracking import NullTracker, Status
 
 SMALL = [
     "model=tiny",
@@ -80,6 +83,30 @@ def saved() -> list[str]:
     use_pooling(model, "cls")
     model.save_pretrained("cls")
     return ["mean", "cls"]
+
+
+def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "mine_edited.py"
+    module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
+    first = own_code("mine_edited.loss")
+    module.write_text(module.read_text().replace("return 1", "return 2"))
+    assert own_code("mine_edited.loss") != first
+    assert own_code("embexp.losses.mnr", "sentence_transformers.SentenceTransformer") == {}
+
+
+def test_runs_of_the_library_have_a_folder_each(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folders = {run_experiment(compose([*SMALL, f"seed={seed}"])).folder for seed in (1, 2)}
+    assert len(folders) == 2
+
+
+def test_a_run_ends_once(tmp_path):
+    record = Record(NullTracker(), tmp_path, "a run", {})
+    record.end(Status.FINISHED)
+    record.end(Status.KILLED, "interrupted while it ended")
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "FINISHED"
 
 
 def test_a_run_that_breaks_hands_its_traceback_to_the_tracker(tmp_path, monkeypatch):

@@ -44,7 +44,7 @@ def inside(store, monkeypatch) -> tuple[str, str]:
 
 def test_plain_sentence_transformers_loads_the_folder_and_embeds_as_the_trained_model(inside, tmp_path, store):
     folder = export(inside[0], tmp_path / "model")
-    kept = next(store[0].glob("multirun/library/*save_model*/model"))
+    kept = next(store[0].glob("multirun/library/*/*save_model*/model"))
     texts = ["my card was refused", "how do I reset my password?"]
     exported = SentenceTransformer(str(folder), device="cpu").encode(texts)
     assert np.array_equal(exported, SentenceTransformer(str(kept), device="cpu").encode(texts))

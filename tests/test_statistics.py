@@ -12,6 +12,7 @@ from embexp.statistics import (
     correlations,
     difference_of_means,
     differences,
+    differences_with_best,
     holm,
     interval,
     seed_spread,
@@ -110,6 +111,45 @@ def test_intervals_cover_the_truth_in_ninety_five_of_a_hundred_trials(statistic)
     print(f"{statistic}: score {shares[0]:.1%}, difference {shares[1]:.1%} covered")
     for share in shares:
         assert 0.93 <= share <= 0.97
+
+
+def best_called_better(trials: int, *, models: int, pairs: int, resamples: int, corrected: bool = True) -> float:
+    """The share of trials in which some of equally good models is told apart from the one that leads."""
+    generator, wrong = np.random.default_rng(11), 0
+    for trial in range(trials):
+        gold = generator.normal(size=pairs)
+        similarities = gold + generator.normal(size=(models, pairs))
+        values, drawn = correlations(gold, similarities, statistic="pearson", resamples=resamples, seed=trial)
+        order = np.argsort(-values)
+        if corrected:
+            found = differences_with_best(values[order], drawn[order])
+        else:
+            found = differences(values[order][1:] - values[order][0], drawn[order][1:] - drawn[order][0])
+        wrong += any(difference.is_real for difference in found)
+    return wrong / trials
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("models", [2, 8, 20])
+def test_the_best_of_many_equal_models_is_called_better_in_five_of_a_hundred_trials(models):
+    share = best_called_better(500, models=models, pairs=300, resamples=500)
+    print(f"{models} models: {share:.1%}")
+    assert share <= 0.08
+
+
+def test_that_the_best_was_chosen_by_its_score_is_corrected_for():
+    few = {"models": 12, "pairs": 300, "resamples": 500}
+    assert best_called_better(100, **few) <= 0.12
+    assert best_called_better(100, **few, corrected=False) > 0.12
+
+
+def test_a_model_beside_itself_is_not_told_apart():
+    values, drawn = np.array([0.5, 0.5, 0.1]), np.random.default_rng(0).normal(0.5, 0.01, (3, 100))
+    drawn[1] = drawn[0]
+    drawn[2] -= 0.4
+    same, worse = differences_with_best(values, drawn)
+    assert not same.is_real
+    assert worse.is_real
 
 
 def test_the_error_rates_are_about_right_in_a_few_trials():

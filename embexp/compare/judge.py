@@ -14,7 +14,16 @@ import numpy as np
 
 from embexp.compare.ranking import METRIC, differing, ranked
 from embexp.compare.runs import Run
-from embexp.statistics import Array, Difference, Interval, Statistic, correlations, differences, interval
+from embexp.statistics import (
+    Array,
+    Difference,
+    Interval,
+    Statistic,
+    correlations,
+    differences,
+    differences_with_best,
+    interval,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -59,7 +68,7 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000)
     """The best runs of one set of pairs, in the order of the table; empty where there are no predictions to judge by.
 
     Runs without predictions, or scored on other pairs than the best, are left out. Whoever is best on these pairs was
-    chosen by them: its lead is a little too large, as in every such table.
+    chosen by them; the differences with it are corrected for that.
 
     Args:
         runs: of any status.
@@ -70,7 +79,7 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000)
     if found is None:
         return []
     against_base = differences(found.values - found.base_values, found.drawn - found.base_drawn)
-    against_best = differences(found.values[1:] - found.values[0], found.drawn[1:] - found.drawn[0])
+    against_best = differences_with_best(found.values, found.drawn)
     labels = _labels(found.runs)
     verdicts = []
     for row, run in enumerate(found.runs):

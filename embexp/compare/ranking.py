@@ -10,6 +10,8 @@ from embexp.tracking import Status
 METRIC = "dev/spearman_cosine"
 # What a person chooses, in the order in which it is read; then whatever else differs.
 FIRST_COLUMNS = ("loss", "batch_size", "model", "data", "experiment", "learning_rate", "epochs", "seed")
+# What begins so is the less the better.
+COSTS = ("time/", "latency/", "memory/", "train/", "system/")
 # What follows from another column or from the machine.
 NOT_COLUMNS = ("effective_batch_size", "threads")
 
@@ -19,14 +21,33 @@ def score_of(run: Run, metric: str) -> float | None:
     return run.metrics.get(f"best/{metric}", run.metrics.get(metric))
 
 
+def is_cost(metric: str) -> bool:
+    """Whether less of it is better: seconds, bytes, a loss."""
+    return metric.startswith(COSTS) and not metric.endswith("texts_per_second")
+
+
 def ranked(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
     """Finished runs with a score, the best first; equal scores share a rank."""
     scored = [
         (score, run) for run in runs if run.status == Status.FINISHED and (score := score_of(run, metric)) is not None
     ]
-    scored.sort(key=lambda pair: pair[0], reverse=True)
+    scored.sort(key=lambda pair: pair[0], reverse=not is_cost(metric))
     order = [score for score, _ in scored]
     return [(order.index(score) + 1, run) for score, run in scored]
+
+
+def by_evaluation(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs that were scored on the same pairs, together: only these can be ranked with each other."""
+    found: dict[str | None, list[Run]] = {}
+    for run in runs:
+        found.setdefault(run.evaluation, []).append(run)
+    return list(found.values())
+
+
+def scored_on(run: Run) -> str:
+    """What the pairs are that the run was scored on: of several evaluations ("own+latency") the first has them."""
+    name = run.params.get("evaluation", "own").partition("+")[0]
+    return run.params.get("data", "own data") if name == "own" else name
 
 
 def differing(runs: Sequence[Run]) -> list[str]:

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.judge import Verdict, judge
-from embexp.compare.ranking import METRIC, differing, ranked, score_of
+from embexp.compare.ranking import METRIC, by_evaluation, differing, ranked, score_of, scored_on
 from embexp.compare.runs import Run
 from embexp.tracking import Status
 
@@ -42,12 +42,9 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDE, no_color=True)
     finished = [run for run in runs if score_of(run, metric) is not None and run.status == Status.FINISHED]
-    sets = list(dict.fromkeys(run.evaluation for run in finished))
-    for number, evaluation in enumerate(sets, start=1):
-        of_set = [run for run in finished if run.evaluation == evaluation]
-        name = of_set[0].params.get("evaluation", "own")
-        scored_on = of_set[0].params.get("data", "") if name == "own" else name
-        which = f" · scored on {scored_on}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
+    sets = by_evaluation(finished)
+    for number, of_set in enumerate(sets, start=1):
+        which = f" · scored on {scored_on(of_set[0])}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
         console.print()
         console.print(f"[bold]{escape(title)}[/bold]{escape(which)}", highlight=False)
         verdicts = judge(of_set, metric=metric, resamples=RESAMPLES)
@@ -109,8 +106,10 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
         table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
     if len(order) > MOST_DRAWN:
         table.add_row("", f"and {len(order) - MOST_DRAWN} more: filter them (loss=mnr), or --csv", style="dim")
-    for base in dict.fromkeys(tuple(_base(run, key) for _, key in scores) for run in runs):
-        cells = ["before training", *[""] * (len(keys) - 1)]
+    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs)}
+    for base, first in bases.items():
+        whose = f" ({first.params.get('model', first.name)})" if len(bases) > 1 else ""
+        cells = [f"before training{whose}", *[""] * (len(keys) - 1)]
         shown = []
         for (title, key), value in zip(scores, base, strict=True):
             shown += [_shown(title, value)] + [""] * bool(judged and key.removeprefix("best/") == metric)
@@ -168,22 +167,27 @@ def _is_number(text: str) -> bool:
 def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     """A flat row a run, the ranked ones first: rank, name, status, reason, differing settings, all metrics."""
     keys = differing(runs) or ["loss", "batch_size"]
-    order = ranked(runs, metric)
+    order = _ranked_each(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
     metrics = sorted({key for run in runs for key in run.metrics})
-    judged = {id(verdict.run): verdict for verdict in judge(runs, metric=metric, resamples=RESAMPLES)}
+    judged = {id(v.run): v for part in by_evaluation(runs) for v in judge(part, metric=metric, resamples=RESAMPLES)}
     return [
         {
             "rank": rank,
             "name": run.name,
             "status": run.status.value,
             "reason": run.reason,
+            "scored_on": scored_on(run),
             **{key: run.params.get(key) for key in keys},
             **_judged_cells(judged.get(id(run))),
             **{key: run.metrics.get(key) for key in metrics},
         }
         for rank, run in [*order, *((None, run) for run in rest)]
     ]
+
+
+def _ranked_each(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
+    return [pair for part in by_evaluation(runs) for pair in ranked(part, metric)]
 
 
 def _judged_cells(verdict: Verdict | None) -> dict[str, float | None]:
@@ -216,11 +220,11 @@ def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     """The ranked table as markdown; what did not finish below it."""
     keys = differing(runs) or ["loss", "batch_size"]
-    head = ["rank", *keys, *(title for title, _ in SCORES), "time"]
+    head = ["rank", *keys, "scored on", *(title for title, _ in SCORES), "time"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    for rank, run in ranked(runs, metric):
+    for rank, run in _ranked_each(runs, metric):
         scores = ["" if (v := run.metrics.get(key)) is None else f"{v:.4f}" for _, key in SCORES]
-        cells = [str(rank), *(run.params.get(key, "–") for key in keys), *scores]
+        cells = [str(rank), *(run.params.get(key, "–") for key in keys), scored_on(run), *scores]
         lines.append(" | ".join([*cells, duration(run.metrics.get("time/training_seconds", 0))]))
     table = "\n".join(f"| {line} |" for line in lines)
     failed = [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]

@@ -167,6 +167,7 @@ class Files(Data):
     on_bad_rows: Literal["refuse", "drop"]
     encoding: str
     delimiter: str | None
+    quoted: bool | None
     seed: int = Field(ge=0)
 
 

@@ -79,8 +79,8 @@ class HubSource:
         read = len(next(iter(values.values())))
         scaled = "score" in values
         if scaled:
-            _check_scale(values["score"], name)
-            values["score"] = [HIDDEN if s is None or s < 0 else s / STS_SCALE for s in values["score"]]
+            scale = _scale(values["score"], name)
+            values["score"] = [HIDDEN if s is None or s < 0 else s / scale for s in values["score"]]
         if "label" in values:
             _check_labels(values["label"], name)
         marked = values.get("label", values.get("score", [0] * read))
@@ -102,10 +102,10 @@ class HubSource:
 
         if self.path is None:
             return self._from_hub(split)
-        files = sorted(self.path.glob(f"{split}*.parquet"))
+        files = sorted({*self.path.glob(f"{split}.parquet"), *self.path.glob(f"{split}-*.parquet")})
         if not files and split in (self.splits.get("train"), self.splits.get("dev")):
             there = ", ".join(sorted(file.name for file in self.path.glob("*"))[:8]) or "nothing"
-            raise ConfigError([f"{self.path}: no {split}*.parquet here; found {there}."])
+            raise ConfigError([f"{self.path}: no {split}.parquet or {split}-*.parquet here; found {there}."])
         try:
             return Dataset(pa.concat_tables([pq.read_table(file) for file in files])) if files else None
         except (pa.ArrowException, OSError) as error:
@@ -132,7 +132,7 @@ class HubSource:
             raise ConfigError(
                 [
                     f"data {self.repo}: {cause}; name a local mirror "
-                    f"(data.path=FOLDER or evaluation.path=FOLDER, parquet files named {split}*.parquet), or connect."
+                    f"(data.path=FOLDER or evaluation.path=FOLDER, {split}.parquet or {split}-*.parquet), or connect."
                 ]
             ) from error
         finally:
@@ -153,15 +153,20 @@ def _check_labels(labels: list[Any], name: str) -> None:
             )
 
 
-def _check_scale(scores: list[Any], name: str) -> None:
+def _scale(scores: list[Any], name: str) -> float:
+    """The highest score that there can be: 5 as in STS-B, or 1 where no score is above it, as in its other edition."""
     for row, score in enumerate(scores):
         if score is not None and not isinstance(score, (int, float)):
             raise ConfigError([f"{name} row {row}: score {score!r} is no number; set data.columns."])
     highest = max((score for score in scores if score is not None), default=0)
     if highest > STS_SCALE:
-        raise ConfigError([f"{name}: a score of {highest}, above {STS_SCALE:g}; allowed: 0 to {STS_SCALE:g}."])
+        raise ConfigError(
+            [f"{name}: a score of {highest}, above {STS_SCALE:g}; allowed: 0 to {STS_SCALE:g}, or 0 to 1."]
+        )
     if 0 < highest <= 1:
-        log.warning("%s: no score above %g, read on a scale of 0 to %g", name, highest, STS_SCALE)
+        log.info("%s: no score above 1: read as 0 to 1", name)
+        return 1.0
+    return STS_SCALE
 
 
 def _first_line(error: Exception) -> str:

@@ -24,6 +24,7 @@ from embexp.data.files import FileSource
 from embexp.data.rows import Rows, Split
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
+from embexp.evaluation.tables import fingerprint_of
 
 SIMILARITIES = {
     "cosine": pairwise_cos_sim,
@@ -105,6 +106,7 @@ def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
             on_bad_rows="refuse",
             encoding="utf-8",
             delimiter=None,
+            quoted=None,
             seed=PAIRING_SEED,
         )
         rows = source.load("test")
@@ -165,7 +167,7 @@ class SetEvaluation:
 
     @property
     def fingerprint(self) -> str:
-        return self.pairs.fingerprint
+        return fingerprint_of([self.name], [self.pairs.fingerprint])
 
     @property
     def record(self) -> dict[str, Any]:

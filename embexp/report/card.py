@@ -11,10 +11,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.report.details import Details
-from embexp.report.entries import judged, scored_on
+from embexp.report.entries import judged
 from embexp.statistics import Interval
 
 SPLITS = ("dev", "test")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -82,8 +83,7 @@ class Details:
         overrides = self.yaml("overrides.yaml")
         if overrides is None:
             return self.tags.get("embexp.command")
-        quoted = [f"'{word}'" if set(word) & set(" {}()[]$&;*,<>|") else word for word in overrides]
-        return " ".join([self.program, *quoted])
+        return f"{self.program} {shlex.join(overrides)}".strip()
 
 
 def details_of(run: Run, *, uri: str | None = None) -> Details:

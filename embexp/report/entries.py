@@ -108,12 +108,6 @@ def shown(key: str, value: str) -> str:
     return f"bs {value}" if key == "batch_size" else f"{key.replace('_', ' ')} {value}"
 
 
-def scored_on(run: Run) -> str:
-    """What the pairs are that the run was scored on: of several evaluations ("own+latency") the first has them."""
-    name = run.params.get("evaluation", "own").partition("+")[0]
-    return run.params.get("data", "own data") if name == "own" else name
-
-
 def before(run: Run, metric: str) -> float | None:
     """The score of the model before training, on the same pairs."""
     if metric.startswith("test/"):

@@ -15,12 +15,12 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from embexp.compare.ranking import METRIC, differing, score_of
+from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, scored_on
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
-from embexp.report.entries import Entry, entries_of, judged, metric_title, scored_on, shown
+from embexp.report.entries import Entry, entries_of, judged, metric_title, shown
 from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
@@ -81,8 +81,7 @@ def write_report(runs: Sequence[Run], path: Path, *, title: str, metric: str = M
 def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | None = None) -> str:
     """The page's text; see `write_report`."""
     finished = [run for run in runs if run.status == Status.FINISHED and score_of(run, metric) is not None]
-    sets = list(dict.fromkeys(run.evaluation for run in finished))
-    sections = [section([run for run in finished if run.evaluation == one], metric=metric, uri=uri) for one in sets]
+    sections = [section(runs_of_one, metric=metric, uri=uri) for runs_of_one in by_evaluation(finished)]
     others = [run for run in runs if not any(run is other for other in finished)]
     environment = Environment(
         loader=PackageLoader("embexp.report"),

@@ -107,8 +107,10 @@ class Journal:
     @cached_property
     def start(self) -> Entry | None:
         """The first line; None where not even that was written whole."""
-        lines = self.read()
-        return lines[0][0] if lines and lines[0][0]["kind"] == "start" else None
+        with self.path.open("rb") as file:
+            line = file.readline()
+        entry = _entry(line) if line.endswith(b"\n") else None
+        return entry if entry is not None and entry["kind"] == "start" else None
 
     def end(self) -> Entry | None:
         """The last line, if it is the run's end."""

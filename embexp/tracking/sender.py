@@ -47,7 +47,6 @@ class Sender:
         self.journal = journal
         self.uri = uri
         self.run_id: str | None = None
-        self.refused = 0
         self._look_first = journal.sent().bytes > 0
         self._arrived: dict[str, set[int]] = {}
 
@@ -141,7 +140,6 @@ class Sender:
                     self._send([line])
             else:
                 # What the server will never take must not hold up all the rest.
-                self.refused += 1
                 log.warning("tracker: the server refused %s (%s)", entries[0]["kind"], told(error))
 
     def _send_entries(self, entries: list[Entry]) -> None:

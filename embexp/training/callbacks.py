@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -17,12 +18,15 @@ from embexp.interrupts import Preemption
 from embexp.tracking import MetricLogger
 from embexp.training.diverged import diverged
 
+log = logging.getLogger(__name__)
+
 
 class Clock:
-    """Seconds of training alone: paused while scores are made or a checkpoint is written."""
+    """Seconds of training alone, paused while scores are made or a checkpoint is written; and the texts trained on."""
 
     def __init__(self) -> None:
         self.past = 0.0
+        self.texts = 0
         self._since: float | None = None
 
     def go(self) -> None:
@@ -69,19 +73,19 @@ class Scores(TrainerCallback):
         self.best_step = 0
         self.best_weights: dict[str, torch.Tensor] = {}
         self.since_best = 0
-        self.stopped_early = False
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
         """Scores, where the step is one of those."""
         step, last = state.global_step, state.max_steps
-        if step % math.ceil(last / self.times) and step != last:
+        if step not in {math.ceil(last * part / self.times) for part in range(1, self.times + 1)}:
             return control
         self.clock.pause()
         self.score(step)
         if self.patience is not None and self.since_best >= self.patience and step < last:
-            self.stopped_early = control.should_training_stop = True
+            log.info("stopped at step %d of %d: no better score in %d evaluations", step, last, self.patience)
+            control.should_training_stop = True
         # At the last step there is nothing left that an interruption could lose but the final scores.
         control.should_save = self.checkpoints
         if not control.should_save:
@@ -198,14 +202,14 @@ class SaveAndGo(TrainerCallback):
 class Bar(TrainerCallback):
     """One calm bar a run: steps, loss, texts a second, time left; nothing where stderr is not a terminal."""
 
-    def __init__(self, *, texts_a_step: int, losses: Losses) -> None:
-        self.texts_a_step = texts_a_step
+    def __init__(self, *, clock: Clock, losses: Losses) -> None:
+        self.clock = clock
         self.losses = losses
         self.bar: tqdm[Any] | None = None
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Opens the bar, at the step where a resumed run goes on."""
-        self.first = state.global_step
+        self.first = self.clock.texts
         self.bar = tqdm(
             total=state.max_steps,
             initial=state.global_step,
@@ -221,7 +225,7 @@ class Bar(TrainerCallback):
         if self.bar is None or self.bar.disable:
             return
         elapsed = self.bar.format_dict["elapsed"] or math.inf
-        rate = (state.global_step - self.first) * self.texts_a_step / elapsed
+        rate = (self.clock.texts - self.first) / elapsed
         self.bar.set_postfix_str(f"loss {self.losses.last:.4f}  {rate:.0f} texts/s", refresh=False)
         self.bar.update()
 

@@ -42,7 +42,6 @@ class Trained:
         seconds: of training alone, those before a resume included: without scores and checkpoints.
         texts_per_second: trained on in these seconds.
         best_step: the step whose weights were restored.
-        stopped_early: whether patience ran out.
         peak_memory_bytes: of the GPU, or of this process on the CPU, since training began; None where nothing tells it.
     """
 
@@ -50,7 +49,6 @@ class Trained:
     seconds: float
     texts_per_second: float
     best_step: int
-    stopped_early: bool
     peak_memory_bytes: int | None
 
 
@@ -69,6 +67,7 @@ class Progress:
             "best": self.scores.state(),
             "losses": self.losses.state(),
             "seconds": self.clock.seconds,
+            "texts": self.clock.texts,
             "history": self.record.history,
         }
 
@@ -76,7 +75,7 @@ class Progress:
         """The counterpart of `state`."""
         self.scores.load_state(state["best"], best_weights)
         self.losses.load_state(state["losses"])
-        self.clock.past = state["seconds"]
+        self.clock.past, self.clock.texts = state["seconds"], state["texts"]
         self.record.restore(state["history"])
 
 
@@ -135,6 +134,7 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         if loss.device.type != "cuda" and not torch.isfinite(loss):
             raise diverged("train/loss", loss.item(), self.state.global_step + 1)
         self.progress.losses.add(loss)
+        self.progress.clock.texts += sum(len(ids) for name, ids in inputs.items() if name.endswith("input_ids"))
         return loss
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
@@ -202,11 +202,9 @@ def train(
     if config.trainer.checkpoints:
         checkpoints.refuse_a_full_disk(plan.module)
     dataset, noise = _dataset(view, plan)
-    texts_a_row = sum(column not in ("score", "label") for column in dataset[:1])
-    texts_a_step = config.batch_size * config.trainer.accumulation_steps * texts_a_row
     progress = _progress(config, encoder, evaluate, record)
     step_encoder = _step_encoder(config, encoder, hardware)
-    bar = Bar(texts_a_step=texts_a_step, losses=progress.losses)
+    bar = Bar(clock=progress.clock, losses=progress.losses)
 
     def built(preemption: Preemption) -> EmbeddingTrainer:
         return EmbeddingTrainer(
@@ -231,9 +229,8 @@ def train(
     return Trained(
         steps=steps,
         seconds=progress.clock.seconds,
-        texts_per_second=steps * texts_a_step / max(progress.clock.seconds, 1e-9),
+        texts_per_second=progress.clock.texts / max(progress.clock.seconds, 1e-9),
         best_step=scores.best_step,
-        stopped_early=scores.stopped_early,
         peak_memory_bytes=peak[0] if peak else None,
     )
 

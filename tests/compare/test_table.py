@@ -101,6 +101,24 @@ def test_filters_choose_by_setting_and_by_sweep():
     assert filtered(runs, ["sweep=par"]) == runs
 
 
+def test_of_a_cost_the_least_is_the_best():
+    runs = [replace(run(0.5), metrics={"time/training_seconds": seconds}) for seconds in (3.0, 1.0, 2.0)]
+    assert [found.metrics["time/training_seconds"] for _, found in ranked(runs, "time/training_seconds")] == [1, 2, 3]
+
+
+def test_runs_of_other_pairs_are_ranked_apart_in_every_form():
+    runs = [run(0.9, evaluation="a", data="one"), run(0.5, evaluation="b", data="two")]
+    assert [row["rank"] for row in csv.DictReader(io.StringIO(to_csv(runs)))] == ["1", "1"]
+    assert [row["scored_on"] for row in json.loads(to_json(runs))] == ["one", "two"]
+    assert to_markdown(runs).count("| 1 |") == 2
+
+
+def test_of_several_models_before_training_each_is_named():
+    text = drawn([run(0.6, base=0.5, model="a"), run(0.7, base=0.4, model="b")])
+    assert "before training (a)" in text
+    assert "before training (b)" in text
+
+
 def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
     first, second = run(0.5, seed=1), replace(run(0.6, seed=2), sweeps={"later": 2.0})
     found = replace(first, sweeps={"parent": 1.0, "later": 2.0})

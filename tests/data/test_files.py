@@ -22,7 +22,7 @@ PAIRS = "anchor,positive\n" + "".join(f"question {n},answer {n}\n" for n in rang
 def source(**given) -> FileSource:
     defaults = {
         "kind": "auto", "limit": None, "train": None, "dev": None, "test": None, "columns": None, "labels": None,
-        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None,
+        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None, "quoted": None,
         "seed": 1,
     }  # fmt: skip
     return FileSource(**{**defaults, **{key: str(v) if isinstance(v, Path) else v for key, v in given.items()}})
@@ -233,7 +233,7 @@ def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
     pq.write_table(pa.table({"text": ["a"]}), file)
     given = {
         "kind": "auto", "limit": None, "train": str(file), "dev": None, "test": None, "columns": None, "labels": None,
-        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None,
+        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None, "quoted": None,
         "seed": 1,
     }  # fmt: skip
     code = f"""
@@ -271,6 +271,20 @@ def test_the_row_of_a_wrong_byte_is_told_however_far_down_it_stands(tmp_path):
 def test_the_delimiter_that_is_named_is_used(tmp_path, delimiter):
     file = written(tmp_path, "r.csv", f"anchor{delimiter}positive\na, b{delimiter}c\n")
     assert list(source(train=file, dev=file, delimiter=delimiter).load("train").table["anchor"]) == ["a, b"]
+
+
+STRAY_QUOTES = 'sentence1\tsentence2\tscore\n"A man\trides\t1.0\nrow\ttwo\t2.0\n"x" y\tz"\t3.0\n'
+
+
+def test_a_quotation_mark_in_a_tsv_is_a_character_like_others(tmp_path):
+    file = written(tmp_path, "r.tsv", STRAY_QUOTES)
+    table = source(train=file, dev=file, score_scale=(0, 5)).load("train").table
+    assert list(table["sentence1"]) == ['"A man', "row", '"x" y']
+    assert list(table["sentence2"]) == ["rides", "two", 'z"']
+    file = written(tmp_path, "q.tsv", 'anchor\tpositive\n"a\tb"\tc\n')
+    assert list(source(train=file, dev=file, quoted=True).load("train").table["anchor"]) == ["a\tb"]
+    commas = written(tmp_path, "q.csv", 'anchor,positive\n"a,b",c\n')
+    assert list(source(train=commas, dev=commas).load("train").table["anchor"]) == ["a,b"]
 
 
 def test_a_delimiter_of_two_characters_is_refused(tmp_path):

@@ -117,7 +117,9 @@ def test_a_mirror_is_a_folder_of_parquet_whose_other_columns_are_left_out(glue):
 
 
 def test_a_split_that_a_mirror_lacks_is_told_with_what_is_there(glue):
-    with pytest.raises(ConfigError, match=r"no validation\*\.parquet here; found train-00000-of-00001\.parquet"):
+    with pytest.raises(
+        ConfigError, match=r"no validation.parquet or validation-\*.parquet here; found train-00000-of-00001\.parquet"
+    ):
         source(glue / "mnli").load("dev")
 
 

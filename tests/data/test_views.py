@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import random
 
 import pytest
-from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
 from embexp.config import VIEWS_OF_KIND, ConfigError
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL, Rows, rows_from
@@ -220,27 +218,3 @@ def test_the_seed_alone_decides_the_negatives(kind):
 
     assert drawn(1) == drawn(1)
     assert len({tuple(drawn(seed)) for seed in range(10)}) > 1
-
-
-def premises_often_shared(seed: int) -> View:
-    draw = random.Random(seed)
-    drawn = [(f"premise {int(40 * draw.random() ** 3)}", f"hypothesis {n % 90}", draw.randrange(3)) for n in range(300)]
-    return view(rows("nli", drawn), "triplets", seed=seed)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_a_batch_never_holds_two_equal_texts_nor_two_rows_of_one_premise_and_no_row_is_lost(seed):
-    made = premises_often_shared(seed)
-    sampler = NoDuplicatesBatchSampler(made.dataset, batch_size=16, drop_last=False, seed=seed)
-    batches = list(sampler)
-    for batch in batches:
-        texts = [text for row in batch for text in made.dataset[row].values()]
-        assert len(texts) == len(set(texts))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(made.dataset)))
-
-
-def test_the_samplers_length_is_less_than_its_batches_where_a_premise_has_many_rows():
-    made = premises_often_shared(0)
-    sampler = NoDuplicatesBatchSampler(made.dataset, batch_size=16, drop_last=False, seed=0)
-    assert len(sampler) == math.ceil(len(made.dataset) / 16)
-    assert len(list(sampler)) > len(sampler)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from embexp.compare.ranking import scored_on
 from embexp.report.charts import pareto
-from embexp.report.entries import entries_of, label_of, metric_title, scored_on, series_key
+from embexp.report.entries import entries_of, label_of, metric_title, series_key
 from embexp.report.svg import doubling_axis, linear_axis, round_ticks, spread
 
 

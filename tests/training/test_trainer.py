@@ -163,7 +163,6 @@ def test_the_best_step_is_restored_even_if_it_is_not_the_last(tmp_path):
 def test_patience_stops_a_run_that_no_longer_gets_better(tmp_path):
     config = compose([*SMALL, "evaluation.times=8", "trainer.early_stopping=2"])
     _, trained, _ = run(config, tmp_path, scores=lambda step: -step)
-    assert trained.stopped_early
     assert (trained.steps, trained.best_step) == (3, 1)
 
 

@@ -54,8 +54,18 @@ class Records:
         return Records(self.columns, [r for r in self.rows if r[0] < end], [p for p in self.problems if p[0] < end])
 
 
-def read(path: Path, *, encoding: str, delimiter: str | None, header_only: bool = False) -> Records:
+def read(
+    path: Path, *, encoding: str, delimiter: str | None, quoted: bool | None = None, header_only: bool = False
+) -> Records:
     """The records of a file, by its suffix.
+
+    Args:
+        path: of the file.
+        encoding: of text files.
+        delimiter: of csv and tsv; None: a comma, or a tab in .tsv.
+        quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
+            character like others, as in the public corpora.
+        header_only: no rows.
 
     Raises:
         UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
@@ -76,7 +86,8 @@ def read(path: Path, *, encoding: str, delimiter: str | None, header_only: bool 
     delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableError(f"data.delimiter={delimiter!r} must be one character, such as ';'")
-    return _csv(text, delimiter, header_only)
+    quoted = suffix == ".csv" if quoted is None else quoted
+    return _csv(text, delimiter, header_only, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
 def _check_format(start: bytes, suffix: str, encoding: str) -> None:
@@ -128,8 +139,8 @@ def _decodes(data: bytes, encoding: str) -> bool:
     return True
 
 
-def _csv(text: Any, delimiter: str, header_only: bool) -> Records:
-    reader = csv.reader(text, delimiter=delimiter, strict=True)
+def _csv(text: Any, delimiter: str, header_only: bool, *, quoting: Any) -> Records:
+    reader = csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
     try:
         columns = [name.strip() for name in next(reader, [])]
         repeated = sorted({name for name in columns if name and columns.count(name) > 1})

@@ -45,6 +45,7 @@ class FileSource:
         on_bad_rows: str,
         encoding: str,
         delimiter: str | None,
+        quoted: bool | None,
         seed: int,
     ) -> None:
         self.kind: Any = None if kind == "auto" else kind
@@ -57,6 +58,7 @@ class FileSource:
         self.drop = on_bad_rows == "drop"
         self.encoding = encoding
         self.delimiter = delimiter
+        self.quoted = quoted
         self.seed = seed
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None or (dev is None and test is None) else "evaluation.source"
@@ -79,7 +81,13 @@ class FileSource:
             )
         for split, path in given.items():
             try:
-                records = read(self._path(path), encoding=self.encoding, delimiter=self.delimiter, header_only=True)
+                records = read(
+                    self._path(path),
+                    encoding=self.encoding,
+                    delimiter=self.delimiter,
+                    quoted=self.quoted,
+                    header_only=True,
+                )
             except UnreadableError as error:
                 problems.append(f"{self._where(split)}: {error}.")
                 continue
@@ -128,7 +136,7 @@ class FileSource:
             return self._read[split]
         path, where = self._path(str(self.paths[split])), self._where(split)
         try:
-            records = read(path, encoding=self.encoding, delimiter=self.delimiter)
+            records = read(path, encoding=self.encoding, delimiter=self.delimiter, quoted=self.quoted)
         except UnreadableError as error:
             raise ConfigError([f"{where}: {error}."]) from None
         matched = match(records.columns, self.kind, self._named(split, records.columns))

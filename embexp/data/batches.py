@@ -1,0 +1,105 @@
+"""Batches in which no text occurs twice, with every row once an epoch, and as many of them as are said beforehand.
+
+sentence-transformers' own sampler fills one batch after the other. The rows that could not stand with their neighbours are
+left for small batches at the end, more than its length says; the trainer stops at the length, and never sees these rows:
+the more of them, the larger the batch. Here all batches of an epoch are filled evenly.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers.base.sampler import DefaultBatchSampler
+
+Rows = NDArray[np.int64]
+
+
+class NoDuplicates(DefaultBatchSampler):
+    """No text twice in a batch, whatever its column; rows in a new random order in every epoch.
+
+    All batches of an epoch are of one size, or one row less: `batch_size` at most, and less where a text occurs in more rows
+    than there would be batches. The arguments are the library's.
+    """
+
+    _made: tuple[int, list[list[int]]] | None = None
+
+    def __iter__(self) -> Iterator[list[int]]:
+        yield from self._batches()
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+    def _batches(self) -> list[list[int]]:
+        if self._made is None or self._made[0] != self.epoch:
+            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            order = torch.randperm(len(self.sampler), generator=generator).numpy()
+            batches = fill(self._texts()[order], size=self.batch_size)
+            self._made = self.epoch, [order[rows].tolist() for rows in batches]
+        if not self.drop_last:
+            return self._made[1]
+        return [batch for batch in self._made[1] if len(batch) == self.batch_size]
+
+    def _texts(self) -> Rows:
+        """A number for each text, equal ones for equal texts: (rows, columns of text)."""
+        table = self.sampler.with_format("arrow")
+        columns = [name for name in table.column_names if name not in (self.valid_label_columns or [])]
+        found = np.empty((len(table), len(columns)), dtype=np.int64)
+        begin = 0
+        for part in table.iter(100_000):
+            for number, name in enumerate(columns):
+                texts = part.column(name).to_pylist()
+                found[begin : begin + len(texts), number] = [hash(text) for text in texts]
+            begin += len(part)
+        return found
+
+
+def fill(texts: Rows, *, size: int) -> list[Rows]:
+    """The rows in batches, evenly, so that no text occurs twice in one: each a list of places in `texts`.
+
+    Args:
+        texts: (rows, columns), equal numbers for equal texts; the rows are taken in this order. A text twice in one row is
+            the row's own affair.
+        size: of a batch, at most.
+    """
+    rows = len(texts)
+    if rows == 0:
+        return []
+    _, number, counts = np.unique(texts, return_inverse=True, return_counts=True)
+    number = number.reshape(texts.shape)
+    often = counts[number] > 1
+    # A text in more rows than there are batches wants more batches.
+    batches = max(math.ceil(rows / size), int(_rows_of_the_commonest(number)))
+    filled: list[list[int]] = [[] for _ in range(batches)]
+    held: list[set[int]] = [set() for _ in range(batches)]
+    room = [rows // batches + (batch < rows % batches) for batch in range(batches)]
+    place = 0
+    for row in np.flatnonzero(often.any(axis=1)).tolist():
+        its = set(number[row][often[row]].tolist())
+        tried = 0
+        while tried < len(filled) and (len(filled[place]) >= room[place] or not its.isdisjoint(held[place])):
+            place, tried = (place + 1) % len(filled), tried + 1
+        if tried == len(filled):
+            filled.append([])
+            held.append(set())
+            room.append(size)
+            place = len(filled) - 1
+        filled[place].append(row)
+        held[place] |= its
+        place = (place + 1) % len(filled)
+    free = np.flatnonzero(~often.any(axis=1))
+    ends = np.cumsum([space - len(there) for space, there in zip(room[:batches], filled[:batches], strict=True)])
+    parts = [*np.split(free, ends)[:batches], *[free[:0]] * (len(filled) - batches)]
+    made = [np.concatenate([np.array(there, dtype=np.int64), part]) for there, part in zip(filled, parts, strict=True)]
+    return [batch for batch in made if len(batch)]
+
+
+def _rows_of_the_commonest(number: Rows) -> np.int64:
+    """In how many rows the commonest text is; twice in one row counts once."""
+    once = np.sort(number, axis=1)
+    first = np.ones_like(once, dtype=bool)
+    first[:, 1:] = once[:, 1:] != once[:, :-1]
+    return np.bincount(once[first]).max()

@@ -1,0 +1,57 @@
+"""Batches without repeated texts: every row once, and as many as were said."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from embexp.data.batches import NoDuplicates, fill
+
+
+def premises_often_shared(seed: int) -> Dataset:
+    draw = random.Random(seed)
+    rows = [(f"premise {int(40 * draw.random() ** 3)}", f"hypothesis {n % 90}", n % 3) for n in range(300)]
+    return Dataset.from_dict(dict(zip(("anchor", "positive", "label"), zip(*rows, strict=True), strict=True)))
+
+
+def sampler(rows: Dataset, size: int, *, seed: int = 0, drop_last: bool = False) -> NoDuplicates:
+    return NoDuplicates(rows, batch_size=size, drop_last=drop_last, valid_label_columns=["label"], seed=seed)
+
+
+@pytest.mark.parametrize("size", [4, 16, 64, 500])
+@pytest.mark.parametrize("seed", range(3))
+def test_no_text_occurs_twice_in_a_batch_no_row_is_lost_and_the_length_is_true(seed, size):
+    rows = premises_often_shared(seed)
+    made = sampler(rows, size, seed=seed)
+    length, batches = len(made), list(made)
+    assert length == len(batches)
+    assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
+    for batch in batches:
+        assert len(batch) <= size
+        texts = [rows[row][column] for row in batch for column in ("anchor", "positive")]
+        assert len(texts) == len(set(texts))
+
+
+def test_rows_without_repeats_fill_the_batches_evenly():
+    rows = Dataset.from_dict({"anchor": [str(n) for n in range(100)], "positive": [f"+{n}" for n in range(100)]})
+    assert sorted(map(len, sampler(rows, 32))) == [25, 25, 25, 25]
+    assert sorted(map(len, sampler(rows, 50, drop_last=True))) == [50, 50]
+
+
+def test_a_text_in_every_second_row_makes_as_many_batches_as_it_has_rows():
+    texts = np.array([[0 if n % 2 else 100 + n, 1000 + n] for n in range(40)])
+    assert [len(batch) for batch in fill(texts, size=16)] == [2] * 20
+
+
+def test_every_epoch_has_an_order_of_its_own_that_its_seed_repeats():
+    rows = premises_often_shared(0)
+    made, again = sampler(rows, 16), sampler(rows, 16)
+    first = list(made)
+    made.set_epoch(1)
+    assert list(made) != first
+    assert list(again) == first
+    again.set_epoch(1)
+    assert list(again) == list(made)
