@@ -9,9 +9,10 @@ from typing import Any
 
 from benchmarks.bench.growth import batches_and_lengths, rows_of_data
 from benchmarks.bench.options import Options
-from benchmarks.bench.processes import Finished, start
+from benchmarks.bench.processes import Finished, start, start_profiled
 from benchmarks.bench.sides import Case, Run, Sides, switched_off
 from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
+from benchmarks.bench.where import KINDS, OTHER
 from benchmarks.bench.workload import PAIRS
 
 SWEEP = (32, 64, 128)
@@ -159,6 +160,26 @@ def levers(bench: Bench) -> Iterator[str]:
         )
 
 
+def where_time_goes(bench: Bench) -> Iterator[str]:
+    """A step of MNR by kind of operator: plain, embexp in chunks and in fp32 (before), and as it is (after)."""
+    yield "Seconds of a step under torch's profiler, which slows it down, and their share; an operator's own time."
+    sides = bench.sides
+    for size in (32, 128):
+        case = Case("mnr", size, steps=COUNTED)
+        ways = {
+            "plain script": sides.plain_words(case),
+            "embexp, levers off": sides.embexp_words(case, *switched_off().values(), "hydra.run.dir=run"),
+            "embexp, chunks": sides.embexp_words(case, "trainer.unpadded=false", "hydra.run.dir=run"),
+            "embexp": sides.embexp_words(case, "hydra.run.dir=run"),
+        }
+        found = {way: start_profiled(words, folder=sides.place, steps=COUNTED - 1) for way, words in ways.items()}
+        yield f"\n{head(f'batch {size}', *ways)}"
+        for kind in (*(kind for kind, _ in KINDS), OTHER):
+            shares = [(seconds.get(kind, 0.0), sum(seconds.values())) for seconds in found.values()]
+            yield row(kind, *(f"{part:.3f} s, {part / whole:.0%}" for part, whole in shares))
+        yield row("**a step**", *(f"**{sum(seconds.values()):.3f} s**" for seconds in found.values()))
+
+
 def sweep(bench: Bench) -> Iterator[str]:
     """Three batch sizes, start-up and scores included: one command against three scripts."""
     case = Case("mnr", limit=bench.options.sweep_rows, pairs=PAIRS if bench.options.sweep_rows is None else "few")
@@ -214,6 +235,7 @@ PARTS: dict[str, tuple[str, Callable[[Bench], Iterator[str]]]] = {
     "start": ("Start-up", start_up),
     "step": ("One step", one_step),
     "bert": ("One step of an encoder of bert-base's size", bert),
+    "profile": ("Where the time of a step goes", where_time_goes),
     "overhead": ("The framework's own cost", overhead),
     "sweep": ("The sweep", sweep),
     "levers": ("Each lever's part", levers),

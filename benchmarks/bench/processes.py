@@ -95,6 +95,15 @@ def start_probed(words: Sequence[str], *, folder: Path, count: bool = False) -> 
         return finished, read_steps(json.loads(out.read_text(encoding="utf-8")))
 
 
+def start_profiled(words: Sequence[str], *, folder: Path, steps: int) -> dict[str, float]:
+    """Seconds of a step by kind of operator, over so many steps after the first: `benchmarks.bench.where`."""
+    with tempfile.TemporaryDirectory() as notes:
+        out = Path(notes) / "where.json"
+        start(["-m", "benchmarks.bench.where", str(out), str(steps), *words], folder=folder)
+        shares: dict[str, float] = json.loads(out.read_text(encoding="utf-8"))["shares"]
+        return shares
+
+
 def read_steps(notes: Sequence[dict[str, float]]) -> Steps:
     """What the probe wrote, sums since the process began, as the cost of single steps.
 
