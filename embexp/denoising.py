@@ -1,7 +1,7 @@
-"""TSDAE's loss, computed over texts of about one length: the same loss for a fraction of the padding.
+"""TSDAE's loss, computed over the texts' own tokens: the same loss with little padding or none.
 
 The decoder predicts every token out of the whole vocabulary, padding too, and that is most of a step: the logits of 16
-texts padded to 100 tokens are 195 MB. In chunks sorted by length hardly any of it is padding.
+texts padded to 100 tokens are 195 MB. In chunks sorted by length hardly any of it is padding, in one row none.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from torch import Tensor
 from torch.nn import functional
 
-from embexp.encoding import StepEncoder, rows_by_length
+from embexp.encoding import StepEncoder, can_decode_unpadded, decode_unpadded, rows_by_length
 
 
 class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
@@ -28,7 +28,7 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
 
         Args:
             columns: noisy texts and texts: right-padded "input_ids" and "attention_mask", (rows, tokens).
-            encoder: of the noisy texts; its chunk_tokens are decoded at a time.
+            encoder: of the noisy texts; they are decoded as it encodes, in one row or its chunk_tokens at a time.
         """
         noisy, texts = columns
         if self.need_retokenization:
@@ -36,6 +36,9 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
         (embeddings,) = encoder.encode(self.encoder, [noisy])
         ids = texts["input_ids"]
         lengths = (ids != self.tokenizer_decoder.pad_token_id).sum(dim=1).cpu()
+        if encoder.unpadded and can_decode_unpadded(self.decoder):
+            logits, labels = decode_unpadded(self.decoder, embeddings, ids, lengths)
+            return functional.cross_entropy(logits, labels)
         total, told = embeddings.new_zeros((), dtype=torch.float32), 0
         for rows in rows_by_length(lengths, chunk_tokens=encoder.chunk_tokens):
             chunk = ids[rows.to(ids.device), : int(lengths[rows[-1]])]

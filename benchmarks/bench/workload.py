@@ -44,6 +44,8 @@ def write_base(folder: Path, *, mnli: Path | None, stsb: Path | None, pairs: int
         if name == SCORED:
             # As STS-B is published: 0 to 5, in a column that is called label.
             columns["label"] = [5 * score for score in columns.pop("score")]
+        if name == TEXTS:
+            columns["text"] = list(dict.fromkeys(text.strip() for text in columns["text"]))
         _write(folder / name / "train.parquet", columns)
     source = compose(
         ["data=helpdesk" if stsb is None else "data=stsb", *([] if stsb is None else [f"data.path={stsb}"])]

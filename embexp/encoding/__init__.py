@@ -17,9 +17,24 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from embexp.encoding.by_length import can_be_sorted, encode_sorted, rows_by_length
-from embexp.encoding.unpadded import can_be_unpadded, encode_unpadded, unpadded_attention
+from embexp.encoding.unpadded import (
+    can_be_unpadded,
+    can_decode_unpadded,
+    decode_unpadded,
+    encode_unpadded,
+    unpadded_attention,
+)
 
-__all__ = ["StepEncoder", "can_be_sorted", "can_be_unpadded", "encode_sorted", "encode_unpadded", "rows_by_length"]
+__all__ = [
+    "StepEncoder",
+    "can_be_sorted",
+    "can_be_unpadded",
+    "can_decode_unpadded",
+    "decode_unpadded",
+    "encode_sorted",
+    "encode_unpadded",
+    "rows_by_length",
+]
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,9 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
             columns, labels = self.collect_features(inputs)
             if can_be_sorted(columns):
                 if hasattr(self.loss, "compute_sorted_loss"):
-                    return self.loss.compute_sorted_loss(columns, self.encoder)
+                    # The library computes the encoder alone in the run's precision, and a decoder in fp32.
+                    with self.accelerator.autocast():
+                        return self.loss.compute_sorted_loss(columns, self.encoder)
                 if hasattr(self.loss, "compute_loss_from_embeddings"):
                     return self.loss.compute_loss_from_embeddings(self.encoder.encode(model, columns), labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)

@@ -6,10 +6,11 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-from transformers import AutoConfig, AutoModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from embexp.encoding import can_be_unpadded, encode_unpadded
+from embexp.encoding import can_be_unpadded, can_decode_unpadded, decode_unpadded, encode_unpadded
 from embexp.encoding.unpadded import MODEL_TYPES, unpadded_attention
+from embexp.losses import DECODING_ENCODERS
 from embexp.models import quiet_loading, tiny
 
 TEXTS = [
@@ -34,6 +35,15 @@ def of_type(kind: str, folder: str) -> SentenceTransformer:
         )
         made().tokenizer.save_pretrained(folder)
         return SentenceTransformer(folder, device="cpu").eval()
+
+
+def decoder_of_type(kind: str) -> torch.nn.Module:
+    """A small decoder with cross-attention and random weights."""
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    decoding = {"is_decoder": True, "add_cross_attention": True}
+    config = AutoConfig.for_model(kind, vocab_size=600, pad_token_id=0, **sizes, **decoding)
+    torch.manual_seed(1)
+    return AutoModelForCausalLM.from_config(config).eval()
 
 
 def both_ways(model: SentenceTransformer) -> tuple[torch.Tensor, torch.Tensor]:
@@ -95,3 +105,21 @@ def test_padded_texts_are_scored_as_ever_while_a_model_trains_without_padding():
         within = model.encode(texts, batch_size=8, convert_to_tensor=True)
     assert torch.equal(plain, within)
     assert model.transformers_model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("kind", sorted(DECODING_ENCODERS & set(MODEL_TYPES)))
+def test_every_kind_of_decoder_foretells_what_it_foretells_in_the_plain_way(kind):
+    decoder = decoder_of_type(kind)
+    assert can_decode_unpadded(decoder)
+    lengths = torch.tensor([9, 3, 5, 3, 2])
+    ids = torch.randint(5, 600, (5, 9)) * (torch.arange(9) < lengths[:, None])
+    embeddings = torch.randn(5, 32)
+    with torch.no_grad():
+        plain = decoder(input_ids=ids[:, :-1], encoder_hidden_states=embeddings[:, None], use_cache=False).logits
+        told, tokens = decode_unpadded(decoder, embeddings, ids, lengths)
+    # Shortest first, those of one length in the order of the rows.
+    rows = [(row, length) for length in (2, 3, 5, 9) for row in range(5) if lengths[row] == length]
+    expected = torch.cat([plain[row, : length - 1] for row, length in rows])
+    torch.testing.assert_close(told, expected, atol=1e-5, rtol=1e-5)
+    assert tokens.tolist() == [int(token) for row, length in rows for token in ids[row, 1:length]]
+    assert decoder.config._attn_implementation == "sdpa"

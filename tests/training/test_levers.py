@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from benchmarks.bench.sides import LEVERS
 from embexp import encoding
+from embexp.denoising import SortedDenoisingLoss
 from embexp.config import compose
 from embexp.encoding import encode_unpadded
 from tests.training.test_trainer import SMALL, run
@@ -46,3 +48,18 @@ def test_a_run_on_the_cpu_takes_the_way_without_padding_where_it_may(tmp_path, m
     monkeypatch.setattr(encoding, "encode_unpadded", watched)
     run(compose([*SMALL, "max_steps=3", "evaluation.times=1", f"trainer.unpadded={unpadded}"]), tmp_path)
     assert len(taken) == steps
+
+
+def test_a_decoder_computes_in_the_run_s_precision_as_its_encoder_does(tmp_path, monkeypatch):
+    computed, whole = [], SortedDenoisingLoss.compute_sorted_loss
+
+    def watched(loss, columns, encoder):
+        head = loss.decoder.get_output_embeddings()
+        with head.register_forward_hook(lambda module, inputs, output: computed.append(output.dtype)):
+            return whole(loss, columns, encoder)
+
+    monkeypatch.setattr(SortedDenoisingLoss, "compute_sorted_loss", watched)
+    for precision in ("bf16", "fp32"):
+        folder = tmp_path / precision
+        run(compose([*SMALL, "loss=tsdae", "max_steps=1", f"trainer.precision={precision}"]), folder)
+    assert computed == [torch.bfloat16, torch.float32]
