@@ -145,15 +145,8 @@ def statuses(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("number", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
 )
-def test_a_signal_ends_the_run_killed(tmp_path, number, code, reason):
-    arguments = [
-        *SMALL,
-        "max_steps=100000",
-        "epochs=100000",
-        "evaluation.times=1000",
-        "batch_size=16,32",
-        "-m",
-    ]
+def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp_path, number, code, reason):
+    arguments = [*SMALL, "max_steps=2,100000,99999", "epochs=100000", "evaluation.times=1000", "-m"]
     process = subprocess.Popen(
         [sys.executable, "-m", "embexp", *arguments],
         cwd=tmp_path,
@@ -162,16 +155,19 @@ def test_a_signal_ends_the_run_killed(tmp_path, number, code, reason):
         # What starts the tests in the background ignores SIGINT, and so would the child.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
-    wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/*")))
+    # The second job's: the first one ends at step 2.
+    wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/checkpoint-100")))
     os.kill(process.pid, number)
     try:
         process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == code
-    (run,) = results(tmp_path)
-    assert run["status"] == "KILLED"
-    assert reason in run["reason"]
+    first, second = results(tmp_path)
+    assert (first["status"], second["status"]) == ("FINISHED", "KILLED")
+    assert reason in second["reason"]
+    # What it had learnt until then is told.
+    assert len(second["history"]["dev/spearman_cosine"]) > 1
 
 
 def wait_for(condition, seconds: float = 120) -> None:
