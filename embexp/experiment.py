@@ -28,8 +28,9 @@ from embexp import identity
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.config.composition import checked
+from embexp.data.cache import cached_view
 from embexp.data.rows import Rows
-from embexp.data.views import View, make_view
+from embexp.data.views import View
 from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
@@ -255,7 +256,8 @@ def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]
 
 def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
     """The view of the rows that the loss asks for."""
-    return make_view(
+    return cached_view(
+        config.trainer.data_cache,
         rows,
         plan.view,
         positives=config.data.positives,

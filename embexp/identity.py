@@ -50,6 +50,7 @@ NOT_IN_KEY = (
     "tracker",
     "names",
     "rerun",
+    "trainer.data_cache",
     "trainer.checkpoints",
     "trainer.checkpoint_folder",
     "trainer.save_model",

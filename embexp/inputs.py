@@ -45,7 +45,7 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     hardware = choose_hardware(config.trainer)
     torch.set_num_threads(hardware.threads)
     set_seed(config.seed, deterministic=config.trainer.deterministic)
-    rows = build_source(config.data).load("train")
+    rows = build_source(config.data, cache=config.trainer.data_cache).load("train")
     if rows is None:
         raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
     pairs = evaluation_pairs(config)

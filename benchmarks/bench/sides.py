@@ -33,6 +33,7 @@ BOTH_ALIKE = (
 LEVERS = {
     "sort_by_length": "false",
     "unpadded": "false",
+    "data_cache": "null",
     "precision": "fp32",
 }
 

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hydra.utils import get_object
 
 from embexp.config import ConfigError, Data
+from embexp.data.cache import CachedSource
 from embexp.data.rows import Source
 
 
-def build_source(config: Data) -> Source:
-    """The source that `config.target` names, called with the other keys of the data option.
+def build_source(config: Data, *, cache: str | None = None) -> Source:
+    """The source that `config.target` names, called with the other keys of the data option; its rows are kept in `cache`.
 
     Raises:
         ConfigError: the target cannot be found, or does not take these keys.
@@ -21,4 +24,4 @@ def build_source(config: Data) -> Source:
         source: Source = get_object(config.target)(**config.arguments())
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"data._target_={config.target}: cannot be built: {error}."]) from error
-    return source
+    return source if cache is None else CachedSource(source, config, Path(cache))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 STS_SCALE = 5.0
 HIDDEN = -1
+COMMIT = re.compile("[0-9a-f]{40}")
 
 
 class HubSource:
@@ -74,6 +76,12 @@ class HubSource:
         if split == "train" and self.limit is not None:
             table = table.select(range(min(self.limit, len(table))))
         return self._checked({column: _values(table, source) for column, source in theirs.items()}, name)
+
+    def files(self) -> Sequence[Path] | None:
+        """Those of the local mirror; none where the hub has the rows at a fixed revision, None where it may change them."""
+        if self.path is not None:
+            return sorted(self.path.glob("*.parquet"))
+        return [] if self.revision is not None and COMMIT.fullmatch(self.revision) else None
 
     def _checked(self, values: dict[str, list[Any]], name: str) -> Rows | None:
         read = len(next(iter(values.values())))

@@ -38,12 +38,14 @@ class Rows:
         table: exactly these columns, in this order; no missing value, no blank text.
         name: what messages and logs call it: "helpdesk train", "my.csv".
         counts: what was read and what was dropped, and why: {"read": 10, "dropped_bad_rows": 1}.
+        known_fingerprint: where it was computed before; None: it is computed when it is asked for.
     """
 
     kind: Kind
     table: Dataset
     name: str
     counts: dict[str, int] = field(default_factory=dict)
+    known_fingerprint: str | None = None
 
     def __post_init__(self) -> None:
         if tuple(self.table.column_names) != COLUMNS[self.kind]:
@@ -52,6 +54,8 @@ class Rows:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 of kind and values, in order: the same rows from another file have the same fingerprint."""
+        if self.known_fingerprint is not None:
+            return self.known_fingerprint
         digest = hashlib.sha256(self.kind.encode())
         for column in COLUMNS[self.kind]:
             for value in self.values(column):
@@ -70,7 +74,10 @@ class Rows:
 
 
 class Source(Protocol):
-    """What a data option's `_target_` builds."""
+    """What a data option's `_target_` builds.
+
+    One that also has `files() -> Sequence[Path]`, all that its rows depend on beside its arguments, has them kept: `cache.py`.
+    """
 
     def load(self, split: Split) -> Rows | None:
         """The rows of a split; None where the source has no such split."""

@@ -69,7 +69,7 @@ def evaluation_pairs(config: Config) -> dict[str, Pairs]:
         ConfigError: there is no dev set, or no pairs can be made from it.
     """
     data = config.data if config.evaluation.source is None else data_schema(config.evaluation.source)
-    source = build_source(data)
+    source = build_source(data, cache=config.trainer.data_cache)
     found: dict[str, Pairs] = {}
     splits: tuple[Split, ...] = ("dev", "test")
     for split in splits:

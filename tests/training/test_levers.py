@@ -7,8 +7,8 @@ import torch
 
 from benchmarks.bench.sides import LEVERS
 from embexp import encoding
-from embexp.denoising import SortedDenoisingLoss
 from embexp.config import compose
+from embexp.denoising import SortedDenoisingLoss
 from embexp.encoding import encode_unpadded
 from tests.training.test_trainer import SMALL, run
 
@@ -34,6 +34,7 @@ def test_every_lever_is_on_by_default():
     trainer = compose([]).trainer
     assert trainer.sort_by_length
     assert trainer.unpadded
+    assert trainer.data_cache
     assert trainer.precision == "auto"
 
 

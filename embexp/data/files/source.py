@@ -118,6 +118,11 @@ class FileSource:
             return None if rows.kind == "texts" else self._halves(rows)[1]
         return None
 
+    def files(self) -> Sequence[Path]:
+        """All three: what is set aside, and what is warned of, depends on the others too."""
+        paths = [self._path(path) for path in self.paths.values() if path is not None]
+        return [path for path in paths if path.is_file()]
+
     def _path(self, path: str) -> Path:
         return Path(path).expanduser()
 

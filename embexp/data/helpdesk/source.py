@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from embexp.config import Kind
 from embexp.data.helpdesk.phrasing import STYLES, Language, Meaning, draw_meaning, language, other, say
@@ -31,6 +32,10 @@ class HelpdeskSource:
         self.rows = min(rows, limit or rows)
         self.evaluation_rows = evaluation_rows
         self.seed = seed
+
+    def files(self) -> Sequence[Path]:
+        """None beside this package's own."""
+        return []
 
     def load(self, split: Split) -> Rows:
         """NLI rows for train; scored pairs for dev and test."""

@@ -1,0 +1,138 @@
+"""Rows and views that are kept: made once, the same as if made anew, and never another's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+from embexp.config import compose
+from embexp.data import build_source
+from embexp.data.cache import FACTS, TABLE, UNUSED_FOR, cached_view
+from embexp.data.files import FileSource
+from embexp.data.rows import Rows
+from embexp.data.views import make_view
+
+RULES = {"positives": "entailment", "negatives": "contradiction", "threshold": 0.6, "seed": 1}
+LINES = ["question,answer", *(f"where is order {number},on its way {number}" for number in range(30))]
+
+
+@pytest.fixture
+def file(tmp_path) -> Path:
+    path = tmp_path / "faq.csv"
+    path.write_text("\n".join(LINES))
+    return path
+
+
+def load(file: Path, split: str = "train", *overrides: str) -> Rows | None:
+    data = compose(["data=files", f"data.train={file}", *overrides]).data
+    return build_source(data, cache=str(file.parent / "cache")).load(split)
+
+
+def entries(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir())
+
+
+@pytest.fixture
+def read(monkeypatch) -> list[str]:
+    """The splits that the source was asked for."""
+    asked, whole = [], FileSource.load
+
+    def watched(source, split):
+        asked.append(split)
+        return whole(source, split)
+
+    monkeypatch.setattr(FileSource, "load", watched)
+    return asked
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_the_second_time_rows_are_there_and_the_same_and_not_read(file, read, split):
+    plain = build_source(compose(["data=files", f"data.train={file}"]).data).load(split)
+    first, second = load(file, split), load(file, split)
+    assert read.count(split) == 2  # without the cache, and once with it
+    for rows in (first, second):
+        assert rows.table.to_dict() == plain.table.to_dict()
+        assert (rows.kind, rows.name, rows.counts) == (plain.kind, plain.name, plain.counts)
+        assert rows.fingerprint == plain.fingerprint
+        assert rows.table.cache_files  # mapped from the file
+
+
+def test_a_split_that_is_not_there_is_known_too(file, read):
+    assert load(file, "test") is None
+    asked = len(read)
+    assert load(file, "test") is None
+    assert len(read) == asked
+
+
+def test_another_content_or_another_setting_is_read_anew(file):
+    first = load(file)
+    assert load(file, "train", "data.limit=10").counts["read"] == 10
+    file.write_text("\n".join(LINES).replace("order 3,", "order three,"))
+    assert load(file).fingerprint != first.fingerprint
+    assert len(entries(file.parent / "cache")) == 3
+
+
+def test_what_was_said_of_the_rows_is_said_again(file, caplog):
+    dev = file.with_name("dev.csv")
+    dev.write_text("\n".join(LINES[:5]))
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            load(file, "dev", f"data.dev={dev}")
+        warnings = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+        assert warnings == ["dev.csv shares 8 texts with the training file: its scores are too good"]
+
+
+@pytest.mark.parametrize("harm", ["cut", "lost", "no json"])
+def test_an_entry_that_is_not_whole_is_made_anew(file, harm):
+    first = load(file).table.to_dict()
+    (entry,) = entries(file.parent / "cache")
+    if harm == "cut":
+        os.truncate(entry / TABLE, (entry / TABLE).stat().st_size - 100)
+    elif harm == "lost":
+        (entry / TABLE).unlink()
+    else:
+        (entry / FACTS).write_text("{")
+    assert load(file).table.to_dict() == first
+
+
+def test_where_nothing_can_be_written_the_rows_are_made_all_the_same(file, caplog):
+    (file.parent / "cache").write_text("a file where the folder should be")
+    assert len(load(file).table) > 20
+    assert "cannot be written" in caplog.text
+
+
+def test_what_has_not_been_used_for_a_month_is_removed(file):
+    load(file)
+    (old,) = entries(file.parent / "cache")
+    long_ago = time.time() - UNUSED_FOR - 1
+    os.utime(old, (long_ago, long_ago))
+    load(file, "dev")
+    assert old not in entries(file.parent / "cache")
+
+
+def test_a_source_that_does_not_say_what_it_reads_is_asked_every_time(file, read, monkeypatch):
+    monkeypatch.delattr(FileSource, "files")
+    load(file)
+    load(file)
+    assert read == ["train", "train"]
+    assert not (file.parent / "cache").exists()
+
+
+def test_a_view_is_the_one_that_would_be_made_anew(tmp_path):
+    columns = {"premise": ["a", "a", "b"], "hypothesis": ["is a", "is not a", "is b"], "label": [0, 2, 0]}
+    rows = Rows("nli", Dataset(pa.table(columns)), "three", {"read": 3})
+    plain = make_view(rows, ["triplets"], **RULES)
+    for _ in range(2):
+        view = cached_view(str(tmp_path), rows, ["triplets"], **RULES)
+        assert (view.name, view.counts) == (plain.name, plain.counts)
+        assert view.dataset.to_dict() == plain.dataset.to_dict()
+    other = cached_view(str(tmp_path), rows, ["triplets"], **{**RULES, "negatives": "shuffled"})
+    assert other.dataset["negative"][0] == "is b"
+    assert len(entries(tmp_path)) == 2
