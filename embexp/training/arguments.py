@@ -7,7 +7,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformerTrainingArguments
 
 from embexp.config import Config
-from embexp.data.batches import NoDuplicates
+from embexp.data.batches import NoDuplicates, Shuffled
 from embexp.losses import LossPlan
 from embexp.training.hardware import Hardware
 
@@ -30,7 +30,7 @@ def training_arguments(
         weight_decay=trainer.weight_decay,
         max_grad_norm=trainer.max_grad_norm,
         optim="adamw_torch_fused",
-        batch_sampler=NoDuplicates if plan.batches == "no_duplicates" else "batch_sampler",
+        batch_sampler=NoDuplicates if plan.batches == "no_duplicates" else Shuffled,
         seed=config.seed,
         bf16=hardware.precision == "bf16",
         fp16=hardware.precision == "fp16",

@@ -6,9 +6,12 @@ import random
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
+from sentence_transformers.base.sampler import DefaultBatchSampler
+from torch.utils.data import RandomSampler
 
-from embexp.data.batches import NoDuplicates, fill
+from embexp.data.batches import NoDuplicates, Shuffled, fill
 
 
 def premises_often_shared(seed: int) -> Dataset:
@@ -19,6 +22,19 @@ def premises_often_shared(seed: int) -> Dataset:
 
 def sampler(rows: Dataset, size: int, *, seed: int = 0, drop_last: bool = False) -> NoDuplicates:
     return NoDuplicates(rows, batch_size=size, drop_last=drop_last, valid_label_columns=["label"], seed=seed)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("size", [7, 32, 300, 500])
+def test_shuffled_batches_are_those_of_the_plain_trainer_epoch_after_epoch(size, drop_last):
+    rows = premises_often_shared(1)
+    ours, theirs = (torch.Generator().manual_seed(3) for _ in range(2))
+    options = {"batch_size": size, "drop_last": drop_last}
+    made = Shuffled(rows, **options, generator=ours)
+    plain = DefaultBatchSampler(RandomSampler(rows, generator=theirs), **options, generator=theirs)
+    assert len(made) == len(plain)
+    for _ in range(3):
+        assert list(made) == list(plain)
 
 
 @pytest.mark.parametrize("size", [4, 16, 64, 500])
