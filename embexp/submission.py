@@ -70,7 +70,7 @@ class Work:
         try:
             perform(self.job)
         except Terminated as error:
-            if not (still_wanted() if in_slurm() else isinstance(error, Preempted)):
+            if not comes_back(noticed=isinstance(error, Preempted)):
                 sys.exit(128 + signal.SIGTERM)
             # submitit's own: it keeps what is to be called, queues the job again, and ends this process.
             queue_again(notice, None)
@@ -80,22 +80,24 @@ class Work:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def in_slurm() -> bool:
-    """Whether this process is a job of Slurm."""
-    return bool(submitit.JobEnvironment().cluster == "slurm")
+def comes_back(*, noticed: bool) -> bool:
+    """Whether this job, which is told to go, is to be queued again.
 
+    Slurm says so by calling it running still. One that a person cancelled it calls otherwise by then, and to queue that
+    again would bring it back from the dead; of one that it is about to queue again itself it need not be told.
 
-def still_wanted() -> bool:
-    """Whether Slurm, which has asked this job to go, means it to come back.
-
-    Then it still calls it running. One that a person cancelled it already calls otherwise, and to queue that again would
-    bring it back from the dead; one that Slurm itself is about to queue again it has no need to be told of.
+    Args:
+        noticed: it was told by the queue's notice, not by SIGTERM; decides where Slurm cannot be asked.
     """
-    job = submitit.JobEnvironment().raw_job_id
-    asked = subprocess.run(
-        ["squeue", "--noheader", "--format=%T", "--jobs", job], capture_output=True, text=True, timeout=60, check=False
-    )
-    return asked.stdout.split() == ["RUNNING"]
+    environment = submitit.JobEnvironment()
+    if environment.cluster != "slurm":
+        return noticed
+    asked = ["squeue", "--noheader", "--format=%T", "--jobs", environment.raw_job_id]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+    except (OSError, subprocess.SubprocessError):
+        return noticed
+    return said == ["RUNNING"]
 
 
 def slurm_executor(
@@ -103,7 +105,7 @@ def slurm_executor(
 ) -> submitit.SlurmExecutor:
     """What sends jobs to Slurm; `asked` as in conf/hydra/launcher/submitit_slurm.yaml."""
     executor = submitit.SlurmExecutor(folder / FOLDER, max_num_timeout=max_num_timeout)
-    words = {WORDS_OF_SLURM.get(key, key): value for key, value in asked.items() if value is not None}
+    words = {WORDS_OF_SLURM.get(key, key): value for key, value in asked.items() if value not in (None, 0)}
     if "mem" in words:
         words["mem"] = f"{words['mem']}GB"
     executor.update_parameters(
