@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -21,6 +22,8 @@ from tests.config.test_composition import problems_of
 from tests.test_launch import folder_of_checkpoints
 from tests.test_main import SMALL, embexp, results, statuses, wait_for
 
+# Skipped by name where the extra is not installed.
+wants_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")
 SUBMITTED = ["hydra/launcher=submitit_local", *[word for word in SMALL if word != "tracker=none"], "-m"]
 # Long enough to be disturbed while it trains; checkpoints on the way.
 LONG = ["max_steps=60", "epochs=100", "evaluation.times=6"]
@@ -47,6 +50,7 @@ def jobs_of(sweep: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in children if "submitit.core._submit" in child.cmdline()]
 
 
+@wants_submitit
 def test_a_sweep_through_submitit_ends_as_any_other(tmp_path):
     done = embexp("batch_size=8,16", "hydra.launcher.n_jobs=2", *SUBMITTED, "tracker=none", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -74,6 +78,7 @@ def test_slurm_is_refused_where_there_is_none(monkeypatch):
     assert "there is no srun here" in problem
 
 
+@wants_submitit
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_that_is_killed_costs_its_own_run_and_the_same_command_picks_it_up(tmp_path):
@@ -93,6 +98,7 @@ def test_a_job_that_is_killed_costs_its_own_run_and_the_same_command_picks_it_up
     assert sorted(statuses(tmp_path).values()) == ["FAILED", *["FINISHED"] * 3]  # the second sweep's, no second run
 
 
+@wants_submitit
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("notices", [[signal.SIGUSR2], [signal.SIGTERM, signal.SIGUSR2]], ids=["notice", "both"])
@@ -120,6 +126,7 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_and_ends_as_an_undi
     assert outcome_of(disturbed) == outcome_of(straight)
 
 
+@wants_submitit
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_whose_time_is_over_too_often_is_told_and_costs_its_own_run(tmp_path):
@@ -131,6 +138,7 @@ def test_a_job_whose_time_is_over_too_often_is_told_and_costs_its_own_run(tmp_pa
     assert [run["status"] for run in results(tmp_path)] == ["KILLED"]
 
 
+@wants_submitit
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
@@ -146,6 +154,21 @@ def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
     assert [run["status"] for run in results(tmp_path)] == ["KILLED"] * 2
 
 
+@pytest.mark.parametrize(
+    ("said", "on_notice", "on_sigterm"),
+    [("RUNNING", True, True), ("COMPLETING", False, False), ("CANCELLED", False, False), (None, True, False)],
+)
+def test_a_job_comes_back_if_slurm_still_calls_it_running(tmp_path, monkeypatch, said, on_notice, on_sigterm):
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{f'echo {said}' if said else 'exit 1'}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert submission.comes_back(noticed=True) is on_notice
+    assert submission.comes_back(noticed=False) is on_sigterm
+
+
 @pytest.fixture
 def slurm(tmp_path, monkeypatch) -> Path:
     """The folder of the stand-in's tasks."""
@@ -159,6 +182,7 @@ def slurm(tmp_path, monkeypatch) -> Path:
 ON_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=0"]
 
 
+@wants_submitit
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_that_slurm_wants_to_end_is_queued_again_and_a_job_that_a_person_cancels_is_not(tmp_path, slurm):
