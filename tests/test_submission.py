@@ -38,6 +38,7 @@ def sweep_of(*arguments: str, cwd: Path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
         # What starts the tests in the background ignores SIGINT, and so would the child.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
@@ -147,7 +148,8 @@ def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
         wait_for(lambda: len(folder_of_checkpoints(tmp_path)) == 2, seconds=300)
         jobs = jobs_of(sweep)
         assert len(jobs) == 2
-        os.kill(sweep.pid, number)
+        # Ctrl-C in a terminal reaches all of them.
+        (os.killpg if number == signal.SIGINT else os.kill)(sweep.pid, number)
         sweep.communicate(timeout=300)
     gone, alive = psutil.wait_procs(jobs, timeout=120)
     assert (sweep.returncode, len(gone), alive) == (code, 2, [])
