@@ -74,6 +74,7 @@ def test_without_its_extra_an_option_is_refused_in_a_sentence_that_says_what_to_
 
 
 def test_slurm_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(launching, "find_spec", lambda name: "installed")
     monkeypatch.setattr(launching.shutil, "which", lambda name: None)
     (problem,) = problems_of("hydra/launcher=submitit_slurm")
     assert "there is no srun here" in problem
