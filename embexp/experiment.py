@@ -318,7 +318,7 @@ def verdict(error: BaseException) -> tuple[Status, str]:
     if isinstance(error, KeyboardInterrupt):
         return Status.KILLED, "interrupted (Ctrl-C)"
     if isinstance(error, Preempted):
-        return Status.KILLED, "pre-empted; its job is queued again"
+        return Status.KILLED, "pre-empted: its queue told it to go"
     if isinstance(error, Terminated):
         return Status.KILLED, "terminated (SIGTERM)"
     return Status.FAILED, f"{type(error).__name__}: {error}"

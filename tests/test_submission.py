@@ -118,7 +118,7 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_and_ends_as_an_undi
         wait_for(lambda: results(disturbed), seconds=60)
         # While it waits for its turn: what can be taken up again, and why it is.
         (waiting,) = results(disturbed)
-        assert (waiting["status"], waiting["reason"]) == ("KILLED", "pre-empted; its job is queued again")
+        assert (waiting["status"], waiting["reason"]) == ("KILLED", "pre-empted: its queue told it to go")
         out, err = sweep.communicate(timeout=600)
     assert sweep.returncode == 0, out + err
     assert sorted(statuses(disturbed).values()) == ["FINISHED"] * 2  # the sweep's and the job's: one run, not two

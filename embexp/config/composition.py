@@ -192,8 +192,7 @@ def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]
     if problems:
         raise ConfigError(problems)
     chosen = tuple(_text(override) for override in fixed if _group_of(loader, override))
-    bare = _composed(chosen)
-    sweeper = bare.hydra.sweeper
+    sweeper = _composed(chosen).hydra.sweeper
     named = _parse([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
     if str(sweeper._target_) == OPTUNA:
         typed = [_text(override) for override in fixed if override.key_or_group == "hydra.sweeper.n_trials"]
@@ -203,15 +202,10 @@ def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]
         return [[_text(override) for override in (*named, *overrides)]] * times
     if not str(sweeper._target_).endswith(".BasicSweeper"):
         return [[_text(override) for override in fixed]]
-    endless = [override for override in overrides if override.is_interval_sweep()]
-    if endless:
-        raise ConfigError(
-            [
-                f"{_text(o)}: an interval cannot be run from end to end; hydra/sweeper=optuna draws from it."
-                for o in endless
-            ]
-        )
-    jobs: list[list[str]] = BasicSweeper.split_arguments([*named, *overrides], None)[0]
+    swept = [*named, *overrides]
+    if endless := [_text(override) for override in swept if override.is_interval_sweep()]:
+        raise ConfigError([f"{typed}: has no end of values; hydra/sweeper=optuna draws from it." for typed in endless])
+    jobs: list[list[str]] = BasicSweeper.split_arguments(swept, None)[0]
     return jobs
 
 
