@@ -20,7 +20,7 @@ install: $(INSTALLED) ## install embexp and its pinned dependencies into .venv
 # The stamp is written last, so its existence means that the installation went through.
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,optuna]'
 	@touch $@
 
 sweep: $(INSTALLED) ## train MiniLM with MNR at three batch sizes, score and compare the runs
@@ -45,7 +45,7 @@ test-slow: $(INSTALLED) ## the tests that train for longer
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
 
 test-services: $(INSTALLED) ## the tests against a PostgreSQL that they start (Debian: apt-get install postgresql)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,services]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,optuna,services]'
 	$(BIN)/python -m pytest -m services -n 0 -rs --timeout 600 $(ARGS)
 
 bench: $(INSTALLED) ## embexp against plain scripts, into benchmarks/results; ARGS="--only step"

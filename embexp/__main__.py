@@ -14,7 +14,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from embexp.config import ConfigError, compose
-from embexp.config.composition import check_command, conf_folder, for_multirun, is_sweep
+from embexp.config.composition import (
+    an_instance_of,
+    check_command,
+    conf_folder,
+    for_multirun,
+    is_sweep,
+    keep_to_own_options,
+)
 from embexp.identity import COMMAND, command_line
 from embexp.interrupts import Terminated, raise_on_sigterm
 
@@ -35,6 +42,7 @@ def job(composed: DictConfig) -> float:
 
 def run_hydra() -> None:
     """Hands the command over to Hydra, which composes each job and launches it."""
+    keep_to_own_options()
     hydra.main(version_base=None, config_path=str(conf_folder()), config_name="config")(job)()
 
 
@@ -42,7 +50,7 @@ def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | Non
     """All jobs under one parent run, then the table of them."""
     from embexp.sweep import open_sweep
 
-    with open_sweep(compose(jobs[0], config_dir=config_dir), jobs=jobs, overrides=overrides) as sweep:
+    with open_sweep(compose(an_instance_of(jobs[0]), config_dir=config_dir), jobs=jobs, overrides=overrides) as sweep:
         sys.argv.append(f"hydra.sweep.dir={sweep.folder}")
         try:
             run_hydra()

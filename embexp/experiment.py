@@ -34,7 +34,7 @@ from embexp.data.views import View
 from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
-from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.interrupts import Preempted, Terminated, raise_on_sigterm
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
@@ -319,6 +319,8 @@ def verdict(error: BaseException) -> tuple[Status, str]:
     """How a run that raised is to be closed, and why in one line."""
     if isinstance(error, KeyboardInterrupt):
         return Status.KILLED, "interrupted (Ctrl-C)"
+    if isinstance(error, Preempted):
+        return Status.KILLED, "pre-empted: its queue told it to go"
     if isinstance(error, Terminated):
         return Status.KILLED, "terminated (SIGTERM)"
     return Status.FAILED, f"{type(error).__name__}: {error}"

@@ -1,5 +1,5 @@
 """SIGTERM as an exception, so that a run that is told to go closes its record first; and while training neither it nor
-Ctrl-C before a checkpoint is written."""
+Ctrl-C before a checkpoint is written. The same for a queue's notice that it wants the machine back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,14 @@ class Terminated(BaseException):
     """SIGTERM reached the process: the run ends KILLED."""
 
 
+class Preempted(Terminated):
+    """A queue's notice reached the process: the run ends KILLED, and its job is queued again."""
+
+
+# What Slurm can be asked to send before it ends a job; submitit asks for SIGUSR2.
+NOTICES = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+
+
 def raise_on_sigterm() -> None:
     """From now on SIGTERM raises `Terminated` in the main thread; a second one ends the process at once."""
     signal.signal(signal.SIGTERM, _terminate)
@@ -21,14 +29,38 @@ def raise_on_sigterm() -> None:
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A notice that comes along must not disturb the end of the run.
+    for number in _raising_notices():
+        signal.signal(number, _overhear)
     raise Terminated
 
 
+def raise_on_notice(number: int) -> None:
+    """From now on this signal, of a queue, raises `Preempted` in the main thread, once."""
+    signal.signal(number, _preempt)
+
+
+def _preempt(signum: int, frame: FrameType | None) -> None:
+    # Queues send SIGTERM along with it, and the notice twice: what is to end at once they kill.
+    for number in (signal.SIGTERM, signum):
+        signal.signal(number, _overhear)
+    raise Preempted
+
+
+def _overhear(signum: int, frame: FrameType | None) -> None:
+    # Not SIG_IGN: Python complains of a signal that came just before it was set.
+    pass
+
+
+def _raising_notices() -> list[signal.Signals]:
+    return [number for number in NOTICES if signal.getsignal(number) is _preempt]
+
+
 class Preemption:
-    """Whether SIGTERM or Ctrl-C has come, since it is waited for a good moment to obey.
+    """Whether SIGTERM, Ctrl-C or a queue's notice has come, since it is waited for a good moment to obey.
 
     Attributes:
-        asked: what is to be raised then; None as long as neither has come.
+        asked: what is to be raised then; None as long as none has come.
     """
 
     asked: type[BaseException] | None = None
@@ -41,10 +73,18 @@ class Preemption:
         if signum == signal.SIGINT and os.isatty(2):
             os.write(2, b"\ninterrupted: it ends with this step, and saves a checkpoint; again to end it at once\n")
 
+    def _note_notice(self, signum: int, frame: FrameType | None) -> None:
+        # It outweighs a SIGTERM that came before it: the job is to come back. What comes after it adds nothing.
+        self.asked = Preempted
+        for number in (signal.SIGTERM, signum):
+            signal.signal(number, _overhear)
+
 
 @contextmanager
 def waiting_for_a_good_moment() -> Iterator[Preemption]:
-    """SIGTERM and Ctrl-C are noted, and left to whoever looks at the `Preemption`; at the end of the block they are obeyed.
+    """SIGTERM, Ctrl-C and a queue's notice are noted, and left to whoever looks at the `Preemption`.
+
+    At the end of the block they are obeyed.
 
     A program that does not raise on SIGTERM (a notebook, another framework) keeps its own way.
     """
@@ -57,10 +97,16 @@ def waiting_for_a_good_moment() -> Iterator[Preemption]:
     # Ignored, as in what a shell starts in the background, it stays.
     if at_interrupt is signal.default_int_handler:
         signal.signal(signal.SIGINT, preemption._note)
+    notices = _raising_notices()
+    for number in notices:
+        signal.signal(number, preemption._note_notice)
     try:
         yield preemption
     finally:
-        raise_on_sigterm()
+        if preemption.asked is not Preempted:
+            for number in notices:
+                raise_on_notice(number)
+            raise_on_sigterm()
         signal.signal(signal.SIGINT, at_interrupt)
     if preemption.asked is not None:
         raise preemption.asked

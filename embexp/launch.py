@@ -89,7 +89,7 @@ def launch(jobs: Sequence[DictConfig], shares: Sequence[Share]) -> list[JobRetur
             except (KeyboardInterrupt, Terminated):
                 fleet.stop(signal.SIGKILL)
             raise
-    return [_returned(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
+    return [returned(job, future.result()) for job, future in zip(jobs, futures, strict=True)]
 
 
 class Fleet:
@@ -178,11 +178,12 @@ def _await(futures: Sequence[Future[float]]) -> None:
         time.sleep(LOOK_EVERY)
 
 
-def _returned(job: DictConfig, value: float) -> JobReturn:
+def returned(job: DictConfig, value: float) -> JobReturn:
+    """What Hydra's sweeper is told of a job that another process ran."""
     overrides = OmegaConf.to_container(job.hydra.overrides.task)
-    returned = JobReturn(overrides=overrides, cfg=job, status=JobStatus.COMPLETED)
-    returned.return_value = value
-    return returned
+    told = JobReturn(overrides=overrides, cfg=job, status=JobStatus.COMPLETED)
+    told.return_value = value
+    return told
 
 
 def _end_with_the_sweep() -> None:
@@ -192,23 +193,28 @@ def _end_with_the_sweep() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+def perform(job: DictConfig) -> None:
+    """Runs a composed job in this process, as Hydra would."""
+    from embexp.__main__ import job as task
+
+    setup_globals()
+    run_job(
+        task_function=task,
+        config=job,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+        # Only its callbacks are asked for: the config is composed.
+        hydra_context=HydraContext(config_loader=None, callbacks=Callbacks(job)),
+    )
+
+
 def main() -> None:
     """The process of one job, as `launch` starts it."""
     raise_on_sigterm()
     try:
         job, sys.argv = pickle.load(sys.stdin.buffer)
         Thread(target=_end_with_the_sweep, daemon=True, name="embexp-sweep-watch").start()
-        from embexp.__main__ import job as task
-
-        setup_globals()
-        run_job(
-            task_function=task,
-            config=job,
-            job_dir_key="hydra.sweep.dir",
-            job_subdir_key="hydra.sweep.subdir",
-            # Only its callbacks are asked for: the config is composed.
-            hydra_context=HydraContext(config_loader=None, callbacks=Callbacks(job)),
-        )
+        perform(job)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Terminated:

@@ -15,6 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 
 from embexp.compare import FOUND_BY_SWEEP, Run, draw, read_result, to_csv, to_markdown
@@ -41,13 +42,13 @@ class Sweep:
         found = []
         for number, overrides in enumerate(self.jobs):
             path = self.folder / str(number) / RESULT
-            found.append(read_result(path) if path.is_file() else Run.lost(" ".join(overrides), path.parent))
+            found.append(read_result(path) if path.is_file() else Run.lost(_drawn(path.parent, overrides), path.parent))
         return found
 
     def close(self, interrupted: str | None) -> int:
         """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
         runs = self.runs()
-        self._reap(runs)
+        self._reap(runs, over=interrupted is None)
         failed = [run for run in runs if run.status != Status.FINISHED]
         draw(runs, console=Console(), title=f"Sweep of {len(runs)} runs · {self.folder}")
         if interrupted is not None:
@@ -78,10 +79,11 @@ class Sweep:
         batches = [ids[first : first + IDS_A_TAG] for first in range(0, len(ids), IDS_A_TAG)]
         return {f"{FOUND_BY_SWEEP}.{number}": " ".join(batch) for number, batch in enumerate(batches)}
 
-    def _reap(self, runs: Sequence[Run]) -> None:
+    def _reap(self, runs: Sequence[Run], *, over: bool) -> None:
         # A job whose process was killed could not close its own run.
         if isinstance(self.tracker, MLflowTracker) and any(run.status == Status.KILLED for run in runs):
-            reap_dead_runs(self.tracker.uri, experiment=self.tracker.experiment)
+            ended = self.tracker.run_id if over else None
+            reap_dead_runs(self.tracker.uri, experiment=self.tracker.experiment, ended_sweep=ended)
 
     def _report(self, runs: Sequence[Run]) -> None:
         path = self.folder / REPORT
@@ -95,6 +97,12 @@ class Sweep:
             return
         self.tracker.log_artifact(path)
         print(f"Report: {path}")
+
+
+def _drawn(folder: Path, typed: Sequence[str]) -> str:
+    # What a search drew for a job is known when Hydra has started it; before, there is but what was typed.
+    path = folder / ".hydra" / "overrides.yaml"
+    return " ".join(yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else typed)
 
 
 @contextmanager

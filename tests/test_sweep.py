@@ -48,3 +48,11 @@ def test_a_report_that_breaks_is_told_in_one_line_and_costs_nothing(sweep, capsy
     assert capsys.readouterr().err == f"{sweep.folder / 'report.html'}: not written: ValueError: no ink\n"
     assert sweep.tracker.ended == ["FINISHED"]
     assert not (sweep.folder / "report.html").exists()
+
+
+def test_a_job_that_a_search_drew_and_that_was_lost_is_told_by_what_was_drawn(sweep, capsys):
+    sweep.jobs = [["learning_rate=interval(0, 1)"]] * 4
+    (sweep.folder / "2" / ".hydra").mkdir(parents=True)
+    (sweep.folder / "2" / ".hydra" / "overrides.yaml").write_text("- learning_rate=0.25\n")
+    assert [run.name for run in sweep.runs()[2:]] == ["learning_rate=0.25", "learning_rate=interval(0, 1)"]
+    assert sweep.close(None) == 1

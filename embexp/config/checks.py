@@ -10,8 +10,8 @@ from typing import Any, TypeVar, get_args
 from pydantic import ValidationError
 
 from embexp.config.errors import ConfigError, nearest
+from embexp.config.launching import LAUNCHERS, SWEEPERS, what_is_missing
 from embexp.config.schema import (
-    LAUNCHERS,
     OWN,
     SCHEMAS,
     VIEWS_OF_KIND,
@@ -65,16 +65,18 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     return config
 
 
-def check_launcher(section: Mapping[str, Any]) -> None:
-    """Holds hydra.launcher against its schema, where the launcher is embexp's own.
+def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any]) -> None:
+    """Holds hydra.launcher and hydra.sweeper against their schemas, where they are embexp's own.
 
     Raises:
-        ConfigError: with every problem found.
+        ConfigError: with every problem found, that of an extra that is not installed among them.
     """
-    schema = LAUNCHERS.get(str(section.get("_target_")))
     problems: list[str] = []
-    if schema is not None:
-        _collect(problems, schema, section, "hydra.launcher")
+    for key, section, schemas in (("hydra.launcher", launcher, LAUNCHERS), ("hydra.sweeper", sweeper, SWEEPERS)):
+        schema = schemas.get(str(section.get("_target_")))
+        if schema is not None:
+            _collect(problems, schema, section, key)
+            problems += what_is_missing(schema)
     if problems:
         raise ConfigError(problems)
 

@@ -14,16 +14,20 @@ from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from embexp.config.checks import check, check_launcher
+from embexp.config.checks import check, check_launching
 from embexp.config.errors import ConfigError, nearest
+from embexp.config.launching import OPTUNA
+from embexp.config.ranges import corners, said_of_ranges
 from embexp.config.schema import Config
 
 # The options of evaluation that bring the pairs by which the best step is chosen, and those that are scored at the end.
@@ -54,21 +58,29 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
 def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None) -> list[list[str]]:
     """Composes and checks every job of a command before the first one starts; returns each job's overrides.
 
+    A search's jobs are all as typed: what is drawn later is checked at the ends of its ranges.
+
     Raises:
         ConfigError: with the problems of all jobs, each told once.
     """
     with _loader(config_dir) as loader:
         parsed = _parse(overrides)
         jobs = _jobs(loader, parsed) if multirun else [list(overrides)]
+        searched = multirun and any(override.is_sweep_override() for override in _parse(jobs[0]))
         problems: dict[str, None] = {}
-        for job in jobs:
+        for job in corners(_parse(jobs[0])) if searched else jobs:
             try:
                 _compose_job(loader, _parse(job))
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
-            raise ConfigError(list(problems))
+            raise ConfigError(said_of_ranges(problems, parsed))
         return jobs
+
+
+def an_instance_of(job: Sequence[str]) -> list[str]:
+    """The overrides of a job, those that a search would draw at the first end of their ranges."""
+    return next(corners(_parse(job)))
 
 
 def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> bool:
@@ -118,9 +130,21 @@ def _listed(group: str, overrides: list[str]) -> list[str]:
     return [path.removeprefix(f"{group}/") for path in paths if path.startswith(f"{group}/")]
 
 
+def keep_to_own_options() -> None:
+    """Takes out of Hydra what its plugins call as embexp calls its own: hydra/launcher=joblib is ours.
+
+    Hydra would hold ours against the schema that a plugin of the same name has left.
+    """
+    Plugins.instance()
+    theirs = ConfigStore.instance().repo.get("hydra", {})
+    for path in (conf_folder() / "hydra").glob("*/*.yaml"):
+        theirs.get(path.parent.name, {}).pop(path.name, None)
+
+
 @contextmanager
 def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
     """Hydra over conf/ and a person's own folder; what of Hydra was there before is there again afterwards."""
+    keep_to_own_options()
     search_path = create_config_search_path(str(conf_folder()))
     if config_dir is not None:
         own = Path(config_dir).expanduser().resolve()
@@ -169,10 +193,19 @@ def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]
         raise ConfigError(problems)
     chosen = tuple(_text(override) for override in fixed if _group_of(loader, override))
     sweeper = _composed(chosen).hydra.sweeper
+    named = _parse([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
+    if str(sweeper._target_) == OPTUNA:
+        typed = [_text(override) for override in fixed if override.key_or_group == "hydra.sweeper.n_trials"]
+        n_trials = _composed((*chosen, *typed)).hydra.sweeper.n_trials
+        # A number that is none is refused with the first job.
+        times = n_trials if isinstance(n_trials, int) and n_trials > 0 else 1
+        return [[_text(override) for override in (*named, *overrides)]] * times
     if not str(sweeper._target_).endswith(".BasicSweeper"):
         return [[_text(override) for override in fixed]]
-    named = _parse([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
-    jobs: list[list[str]] = BasicSweeper.split_arguments([*named, *overrides], None)[0]
+    swept = [*named, *overrides]
+    if endless := [_text(override) for override in swept if override.is_interval_sweep()]:
+        raise ConfigError([f"{typed}: has no end of values; hydra/sweeper=optuna draws from it." for typed in endless])
+    jobs: list[list[str]] = BasicSweeper.split_arguments(swept, None)[0]
     return jobs
 
 
@@ -192,7 +225,7 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from None
-    check_launcher(composed.hydra.launcher)
+    check_launching(_plain(composed.hydra.launcher), _plain(composed.hydra.sweeper))
     return checked(composed, composed.hydra)
 
 
@@ -252,6 +285,12 @@ def _unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> 
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
     near = next((k for k in known if nearest(name, [k.rpartition(".")[2]])), None) or key
     return f"{key}: nothing reads this key.{nearest(near, known)} See them all with --cfg job."
+
+
+def _plain(section: DictConfig) -> dict[str, Any]:
+    values = OmegaConf.to_container(section, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 def _without_hydra(composed: DictConfig) -> DictConfig:

@@ -285,14 +285,6 @@ class OwnTracker(Tracker):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
 
-class Launcher(Component):
-    """How a sweep's jobs share the machine, where they run side by side."""
-
-    n_jobs: int | None = Field(ge=1)
-    cores_per_job: int = Field(ge=1)
-    jobs_per_gpu: int = Field(ge=1)
-
-
 class Scalars(Schema):
     """The numbers at the top of conf/config.yaml, which a person sweeps every day."""
 
@@ -331,6 +323,5 @@ SCHEMAS: dict[str, dict[str, type[Component]]] = {
     },
     "tracker": {"embexp.tracking.MLflowTracker": MLflow, "embexp.tracking.NullTracker": Null},
 }
-LAUNCHERS: dict[str, type[Component]] = {"hydra_plugins.embexp_launcher.ProcessLauncher": Launcher}
 # What describes an option of a person's own, whose target is in none of the above.
 OWN: dict[str, type[Component]] = {"model": OwnModel, "loss": OwnLoss, "data": OwnData, "tracker": OwnTracker}

@@ -77,16 +77,21 @@ def open_store(uri: str | None, *, experiment: str) -> str:
         return str(found.experiment_id)
 
 
-def reap_dead_runs(uri: str | None, *, experiment: str) -> int:
+def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None = None) -> int:
     """Closes as KILLED the runs of this machine that say RUNNING though their process is gone; returns how many.
 
     A server that is away is left for the next start.
+
+    Args:
+        uri: of the store.
+        experiment: the one in which the runs are.
+        ended_sweep: a run id; its jobs are known to be over, on whatever machine they were.
 
     Raises:
         ConfigError: there can be no such store.
     """
     try:
-        return within(patience(uri), lambda: _reap(uri, experiment))
+        return within(patience(uri), lambda: _reap(uri, experiment, ended_sweep))
     except Exception as error:
         if not is_away(error):
             raise cannot_open(uri, error) from error
@@ -94,13 +99,13 @@ def reap_dead_runs(uri: str | None, *, experiment: str) -> int:
         return 0
 
 
-def _reap(uri: str | None, experiment: str) -> int:
+def _reap(uri: str | None, experiment: str, ended_sweep: str | None) -> int:
     experiment_id = open_store(uri, experiment=experiment)
     client = client_of(uri)
     dead = [
         run
         for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=1000)
-        if is_dead(run.data.tags)
+        if is_dead(run.data.tags) or (ended_sweep and run.data.tags.get("mlflow.parentRunId") == ended_sweep)
     ]
     for run in dead:
         client.set_tag(run.info.run_id, "embexp.reason", GONE)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
@@ -43,6 +45,11 @@ GROUPS = [
     (path.parent.name, path.stem)
     for path in sorted(conf_folder().glob("*/*.yaml"))
     if path.parent.name not in ("hydra", "experiment")
+]
+GROUPS += [
+    (f"hydra/{group}", path.stem)
+    for group in ("launcher", "sweeper")
+    for path in sorted((conf_folder() / "hydra" / group).glob("*.yaml"))
 ]
 
 
@@ -142,6 +149,41 @@ def test_a_key_of_one_loss_is_not_a_key_of_another():
 def test_a_named_sweep_is_a_sweep_by_itself(tmp_path):
     assert is_sweep(["experiment=book_batch_size"])
     assert not is_sweep(["experiment=book_mnr"])
+
+
+def test_a_named_sweep_of_ones_own_runs_every_combination_of_its_keys_and_what_is_typed_wins(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "grid.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: cosine\nmax_steps: 2\nhydra:\n  mode: MULTIRUN\n"
+        "  sweeper:\n    params:\n      batch_size: 16,32\n      learning_rate: 2e-5,5e-5\n      seed: range(1,3)\n"
+    )
+    assert is_sweep(["experiment=grid"], config_dir=tmp_path)
+    jobs = check_command(["experiment=grid"], multirun=True, config_dir=tmp_path)
+    assert len(jobs) == 8
+    config = compose(jobs[-1], config_dir=tmp_path)
+    assert (config.batch_size, config.learning_rate, config.seed) == (32, 5e-5, 2)
+    assert (config.names["loss"], config.max_steps) == ("cosine", 2)
+    assert len(check_command(["experiment=grid", "seed=7"], multirun=True, config_dir=tmp_path)) == 4
+
+
+def test_a_named_search_of_ones_own_needs_nothing_but_its_name(tmp_path):
+    pytest.importorskip("optuna", reason="the extra optuna is not installed")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ours.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\nhydra:\n  mode: MULTIRUN\n"
+        "  sweeper:\n    n_trials: 3\n    params:\n      learning_rate: tag(log, interval(1e-5, 1e-3))\n"
+    )
+    assert is_sweep(["experiment=ours"], config_dir=tmp_path)
+    assert len(check_command(["experiment=ours"], multirun=True, config_dir=tmp_path)) == 3
+
+
+def test_an_option_of_embexp_s_own_is_not_held_against_a_plugin_s_of_the_same_name():
+    @dataclass
+    class Theirs:
+        queue: str = "theirs"
+
+    ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=Theirs)
+    assert compose(["hydra/launcher=joblib"]).batch_size == 32
 
 
 def test_an_option_of_ones_own_is_found_in_the_config_dir(tmp_path):

@@ -119,6 +119,18 @@ def test_a_run_whose_process_was_killed_is_closed_at_the_next_start(store):
     living.end(Status.FINISHED)
 
 
+def test_the_runs_of_a_sweep_that_is_over_are_closed_though_they_were_on_another_machine(store, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("socket.gethostname", lambda: "another")
+        parent = store.started(tags={"embexp.sweep": "folder"})
+        child, stranger = store.started(parent=parent.reference), store.started()
+    reap_dead_runs(store.uri, experiment="tests", ended_sweep=parent.run_id)
+    said = [store.run(tracker.run_id).info.status for tracker in (parent, child, stranger)]
+    assert said == ["RUNNING", "KILLED", "RUNNING"]
+    for tracker in (parent, child, stranger):
+        tracker.end(Status.FINISHED)
+
+
 def test_both_readers_of_a_store_tell_the_same(store):
     tracker = store.started(tags={"embexp.evaluation": "set"})
     tracker.log_metrics({"dev/score": 0.25}, 3)

@@ -1,0 +1,70 @@
+"""What a signal does, and when: at once, or when the step is over; and which of two outweighs the other."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm, waiting_for_a_good_moment
+
+NOTICE = signal.SIGUSR2
+
+
+@pytest.fixture(autouse=True)
+def of_a_queue():
+    """A process that a queue started; afterwards the signals are as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, NOTICE)}
+    raise_on_sigterm()
+    raise_on_notice(NOTICE)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def send(*numbers: int) -> None:
+    for number in numbers:
+        os.kill(os.getpid(), number)
+
+
+def test_a_notice_outside_training_is_obeyed_at_once_and_what_comes_after_it_disturbs_nothing():
+    with pytest.raises(Preempted):
+        send(NOTICE)
+    send(NOTICE, signal.SIGTERM)
+
+
+def test_a_notice_that_comes_after_sigterm_does_not_disturb_the_end_of_the_run():
+    with pytest.raises(Terminated):
+        send(signal.SIGTERM)
+    send(NOTICE)
+
+
+@pytest.mark.parametrize("sent", [(NOTICE,), (signal.SIGTERM, NOTICE), (NOTICE, signal.SIGTERM, NOTICE)])
+def test_a_notice_while_training_waits_for_the_step_and_outweighs_sigterm(sent):
+    done = []
+
+    def train() -> None:
+        with waiting_for_a_good_moment() as preemption:
+            send(*sent)
+            done.append(preemption.asked)
+
+    with pytest.raises(Preempted):
+        train()
+    assert done == [Preempted]
+    send(NOTICE, signal.SIGTERM)  # the run's record is being closed
+
+
+def test_training_that_nobody_disturbed_leaves_the_notice_as_it_was():
+    with waiting_for_a_good_moment() as preemption:
+        assert preemption.asked is None
+    with pytest.raises(Preempted):
+        send(NOTICE)
+
+
+def test_a_program_that_knows_no_queue_keeps_its_own_way_with_the_signal():
+    heard = []
+    signal.signal(NOTICE, lambda number, frame: heard.append(number))
+    with waiting_for_a_good_moment() as preemption:
+        send(NOTICE)
+    assert (heard, preemption.asked) == ([NOTICE], None)

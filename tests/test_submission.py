@@ -1,0 +1,224 @@
+"""A sweep's jobs through submitit, on this machine: what one that is killed costs, and that one that is pre-empted goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+from embexp.config import launching
+from tests import slurm_stand_in
+from tests.config.test_composition import problems_of
+from tests.test_launch import folder_of_checkpoints
+from tests.test_main import SMALL, embexp, results, statuses, wait_for
+
+# Skipped by name where the extra is not installed.
+wants_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")
+SUBMITTED = ["hydra/launcher=submitit_local", *[word for word in SMALL if word != "tracker=none"], "-m"]
+# Long enough to be disturbed while it trains; checkpoints on the way.
+LONG = ["max_steps=60", "epochs=100", "evaluation.times=6"]
+ENDLESS = ["max_steps=100000", "epochs=100000", "evaluation.times=10000"]
+
+
+@contextmanager
+def sweep_of(*arguments: str, cwd: Path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "embexp", *SUBMITTED, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # What starts the tests in the background ignores SIGINT, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        yield process
+
+
+def jobs_of(sweep: subprocess.Popen) -> list[psutil.Process]:
+    """The processes that train, not those which mind them."""
+    children = psutil.Process(sweep.pid).children(recursive=True)
+    return [child for child in children if "submitit.core._submit" in child.cmdline()]
+
+
+@wants_submitit
+def test_a_sweep_through_submitit_ends_as_any_other(tmp_path):
+    done = embexp("batch_size=8,16", "hydra.launcher.n_jobs=2", *SUBMITTED, "tracker=none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2
+    assert "Sweep of 2 runs" in done.stdout
+    assert done.stderr.count("what it says: ") == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "module", "extra"),
+    [("launcher=submitit_local", "submitit", "slurm"), ("sweeper=optuna", "optuna", "optuna")],
+)
+def test_without_its_extra_an_option_is_refused_in_a_sentence_that_says_what_to_install(
+    monkeypatch, typed, module, extra
+):
+    monkeypatch.setattr(launching, "find_spec", lambda name: None)
+    (problem,) = problems_of(f"hydra/{typed}")
+    assert f"needs {module}, which is not installed; " in problem
+    assert f"'.[{extra}]'" in problem
+
+
+def test_slurm_is_refused_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(launching, "find_spec", lambda name: "installed")
+    monkeypatch.setattr(launching.shutil, "which", lambda name: None)
+    (problem,) = problems_of("hydra/launcher=submitit_slurm")
+    assert "there is no srun here" in problem
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_is_killed_costs_its_own_run_and_the_same_command_picks_it_up(tmp_path):
+    typed = ["batch_size=8,9", *LONG, "max_steps=600"]
+    with sweep_of(*typed, "hydra.launcher.n_jobs=2", cwd=tmp_path) as sweep:
+        wait_for(lambda: len(folder_of_checkpoints(tmp_path)) == 2, seconds=300)
+        os.kill(jobs_of(sweep)[0].pid, signal.SIGKILL)
+        out, err = sweep.communicate(timeout=600)
+    assert sweep.returncode == 1, err
+    assert sorted(run["status"] for run in results(tmp_path)) == ["FINISHED"]
+    assert err.count("its process was killed; the same command again picks it up") == 1
+    assert "left no result" in out
+    assert sorted(statuses(tmp_path).values()) == ["FAILED", "FINISHED", "KILLED"]  # FAILED: the sweep's
+
+    again = embexp(*SUBMITTED, *typed, cwd=tmp_path, seconds=600)
+    assert again.returncode == 0, again.stderr
+    assert sorted(statuses(tmp_path).values()) == ["FAILED", *["FINISHED"] * 3]  # the second sweep's, no second run
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("notices", [[signal.SIGUSR2], [signal.SIGTERM, signal.SIGUSR2]], ids=["notice", "both"])
+def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_and_ends_as_an_undisturbed_one(tmp_path, notices):
+    run = ["batch_size=8", "trainer.save_model=true", "trainer.precision=fp32", *LONG]
+    straight, disturbed = tmp_path / "straight", tmp_path / "disturbed"
+    for folder in (straight, disturbed):
+        folder.mkdir()
+    assert embexp(*SUBMITTED, *run, cwd=straight).returncode == 0
+    with sweep_of(*run, cwd=disturbed) as sweep:
+        wait_for(lambda: folder_of_checkpoints(disturbed), seconds=300)
+        (job,) = jobs_of(sweep)
+        for notice in notices:
+            os.kill(job.pid, notice)
+        wait_for(lambda: results(disturbed), seconds=60)
+        # While it waits for its turn: what can be taken up again, and why it is.
+        (waiting,) = results(disturbed)
+        assert (waiting["status"], waiting["reason"]) == ("KILLED", "pre-empted: its queue told it to go")
+        out, err = sweep.communicate(timeout=600)
+    assert sweep.returncode == 0, out + err
+    assert sorted(statuses(disturbed).values()) == ["FINISHED"] * 2  # the sweep's and the job's: one run, not two
+    before, after = steps_trained(disturbed, "journal.jsonl"), steps_trained(disturbed, "journal-2.jsonl")
+    assert before
+    assert max(before) < min(after)
+    assert outcome_of(disturbed) == outcome_of(straight)
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_whose_time_is_over_too_often_is_told_and_costs_its_own_run(tmp_path):
+    little = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30", "hydra.launcher.max_num_timeout=0"]
+    done = embexp(*SUBMITTED, "batch_size=8", *ENDLESS, *little, cwd=tmp_path, seconds=600)
+    assert done.returncode == 1
+    assert "did not come to its end: " in done.stderr
+    assert "timed-out too many times" in done.stderr
+    assert [run["status"] for run in results(tmp_path)] == ["KILLED"]
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
+def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
+    with sweep_of("batch_size=8,9", "hydra.launcher.n_jobs=2", *ENDLESS, cwd=tmp_path) as sweep:
+        wait_for(lambda: len(folder_of_checkpoints(tmp_path)) == 2, seconds=300)
+        jobs = jobs_of(sweep)
+        assert len(jobs) == 2
+        # Ctrl-C in a terminal reaches all of them.
+        (os.killpg if number == signal.SIGINT else os.kill)(sweep.pid, number)
+        sweep.communicate(timeout=300)
+    gone, alive = psutil.wait_procs(jobs, timeout=120)
+    assert (sweep.returncode, len(gone), alive) == (code, 2, [])
+    assert [run["status"] for run in results(tmp_path)] == ["KILLED"] * 2
+
+
+@pytest.mark.parametrize(
+    ("said", "on_notice", "on_sigterm"),
+    [("RUNNING", True, True), ("COMPLETING", False, False), ("CANCELLED", False, False), (None, True, False)],
+)
+def test_a_job_comes_back_if_slurm_still_calls_it_running(tmp_path, monkeypatch, said, on_notice, on_sigterm):
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{f'echo {said}' if said else 'exit 1'}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "slurm")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert submission.comes_back(noticed=True) is on_notice
+    assert submission.comes_back(noticed=False) is on_sigterm
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch) -> Path:
+    """The folder of the stand-in's tasks."""
+    slurm_stand_in.install(tmp_path / "bin")
+    (tmp_path / "tasks").mkdir()
+    monkeypatch.setenv("STAND_IN", str(tmp_path / "tasks"))
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return tmp_path / "tasks"
+
+
+ON_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=0"]
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_slurm_wants_to_end_is_queued_again_and_a_job_that_a_person_cancels_is_not(tmp_path, slurm):
+    typed = [*ON_SLURM, "batch_size=8,9", "max_steps=600", "evaluation.times=6"]
+    with sweep_of(*typed, cwd=tmp_path) as sweep:
+        wait_for(lambda: len(folder_of_checkpoints(tmp_path)) == 2, seconds=300)
+        # With a period of grace Slurm sends SIGTERM to a job that it still calls running.
+        os.kill(int((slurm / "1_0" / "pid").read_text()), signal.SIGTERM)
+        subprocess.run(["scancel", "1_1"], check=True)
+        out, err = sweep.communicate(timeout=600)
+    assert sweep.returncode == 1, out + err
+    assert [(slurm / name / "starts").read_text() for name in ("1_0", "1_1")] == ["xx", "x"]
+    assert [run["status"] for run in results(tmp_path)] == ["FINISHED", "KILLED"]
+    script = (slurm / "1_0" / "script").read_text()
+    for word in ("--signal=USR2@120", "--cpus-per-task=1", "--time=240", "--mem=16GB", "export OMP_NUM_THREADS=1"):
+        assert word in script
+
+
+def steps_trained(folder: Path, journal: str) -> list[int]:
+    """The steps whose loss one start of the job has logged."""
+    (path,) = folder.glob(f"multirun/*/*/0/{journal}")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [line["step"] for line in lines if "train/loss" in line.get("values", {})]
+
+
+def outcome_of(folder: Path) -> tuple[list[tuple[str, int, float]], str]:
+    """What the job's run has in the store, but for what a clock or the machine decides; and its weights."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+        values = database.execute(
+            "SELECT m.key, m.step, m.value FROM metrics m JOIN tags t ON t.run_uuid = m.run_uuid "
+            "WHERE t.key = 'embexp.key' ORDER BY m.key, m.step"
+        ).fetchall()
+    (weights,) = folder.glob("multirun/*/*/0/model/model.safetensors")
+    varying = ("time/", "throughput/", "memory/", "system/")
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    return [value for value in values if not value[0].startswith(varying)], digest
