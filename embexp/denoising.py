@@ -30,6 +30,11 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
             columns: noisy texts and texts: right-padded "input_ids" and "attention_mask", (rows, tokens).
             encoder: of the noisy texts; its chunk_tokens are decoded at a time.
         """
+        total, told = self.sum_over_tokens(columns, encoder)
+        return total / told
+
+    def sum_over_tokens(self, columns: Sequence[dict[str, Any]], encoder: StepEncoder) -> tuple[Tensor, int]:
+        """The loss as a sum, and the number of tokens that it is over: those of several devices can be put together."""
         noisy, texts = columns
         if self.need_retokenization:
             texts = self.retokenize(texts)
@@ -41,7 +46,7 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
             chunk = ids[rows.to(ids.device), : int(lengths[rows[-1]])]
             loss, tokens = self._decode(embeddings[rows.to(embeddings.device)], chunk)
             total, told = total + loss, told + tokens
-        return total / told
+        return total, told
 
     def _decode(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, int]:
         # The sum over tokens and their number, so that the mean over all chunks is the mean over all tokens.
