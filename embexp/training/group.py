@@ -6,6 +6,7 @@ believing that each process is alone, and share out nothing themselves.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
@@ -90,7 +91,10 @@ def _gloo(store: Any, rank: int, size: int) -> Any:
 def _nccl(store: Any, rank: int, size: int) -> Any:
     options = distributed.ProcessGroupNCCL.Options()
     options._timeout = PATIENCE
-    # Every member sees its own GPU alone.
+    # torch would end this process, and the run's record with it, where another's end is noticed (torch's default, 3). See
+    # https://pytorch.org/docs/stable/torch_nccl_environment_variables.html.
+    os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+    # Every member sees its own GPU alone, or uses the first.
     torch.cuda.set_device(0)
     return distributed.ProcessGroupNCCL(store, rank, size, options)
 

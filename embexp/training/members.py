@@ -34,7 +34,7 @@ from embexp.training.shared import SharedSteps
 
 LOOK_EVERY = 0.05  # seconds
 # From a broken connection to the end of the process that broke it, and from the end of stdin to that of a follower.
-SOON = 10.0
+SOON, AT_ONCE = 10.0, 2.0
 LINES_KEPT = 200
 # What would make transformers and accelerate believe that they are to share out something themselves.
 NOT_THEIRS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -94,7 +94,7 @@ def together(work: Work, *, devices: int) -> Iterator[SharedSteps | None]:
         yield SharedSteps(group, seed=work.config.seed)
     except RuntimeError as error:
         # torch tells of a broken connection so, and of much else.
-        followers.raise_if_lost(within=SOON if isinstance(error, GroupBroken) else 1.0, cause=error)
+        followers.raise_if_lost(within=SOON if isinstance(error, GroupBroken) else AT_ONCE, cause=error)
         raise
     finally:
         followers.end()
@@ -132,7 +132,7 @@ class Followers:
             except BrokenPipeError:
                 self.raise_if_lost(within=SOON)
                 raise
-            except (pickle.PicklingError, TypeError, AttributeError) as error:
+            except (pickle.PicklingError, TypeError, AttributeError, RuntimeError) as error:
                 raise ConfigError(
                     [
                         f"devices={self.size}: this model or loss cannot be handed to another process ({error}); use devices=1."
@@ -188,7 +188,7 @@ class Followers:
             assert process.stdin is not None
             with suppress(OSError):
                 process.stdin.close()
-        end = time.monotonic() + SOON
+        end = time.monotonic() + AT_ONCE
         for process in self.processes.values():
             try:
                 process.wait(max(0.0, end - time.monotonic()))

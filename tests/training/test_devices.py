@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
@@ -19,7 +20,14 @@ from embexp.config import ConfigError, compose
 from embexp.encoding import StepEncoder
 from embexp.losses import build_loss
 from embexp.models import load_encoder
-from embexp.training import choose_hardware, group, members, refuse_what_cannot_be_shared, shares_in_words
+from embexp.training import (
+    TrainingDiverged,
+    choose_hardware,
+    group,
+    members,
+    refuse_what_cannot_be_shared,
+    shares_in_words,
+)
 from embexp.training.group import Group, meeting_place
 from embexp.training.shared import ROWS, SharedCollator, SharedSteps
 from tests.training.test_trainer import SMALL, run, weights
@@ -278,6 +286,22 @@ def test_a_run_of_two_processes_goes_on_bit_for_bit_like_an_undisturbed_one(tmp_
     assert trained.steps == 8
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
     assert record.history == undisturbed.history
+
+
+@pytest.mark.slow
+def test_a_loss_that_is_no_number_ends_a_run_of_two_processes_with_its_step(tmp_path):
+    config = compose([*SMALL, *TWO, "learning_rate=1e30", "evaluation.times=1"])
+    with pytest.raises(TrainingDiverged, match=r"is nan at step \d"):
+        run(config, tmp_path)
+    assert not [child for child in psutil.Process().children() if "follower" in " ".join(child.cmdline())]
+
+
+@pytest.mark.slow
+def test_a_run_of_two_processes_stops_early_and_its_processes_are_gone(tmp_path):
+    config = compose([*SMALL, *TWO, "evaluation.times=8", "trainer.early_stopping=2"])
+    _, trained, _ = run(config, tmp_path, scores=lambda step: -step)
+    assert (trained.steps, trained.best_step) == (3, 1)
+    assert not [child for child in psutil.Process().children() if "follower" in " ".join(child.cmdline())]
 
 
 class Broken(BaseException):
