@@ -15,7 +15,6 @@ from embexp.config.schema import (
     OWN,
     SCHEMAS,
     VIEWS_OF_KIND,
-    CachedMultipleNegativesRanking,
     Component,
     Config,
     Data,
@@ -198,11 +197,6 @@ def _devices_can_share(config: Config) -> Iterator[str]:
         )
     if config.trainer.device == "mps":
         yield f"devices={devices}: trainer.device=mps is one GPU; use devices=1 or trainer.device=cpu."
-    if isinstance(config.loss, CachedMultipleNegativesRanking):
-        yield (
-            f"devices={devices}: loss={name} is computed on one device alone; use devices=1, or loss=mnr, whose batch is "
-            "spread over the devices."
-        )
     if isinstance(config.loss, DenoisingAutoEncoder) and not config.trainer.sort_by_length:
         yield f"devices={devices}: loss={name} is shared only with trainer.sort_by_length=true; set it, or use devices=1."
 

@@ -22,20 +22,21 @@ from embexp.training.group import Group
 
 # Beside the inputs of a member's own rows: how many rows the whole batch has.
 ROWS = "rows_of_all"
-SHARED = "angle, cosent, cosine, mnr, triplet and tsdae"
+# What a loss may have by which it can be computed over several devices; one of them is enough.
+WAYS = ("compute_loss_from_embeddings", "sum_over_tokens", "put_together")
 
 
 def refuse_what_cannot_be_shared(loss: nn.Module, *, devices: int, name: str) -> None:
     """Before anything is scored or trained.
 
     Raises:
-        ConfigError: the loss tells neither its loss from embeddings nor the sum over its tokens.
+        ConfigError: the loss has none of WAYS.
     """
-    if devices > 1 and not (hasattr(loss, "compute_loss_from_embeddings") or hasattr(loss, "sum_over_tokens")):
+    if devices > 1 and not any(hasattr(loss, way) for way in WAYS):
         raise ConfigError(
             [
                 f"devices={devices}: loss={name} ({type(loss).__name__}) cannot be computed over several devices, for it has "
-                f"no compute_loss_from_embeddings; use devices=1, or one of the losses that can: {SHARED}."
+                "no compute_loss_from_embeddings; use devices=1, or a loss that can be: all that embexp ships."
             ]
         )
 
@@ -106,6 +107,12 @@ class SharedSteps:
         if encoder is not None and in_one_go and hasattr(module, "sum_over_tokens"):
             total, tokens = module.sum_over_tokens(columns, encoder)
             return self._mean_over_tokens(total if own else total * 0, tokens if own else 0)
+        if hasattr(module, "put_together"):
+            module.put_together = lambda embeddings: self._of_all_rows(embeddings, own, rows)
+            try:
+                return module(columns, labels)
+            finally:
+                module.put_together = None
         if not hasattr(module, "compute_loss_from_embeddings"):
             raise ConfigError(
                 [
@@ -117,9 +124,7 @@ class SharedSteps:
             embeddings = encoder.encode(model, columns)
         else:
             embeddings = [model(column)["sentence_embedding"] for column in columns]
-        everywhere = self._of_all_rows(torch.stack([column[:own] for column in embeddings]), rows)
-        loss: Tensor = module.compute_loss_from_embeddings(list(everywhere), labels)
-        return loss
+        return module.compute_loss_from_embeddings(self._of_all_rows(embeddings, own, rows), labels)
 
     def _mean_over_tokens(self, total: Tensor, tokens: int) -> Tensor:
         numbers = torch.stack([total.detach().double(), total.new_tensor(tokens, dtype=torch.float64)])
@@ -128,16 +133,16 @@ class SharedSteps:
         # The value is that of all rows, the gradient that of its own.
         return share + ((total_of_all / tokens_of_all).to(total.dtype) - share).detach()
 
-    def _of_all_rows(self, own: Tensor, rows: int) -> Tensor:
-        """(columns, own rows, dimension) -> (columns, rows, dimension), in the order of the batch."""
-        columns, count, dimension = own.shape
+    def _of_all_rows(self, embeddings: Sequence[Tensor], own: int, rows: int) -> list[Tensor]:
+        """Of each column, (own rows, dimension) -> (rows, dimension), in the order of the batch."""
+        columns = torch.stack([column[:own] for column in embeddings])
         most = -(-rows // self.group.size)
-        padded = torch.cat([own, own.new_zeros(columns, most - count, dimension)], dim=1)
+        padded = torch.cat([columns, columns.new_zeros(len(columns), most - own, columns.shape[2])], dim=1)
         # In float32, whatever they were computed in: nothing is lost, and every backend knows it.
-        found = [part.to(own.dtype) for part in self.group.gather(padded.detach().float())]
+        found = [part.to(columns.dtype) for part in self.group.gather(padded.detach().float())]
         found[self.group.rank] = padded
         # Row j of member r is row j * size + r of the batch; what was padded comes out behind the last.
-        return torch.stack(found, dim=2).reshape(columns, most * self.group.size, dimension)[:, :rows]
+        return list(torch.stack(found, dim=2).flatten(1, 2)[:, :rows])
 
     def add_up_gradients(self, module: nn.Module, model: nn.Module) -> None:
         """Every trained parameter's gradient becomes that of the whole batch; before it is clipped.

@@ -106,7 +106,6 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypat
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["loss=cached_mnr"], "loss=cached_mnr is computed on one device alone"),
         (["loss=tsdae", "trainer.sort_by_length=false"], "loss=tsdae is shared only with trainer.sort_by_length=true"),
         (["trainer.device=mps"], "trainer.device=mps is one GPU"),
     ],

@@ -30,10 +30,11 @@ from embexp.training import (
 )
 from embexp.training.group import Group, meeting_place
 from embexp.training.shared import ROWS, SharedCollator, SharedSteps
+from tests.test_losses import LOSSES
 from tests.training.test_trainer import SMALL, run, weights
 
 TWO = ["trainer.device=cpu", "devices=2"]
-SHARED = ("angle", "cosent", "cosine", "mnr", "triplet", "tsdae")
+SHARED = ("angle", "cached_mnr", "cosent", "cosine", "mnr", "triplet", "tsdae")
 IN_ONE_GO = StepEncoder(chunk_tokens=64)
 
 
@@ -82,7 +83,7 @@ def rows_for(loss: str, count: int) -> list[dict[str, Any]]:
             draw.choices(["late", "order", "refund", "why", "my", "account", "parcel"], k=draw.randint(1, 9))
         )
 
-    names = {"mnr": 3, "triplet": 3}.get(loss, 2)
+    names = {"mnr": 3, "cached_mnr": 3, "triplet": 3}.get(loss, 2)
     rows: list[dict[str, Any]] = [{f"text{n}": text() for n in range(names)} for _ in range(count)]
     if loss in ("angle", "cosent", "cosine", "head"):
         rows = [{**row, "label": draw.random()} for row in rows]
@@ -90,7 +91,9 @@ def rows_for(loss: str, count: int) -> list[dict[str, Any]]:
 
 
 def built(loss: str) -> tuple[Any, nn.Module]:
-    config = compose([f"loss={'cosine' if loss == 'head' else loss}", "model=tiny", "model.dropout=0.0"])
+    # In parts that do not divide either.
+    parts = ["loss.mini_batch_size=2"] if loss == "cached_mnr" else []
+    config = compose([f"loss={'cosine' if loss == 'head' else loss}", *parts, "model=tiny", "model.dropout=0.0"])
     model = load_encoder(config.model).model
     torch.manual_seed(1)  # of what a decoder or a head has beside the encoder
     return model, Head(model) if loss == "head" else build_loss(config.loss, model, seed=1).module
@@ -117,6 +120,8 @@ def loss_and_gradients(
         columns = columns_of(inputs)
         if hasattr(module, "compute_sorted_loss"):
             value = module.compute_sorted_loss(columns, IN_ONE_GO)
+        elif hasattr(module, "put_together"):
+            value = module(columns, None)
         else:
             embeddings = [model(column)["sentence_embedding"] for column in columns]
             value = module.compute_loss_from_embeddings(embeddings, inputs.get("label"))
@@ -164,7 +169,7 @@ def test_so_it_has_where_texts_are_encoded_column_by_column(loss):
     are_those_of_one_device(loss, rows_for(loss, 7), None, size=2)
 
 
-@pytest.mark.parametrize("loss", ["cosine", "tsdae"])
+@pytest.mark.parametrize("loss", ["cached_mnr", "cosine", "tsdae"])
 def test_a_member_that_no_row_is_left_for_changes_nothing(loss):
     are_those_of_one_device(loss, rows_for(loss, 1), IN_ONE_GO, size=2)
 
@@ -244,14 +249,13 @@ def test_a_loss_that_cannot_be_shared_is_refused_with_those_that_can():
         pass
 
     refuse_what_cannot_be_shared(Own(), devices=1, name="own")
-    with pytest.raises(
-        ConfigError, match=r"devices=2: loss=own \(Own\) .* angle, cosent, cosine, mnr, triplet and tsdae"
-    ):
+    with pytest.raises(ConfigError, match=r"devices=2: loss=own \(Own\) cannot be computed over several"):
         refuse_what_cannot_be_shared(Own(), devices=2, name="own")
 
 
-@pytest.mark.parametrize("loss", SHARED)
-def test_the_losses_that_are_named_as_shared_can_be(loss):
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_shipped_loss_can_be_shared(loss):
+    assert loss in SHARED
     refuse_what_cannot_be_shared(built(loss)[1], devices=2, name=loss)
 
 
