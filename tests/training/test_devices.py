@@ -171,7 +171,7 @@ def test_so_it_has_where_texts_are_encoded_column_by_column(loss):
 
 @pytest.mark.parametrize("loss", ["cached_mnr", "cosine", "tsdae"])
 def test_a_member_that_no_row_is_left_for_changes_nothing(loss):
-    are_those_of_one_device(loss, rows_for(loss, 1), IN_ONE_GO, size=2)
+    are_those_of_one_device(loss, rows_for(loss, 2), IN_ONE_GO, size=3)
 
 
 def test_all_members_have_the_same_bits_of_every_gradient():
