@@ -27,6 +27,11 @@ from embexp.interrupts import Terminated, raise_on_sigterm
 
 TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
 SAID_OF = {KeyboardInterrupt: "interrupted (Ctrl-C)", Terminated: "terminated (SIGTERM)"}
+IN_TORCHRUN_A_SWEEP = "-m inside torchrun would mix two experiments: start one process for a sweep."
+IN_TORCHRUN_A_RUN = (
+    "inside torchrun the same run would be started {0} times: start it once, as python -m embexp devices={0}, and it starts "
+    "the other devices' processes itself."
+)
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -70,8 +75,9 @@ def run_command() -> int:
     # Hydra wants flags and overrides apart; a person may mix them.
     flags = [word for word in sys.argv[1:] if word not in overrides]
     multirun = arguments.multirun or is_sweep(overrides, config_dir=config_dir)
-    if multirun and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError(["-m inside torchrun would mix two experiments: start one process for a sweep."])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        said = IN_TORCHRUN_A_SWEEP if multirun else IN_TORCHRUN_A_RUN
+        raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
     jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()

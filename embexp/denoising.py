@@ -30,6 +30,11 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
             columns: noisy texts and texts: right-padded "input_ids" and "attention_mask", (rows, tokens).
             encoder: of the noisy texts; they are decoded as it encodes, in one row or its chunk_tokens at a time.
         """
+        total, told = self.sum_over_tokens(columns, encoder)
+        return total / told
+
+    def sum_over_tokens(self, columns: Sequence[dict[str, Any]], encoder: StepEncoder) -> tuple[Tensor, int]:
+        """The loss as a sum, and the number of tokens that it is over: those of several devices can be put together."""
         noisy, texts = columns
         if self.need_retokenization:
             texts = self.retokenize(texts)
@@ -38,13 +43,13 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
         lengths = (ids != self.tokenizer_decoder.pad_token_id).sum(dim=1).cpu()
         if encoder.unpadded and can_decode_unpadded(self.decoder):
             logits, labels = decode_unpadded(self.decoder, embeddings, ids, lengths)
-            return functional.cross_entropy(logits, labels)
+            return functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
         total, told = embeddings.new_zeros((), dtype=torch.float32), 0
         for rows in rows_by_length(lengths, chunk_tokens=encoder.chunk_tokens):
             chunk = ids[rows.to(ids.device), : int(lengths[rows[-1]])]
             loss, tokens = self._decode(embeddings[rows.to(embeddings.device)], chunk)
             total, told = total + loss, told + tokens
-        return total / told
+        return total, told
 
     def _decode(self, embeddings: Tensor, ids: Tensor) -> tuple[Tensor, int]:
         # The sum over tokens and their number, so that the mean over all chunks is the mean over all tokens.

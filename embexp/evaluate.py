@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("embexp.evaluate")
 
 # What decides how a model is trained, and nothing here.
-OF_TRAINING = ("loss", "batch_size", "epochs", "max_steps", "learning_rate", "warmup_steps", "experiment")
+OF_TRAINING = ("loss", "batch_size", "epochs", "max_steps", "learning_rate", "warmup_steps", "devices", "experiment")
 
 
 def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[str] = ()) -> Result:

@@ -39,12 +39,20 @@ from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
 from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker, scrub_file
-from embexp.training import CheckpointFailed, Trained, TrainingDiverged, alone_with, train
+from embexp.training import (
+    CheckpointFailed,
+    MemberLost,
+    Trained,
+    TrainingDiverged,
+    alone_with,
+    refuse_what_cannot_be_shared,
+    train,
+)
 
 log = logging.getLogger(__name__)
 
 # What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
-TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed)
+TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed, MemberLost)
 # In this process: what the first job of a sweep scored before training, its others need not score again.
 SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
 
@@ -70,6 +78,7 @@ def run_experiment(
         ConfigError: the data, the model or their combination cannot be used; says what to do.
         TrainingDiverged: the loss or a score was NaN or infinite.
         CheckpointFailed: the disk is full.
+        MemberLost: of several devices, one's process ended before the run.
 
     All are recorded as FAILED before they are raised, as is any other exception; KeyboardInterrupt and Terminated as KILLED.
     """
@@ -183,6 +192,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     """Scores at step 0, training, scores at the best step; all logged through `record`."""
     model = inputs.encoder.model.to(inputs.hardware.device)
     plan = build_loss(config.loss, model, seed=config.seed)
+    refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
     view = view_for(config, inputs.rows, plan)
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))

@@ -21,7 +21,7 @@ from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
 from embexp.models import Encoder, load_encoder
 from embexp.record import Record
-from embexp.training import Hardware, choose_hardware
+from embexp.training import Hardware, choose_hardware, shares_in_words
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Inputs:
 
 def load_inputs(config: Config, record: Record) -> Inputs:
     """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn."""
-    hardware = choose_hardware(config.trainer)
+    hardware = choose_hardware(config.trainer, devices=config.devices)
     torch.set_num_threads(hardware.threads)
     set_seed(config.seed, deterministic=config.trainer.deterministic)
     rows = build_source(config.data, cache=config.trainer.data_cache).load("train")
@@ -51,7 +51,8 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     pairs = evaluation_pairs(config)
     extras = build_extras(config, hardware)
     encoder = load_encoder(config.model)
-    for reason in (*hardware.reasons, f"model: {encoder.origin}"):
+    shares = [shares_in_words(hardware, devices=config.devices, rows=config.batch_size)] if config.devices > 1 else []
+    for reason in (*hardware.reasons, *shares, f"model: {encoder.origin}"):
         log.info("%s", reason)
     record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
     return Inputs(hardware, rows, pairs, extras, encoder)

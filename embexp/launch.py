@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from embexp.config import ConfigError
 from embexp.cores import usable_cores
 from embexp.interrupts import Terminated, raise_on_sigterm
 
@@ -38,7 +39,9 @@ LOOK_EVERY = 0.2  # seconds
 Share = Mapping[str, str]
 
 
-def deal(n_jobs: int | None, *, cores_per_job: int, jobs_per_gpu: int, gpus: Sequence[str]) -> list[Share]:
+def deal(
+    n_jobs: int | None, *, cores_per_job: int, jobs_per_gpu: int, gpus: Sequence[str], devices: int = 1
+) -> list[Share]:
     """The shares of the machine, one for each job that runs at a time.
 
     How many threads a job has depends on `cores_per_job` alone, not on how many jobs or cores there are: a sweep that is
@@ -47,15 +50,30 @@ def deal(n_jobs: int | None, *, cores_per_job: int, jobs_per_gpu: int, gpus: Seq
     Args:
         n_jobs: jobs at a time, whether there are cores for them or not, but no more than the GPUs take; None: as many
             as there are cores or GPUs for.
-        cores_per_job: threads of each.
+        cores_per_job: threads of each; of each of its devices, where a job has several.
         jobs_per_gpu: jobs that share a GPU.
-        gpus: as CUDA_VISIBLE_DEVICES names them; none: the jobs run on the CPU.
+        gpus: as CUDA_VISIBLE_DEVICES names them; none: the jobs run on the CPU. What is left when every job has its GPUs
+            is not used.
+        devices: GPUs of a job, or processes that it starts on the CPU.
+
+    Raises:
+        ConfigError: there are fewer GPUs than one job needs.
     """
     threads: Share = {"OMP_NUM_THREADS": str(cores_per_job)}
     if gpus:
-        on_gpus: list[Share] = [{**threads, "CUDA_VISIBLE_DEVICES": gpu} for _ in range(jobs_per_gpu) for gpu in gpus]
+        if len(gpus) < devices:
+            raise ConfigError(
+                [
+                    f"devices={devices}: this machine has {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} for a job; use "
+                    f"devices={len(gpus)} or trainer.device=cpu."
+                ]
+            )
+        together = [",".join(gpus[first : first + devices]) for first in range(0, len(gpus) - devices + 1, devices)]
+        on_gpus: list[Share] = [
+            {**threads, "CUDA_VISIBLE_DEVICES": some} for _ in range(jobs_per_gpu) for some in together
+        ]
         return on_gpus[:n_jobs]
-    return [threads] * (n_jobs or max(1, usable_cores() // cores_per_job))
+    return [threads] * (n_jobs or max(1, usable_cores() // (cores_per_job * devices)))
 
 
 def visible_gpus() -> list[str]:

@@ -7,16 +7,18 @@ its arguments. A factory takes the model and those arguments and gives an nn.Mod
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
 )
-from torch import nn
+from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from embexp.config import ConfigError, Loss, ViewName
@@ -114,9 +116,25 @@ def cached_mnr(
 
     Source: Gao et al. 2021 (GradCache), https://arxiv.org/abs/2101.06983.
     """
-    return CachedMultipleNegativesRankingLoss(
-        model, mini_batch_size=mini_batch_size, directions=tuple(directions), **arguments
-    )
+    return SharedCachedLoss(model, mini_batch_size=mini_batch_size, directions=tuple(directions), **arguments)
+
+
+class SharedCachedLoss(CachedMultipleNegativesRankingLoss):
+    """CachedMultipleNegativesRankingLoss over the embeddings of several devices, where `put_together` gathers them.
+
+    Attributes:
+        put_together: gives the columns of all rows for those of a device's own; None: they are all rows.
+    """
+
+    put_together: Callable[[Sequence[Tensor]], Sequence[Tensor]] | None = None
+
+    def calculate_loss(
+        self, reps: list[list[Tensor]], labels: Tensor | None = None, *, with_backward: bool = False
+    ) -> Tensor:
+        """The loss over all rows, of which `reps` has a device's own, column by column in parts."""
+        if self.put_together is not None:
+            reps = [[column] for column in self.put_together([torch.cat(parts) for parts in reps])]
+        return super().calculate_loss(reps, labels, with_backward=with_backward)
 
 
 def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str | None) -> nn.Module:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -269,7 +270,8 @@ def tiny(
         dropout=None,
         trust_remote_code=False,
     )
-    model.folder = folder
+    # Not as an attribute: what is handed to another process must not take the folder away there.
+    weakref.finalize(model, folder.cleanup)
     return model, "random weights, built on the spot"
 
 

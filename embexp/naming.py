@@ -8,7 +8,7 @@ from typing import Any
 
 from embexp.config import Config
 
-SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed")
+SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed", "devices")
 IN_NAME = ("loss", "batch_size", "model", "data", "tracker", "rerun")
 
 

@@ -60,6 +60,8 @@ class ProcessLauncher(ComposingLauncher):
             cores_per_job=self.cores_per_job,
             jobs_per_gpu=self.jobs_per_gpu,
             gpus=visible_gpus() if on_gpu else [],
+            # A share serves any job: it is that of the job that takes most.
+            devices=max(job.devices for job in jobs),
         )
         return launch(jobs, shares)
 

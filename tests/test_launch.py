@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from embexp import launch
+from embexp.config import ConfigError
 from tests.test_main import SMALL, embexp, results, statuses, wait_for
 
 SIDE_BY_SIDE = ["hydra/launcher=joblib", *[word for word in SMALL if word != "tracker=none"], "-m"]
@@ -47,6 +48,23 @@ def test_every_gpu_gets_a_job_before_any_gets_its_second():
 
 def test_more_jobs_than_the_gpus_take_wait():
     assert len(launch.deal(8, cores_per_job=1, jobs_per_gpu=2, gpus=["0"])) == 2
+
+
+def test_a_job_of_several_devices_has_its_gpus_for_itself_and_what_is_left_over_is_not_used():
+    shares = launch.deal(None, cores_per_job=1, jobs_per_gpu=1, gpus=["0", "1", "2", "3", "4"], devices=2)
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0,1", "2,3"]
+    shares = launch.deal(3, cores_per_job=1, jobs_per_gpu=2, gpus=["0", "1", "2", "3"], devices=2)
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0,1", "2,3", "0,1"]
+
+
+def test_a_job_of_several_devices_is_refused_where_there_are_fewer_gpus():
+    with pytest.raises(ConfigError, match="devices=4: this machine has 2 GPUs for a job; use devices=2"):
+        launch.deal(None, cores_per_job=1, jobs_per_gpu=1, gpus=["0", "1"], devices=4)
+
+
+def test_a_job_of_several_processes_takes_the_cores_of_all(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cores", lambda: 8)
+    assert launch.deal(None, cores_per_job=2, jobs_per_gpu=1, gpus=[], devices=2) == [{"OMP_NUM_THREADS": "2"}] * 2
 
 
 @pytest.mark.parametrize(("named", "gpus"), [("3, 1", ["3", "1"]), ("", []), ("-1", [])])

@@ -65,6 +65,17 @@ def test_a_typo_is_refused_in_one_message_with_exit_1_and_leaves_nothing(tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"), [([], "python -m embexp devices=2"), (["-m"], "start one process for a sweep")]
+)
+def test_inside_torchrun_the_command_is_refused_with_what_to_do_instead(tmp_path, monkeypatch, flags, said):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    done = embexp("batch_size=8", *flags, cwd=tmp_path)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_unknown_option_of_the_command_is_a_usage_error(tmp_path):
     assert embexp("--nope", cwd=tmp_path).returncode == 2
 

@@ -188,6 +188,21 @@ def _batches_make_sense(config: Config) -> Iterator[str]:
         yield f"batch_size={config.batch_size}: loss={name} takes its negatives from the batch; it must be at least 2."
 
 
+def _devices_can_share(config: Config) -> Iterator[str]:
+    devices, name = config.devices, config.names["loss"]
+    if devices == 1:
+        return
+    if config.batch_size < devices:
+        yield (
+            f"batch_size={config.batch_size}: devices={devices} share the rows of a batch; batch_size must be at least "
+            f"{devices}."
+        )
+    if config.trainer.device == "mps":
+        yield f"devices={devices}: trainer.device=mps is one GPU; use devices=1 or trainer.device=cpu."
+    if isinstance(config.loss, DenoisingAutoEncoder) and not config.trainer.sort_by_length:
+        yield f"devices={devices}: loss={name} is shared only with trainer.sort_by_length=true; set it, or use devices=1."
+
+
 def _hardware_can_do_it(config: Config) -> Iterator[str]:
     trainer = config.trainer
     if trainer.device == "cuda" and not has_cuda():
@@ -299,6 +314,7 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _files_are_there,
     _loss_is_fed,
     _batches_make_sense,
+    _devices_can_share,
     _hardware_can_do_it,
     _directions_go_together,
     _decoder_is_named_where_needed,

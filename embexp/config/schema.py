@@ -289,6 +289,7 @@ class Scalars(Schema):
     """The numbers at the top of conf/config.yaml, which a person sweeps every day."""
 
     batch_size: int = Field(ge=1)
+    devices: int = Field(ge=1)
     epochs: float = Field(gt=0)
     max_steps: int | None = Field(ge=1)
     learning_rate: float = Field(gt=0)

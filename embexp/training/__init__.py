@@ -5,7 +5,20 @@
 
 from embexp.training.checkpoints import CheckpointFailed, alone_with
 from embexp.training.diverged import TrainingDiverged
-from embexp.training.hardware import Hardware, choose_hardware
+from embexp.training.hardware import Hardware, choose_hardware, shares_in_words
+from embexp.training.members import MemberLost
+from embexp.training.shared import refuse_what_cannot_be_shared
 from embexp.training.trainer import Trained, train
 
-__all__ = ["CheckpointFailed", "Hardware", "Trained", "TrainingDiverged", "alone_with", "choose_hardware", "train"]
+__all__ = [
+    "CheckpointFailed",
+    "Hardware",
+    "MemberLost",
+    "Trained",
+    "TrainingDiverged",
+    "alone_with",
+    "choose_hardware",
+    "refuse_what_cannot_be_shared",
+    "shares_in_words",
+    "train",
+]

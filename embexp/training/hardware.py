@@ -34,15 +34,20 @@ class Hardware:
     reasons: tuple[str, ...]
 
 
-def choose_hardware(trainer: Trainer) -> Hardware:
+def choose_hardware(trainer: Trainer, *, devices: int = 1) -> Hardware:
     """A GPU if there is one (CUDA, then MPS), else the CPU; precision and threads as the machine does them best.
 
+    Args:
+        trainer: what was asked for.
+        devices: that one run is trained on; on the CPU, processes. Each gets its share of the cores as threads.
+
     Raises:
-        ConfigError: a device was asked for that torch does not see, or a precision that it cannot do.
+        ConfigError: a device was asked for that torch does not see, more of them than there are, or a precision that it
+            cannot do.
     """
-    device, device_reason = _device(trainer.device)
+    device, device_reason = _device(trainer.device, devices)
     precision, precision_reason = _precision(trainer.precision, device)
-    threads, threads_reason = _threads(trainer.threads)
+    threads, threads_reason = _threads(trainer.threads, devices)
     return Hardware(
         device,
         precision,
@@ -55,15 +60,37 @@ def choose_hardware(trainer: Trainer) -> Hardware:
     )
 
 
-def _threads(asked: int | None) -> tuple[int, str]:
+def shares_in_words(hardware: Hardware, *, devices: int, rows: int) -> str:
+    """What each device of a run gets of a batch of so many rows: "devices: 2 GPUs, 16 of 32 rows each, 4 threads each"."""
+    least, most = rows // devices, -(-rows // devices)
+    each = f"{least}" if least == most else f"{least} or {most}"
+    what = "GPUs" if hardware.device == "cuda" else "CPU processes"
+    threads = f"{hardware.threads} thread{'s' if hardware.threads > 1 else ''}"
+    return f"devices: {devices} {what}, {each} of {rows} rows each, {threads} each"
+
+
+def _threads(asked: int | None, devices: int) -> tuple[int, str]:
     if asked is not None:
         return asked, "as configured"
     if os.environ.get("OMP_NUM_THREADS", "").isdigit():
         return int(os.environ["OMP_NUM_THREADS"]), "as OMP_NUM_THREADS says"
+    if devices > 1:
+        return max(1, usable_cores() // devices), f"the cores that this process may use, shared by {devices} devices"
     return usable_cores(), "the cores that this process may use"
 
 
-def _device(asked: str) -> tuple[str, str]:
+def _device(asked: str, devices: int) -> tuple[str, str]:
+    device, reason = _found(asked, devices)
+    count = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device, devices) if devices > 1 else 1
+    if count < devices:
+        there = f"{count} GPU{'s' if count > 1 else ''} here"
+        raise ConfigError(
+            [f"devices={devices}: torch {torch.__version__} sees {there}; use devices={count} or trainer.device=cpu."]
+        )
+    return device, reason
+
+
+def _found(asked: str, devices: int) -> tuple[str, str]:
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if asked != "auto":
         if not available[asked]:
@@ -72,8 +99,8 @@ def _device(asked: str) -> tuple[str, str]:
             )
         return asked, "as configured"
     if available["cuda"]:
-        others = torch.cuda.device_count() - 1
-        more = f"; {others} more are left alone, a run uses one" if others else ""
+        others = torch.cuda.device_count() - devices
+        more = f"; {others} more are left alone, for devices={devices}" if others > 0 else ""
         return "cuda", f"found {torch.cuda.get_device_name(0)}{more}"
     if available["mps"]:
         return "mps", "found Apple's GPU, no CUDA"

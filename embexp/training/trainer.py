@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,15 @@ from embexp.losses import LossPlan
 from embexp.memory import peak_memory
 from embexp.models import Encoder
 from embexp.record import Record
+from embexp.tracking import NullTracker
 from embexp.training.arguments import training_arguments
 from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.diverged import diverged
 from embexp.training.hardware import Hardware
+from embexp.training.members import Work, together
+from embexp.training.progress import Progress
+from embexp.training.shared import ROWS, SharedSteps
 
 WEIGHTS = "weights.pt"
 
@@ -42,7 +46,8 @@ class Trained:
         seconds: of training alone, those before a resume included: without scores and checkpoints.
         texts_per_second: trained on in these seconds.
         best_step: the step whose weights were restored.
-        peak_memory_bytes: of the GPU, or of this process on the CPU, since training began; None where nothing tells it.
+        peak_memory_bytes: of the GPU, or of this process on the CPU, since training began; None where nothing tells it. On
+            several devices the first one's.
     """
 
     steps: int
@@ -50,33 +55,6 @@ class Trained:
     texts_per_second: float
     best_step: int
     peak_memory_bytes: int | None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run has come, beside its weights: what a checkpoint must hold for a resumed run to tell the same."""
-
-    scores: Scores
-    losses: Losses
-    clock: Clock
-    record: Record
-
-    def state(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "best": self.scores.state(),
-            "losses": self.losses.state(),
-            "seconds": self.clock.seconds,
-            "texts": self.clock.texts,
-            "history": self.record.history,
-        }
-
-    def load_state(self, state: dict[str, Any], *, best_weights: dict[str, Tensor]) -> None:
-        """The counterpart of `state`."""
-        self.scores.load_state(state["best"], best_weights)
-        self.losses.load_state(state["losses"])
-        self.clock.past, self.clock.texts = state["seconds"], state["texts"]
-        self.record.restore(state["history"])
 
 
 class EmbeddingTrainer(SentenceTransformerTrainer):
@@ -88,15 +66,19 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         encoder: StepEncoder | None,
         checkpoints: Checkpoints,
         progress: Progress,
+        shared: SharedSteps | None,
         **arguments: Any,
     ) -> None:
         self.encoder = encoder
         self.checkpoints = checkpoints
         self.progress = progress
+        self.shared = shared
         self.writing_to: str | None = None
         super().__init__(**arguments)
         # What to say is embexp's own callbacks' to decide.
         self.remove_callback(PrinterCallback)
+        if shared is not None:
+            self.data_collator: Any = shared.collator(self.data_collator)
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: it takes seconds, and keeps the trainer alive for as long as the model."""
@@ -119,27 +101,39 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         num_items_in_batch: Any = None,
     ) -> Any:
         """The loss of a step, its texts encoded in one go where the loss can be computed so."""
+        # The library computes the encoder alone in the run's precision, and would leave a decoder in fp32.
+        with self.accelerator.autocast() if hasattr(self.loss, "sum_over_tokens") else nullcontext():
+            return self._loss(model, inputs, return_outputs, num_items_in_batch)
+
+    def _loss(
+        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any
+    ) -> Any:
+        if self.shared is not None:
+            columns, labels = self.collect_features(inputs)
+            return self.shared.loss(self.loss, model, columns, labels, rows=inputs[ROWS], encoder=self.encoder)
         if self.encoder is not None:
             columns, labels = self.collect_features(inputs)
             if can_be_sorted(columns):
                 if hasattr(self.loss, "compute_sorted_loss"):
-                    # The library computes the encoder alone in the run's precision, and a decoder in fp32.
-                    with self.accelerator.autocast():
-                        return self.loss.compute_sorted_loss(columns, self.encoder)
+                    return self.loss.compute_sorted_loss(columns, self.encoder)
                 if hasattr(self.loss, "compute_loss_from_embeddings"):
                     return self.loss.compute_loss_from_embeddings(self.encoder.encode(model, columns), labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """One forward and backward pass; on a GPU a loss that is no number is seen when losses are logged."""
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        with self.shared.own_noise(self.state.global_step) if self.shared else nullcontext():
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if loss.device.type != "cuda" and not torch.isfinite(loss):
             raise diverged("train/loss", loss.item(), self.state.global_step + 1)
         self.progress.losses.add(loss)
-        self.progress.clock.texts += sum(len(ids) for name, ids in inputs.items() if name.endswith("input_ids"))
+        own = sum(len(ids) for name, ids in inputs.items() if name.endswith("input_ids"))
+        self.progress.clock.texts += self.shared.texts(inputs) if self.shared else own
         return loss
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
+        if self.shared is not None:
+            self.shared.add_up_gradients(self.loss, self.model)
         # The Trainer clips the model alone; a decoder or a softmax head is trained too.
         norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.args.max_grad_norm)
         self.progress.losses.grad_norm = norm
@@ -199,30 +193,27 @@ def train(
         TrainingDiverged: loss or dev score became NaN or infinite.
         CheckpointFailed: the disk is full.
         Terminated: SIGTERM came; a checkpoint was written.
+        MemberLost: another device's process ended.
     """
     checkpoints = Checkpoints(folder)
     if config.trainer.checkpoints:
         checkpoints.refuse_a_full_disk(plan.module)
-    dataset, noise = _dataset(view, plan)
+    found = checkpoints.last()
+    work = Work(encoder, plan, view, config, hardware, found, folder)
     progress = _progress(config, encoder, evaluate, record)
-    step_encoder = _step_encoder(config, encoder, hardware)
     bar = Bar(clock=progress.clock, losses=progress.losses)
+    # What is only loaded needs no other device.
+    devices = 1 if found is not None and read_progress(found)["complete"] else config.devices
+    with (
+        together(work, devices=devices) as shared,
+        _encoding(work) as step_encoder,
+        peak_memory(hardware.device) as peak,
+    ):
 
-    def built(preemption: Preemption) -> EmbeddingTrainer:
-        return EmbeddingTrainer(
-            encoder=step_encoder,
-            checkpoints=checkpoints,
-            progress=progress,
-            model=encoder.model,
-            args=training_arguments(config, plan, hardware, folder),
-            train_dataset=dataset,
-            loss=plan.module,
-            callbacks=_callbacks(progress, preemption, bar, noise, config),
-        )
+        def built(preemption: Preemption) -> EmbeddingTrainer:
+            return _trainer(work, progress, step_encoder, shared, _callbacks(progress, preemption, bar, config))
 
-    within = step_encoder.within(encoder.model) if step_encoder else nullcontext()
-    with within, peak_memory(hardware.device) as peak:
-        steps = _trained_steps(built, checkpoints, clock=progress.clock, bar=bar)
+        steps = _trained_steps(built, found, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
     gc.collect()
     scores = progress.scores
@@ -237,13 +228,41 @@ def train(
     )
 
 
+def follow(work: Work, shared: SharedSteps) -> None:
+    """Another device's part of `train`: the same steps over its own rows. It scores, logs, saves and decides nothing."""
+    unread = Record(tracker=NullTracker(), folder=work.folder, name="", params={})
+    progress = _progress(work.config, work.encoder, lambda step: {}, unread)
+    with _encoding(work) as step_encoder:
+        _trainer(work, progress, step_encoder, shared, []).train_from(work.checkpoint)
+
+
+def _trainer(
+    work: Work,
+    progress: Progress,
+    encoder: StepEncoder | None,
+    shared: SharedSteps | None,
+    callbacks: list[TrainerCallback],
+) -> EmbeddingTrainer:
+    dataset, noise = _dataset(work.view, work.plan)
+    return EmbeddingTrainer(
+        encoder=encoder,
+        checkpoints=Checkpoints(work.folder),
+        progress=progress,
+        shared=shared,
+        model=work.encoder.model,
+        args=training_arguments(work.config, work.plan, work.hardware, work.folder),
+        train_dataset=dataset,
+        loss=work.plan.module,
+        callbacks=[*([NoiseEpoch(noise)] if noise else []), *callbacks],
+    )
+
+
 def _trained_steps(
-    built: Callable[[Preemption], EmbeddingTrainer], checkpoints: Checkpoints, *, clock: Clock, bar: Bar
+    built: Callable[[Preemption], EmbeddingTrainer], found: Path | None, *, clock: Clock, bar: Bar
 ) -> int:
     """Trains to the end, or to SIGTERM; nothing of the trainer is left when this returns."""
     with waiting_for_a_good_moment() as preemption:
         trainer = built(preemption)
-        found = checkpoints.last()
         clock.go()
         try:
             return trainer.train_from(found)
@@ -253,12 +272,17 @@ def _trained_steps(
             trainer.accelerator.free_memory()
 
 
-def _step_encoder(config: Config, encoder: Encoder, hardware: Hardware) -> StepEncoder | None:
-    if not config.trainer.sort_by_length:
-        return None
+@contextmanager
+def _encoding(work: Work) -> Iterator[StepEncoder | None]:
+    trainer, model = work.config.trainer, work.encoder.model
+    if not trainer.sort_by_length:
+        yield None
+        return
     # A GPU computes attention length by length slowly: too many small kernels.
-    unpadded = config.trainer.unpadded and hardware.device == "cpu" and can_be_unpadded(encoder.model)
-    return StepEncoder(config.trainer.chunk_tokens, unpadded)
+    unpadded = trainer.unpadded and work.hardware.device == "cpu" and can_be_unpadded(model)
+    encoder = StepEncoder(trainer.chunk_tokens, unpadded)
+    with encoder.within(model):
+        yield encoder
 
 
 def _progress(
@@ -278,12 +302,10 @@ def _progress(
     return Progress(scores, Losses(record, every=config.trainer.logging_steps), clock, record)
 
 
-def _callbacks(
-    progress: Progress, preemption: Preemption, bar: Bar, noise: NoisyTexts | None, config: Config
-) -> list[TrainerCallback]:
+def _callbacks(progress: Progress, preemption: Preemption, bar: Bar, config: Config) -> list[TrainerCallback]:
     # In this order: a checkpoint, written when all have been called, holds the loss and the scores of its step.
     last = SaveAndGo(preemption, checkpoints=config.trainer.checkpoints)
-    return [progress.losses, progress.scores, bar, *([NoiseEpoch(noise)] if noise else []), last]
+    return [progress.losses, progress.scores, bar, last]
 
 
 def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:

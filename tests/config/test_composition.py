@@ -97,6 +97,8 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("loss.directions=[doc_to_query]", "must contain query_to_doc"),
         ("trainer.accumulation_steps=4", "accumulation adds no in-batch negatives"),
         ("batch_size=1", "must be at least 2"),
+        ("devices=0", "devices=0: must be at least 1"),
+        ("devices=33", "devices=33 share the rows of a batch; batch_size must be at least 33"),
         ("trainer.precision=fp16", "needs a CUDA GPU"),
         ("batch_size=1,2", "add -m to run them all"),
         ("batch_size", "write KEY=VALUE"),
@@ -106,6 +108,17 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
 def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypatch):
     monkeypatch.setattr("embexp.config.checks.has_cuda", lambda: False)
     assert any(said in problem for problem in problems_of(override))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["loss=tsdae", "trainer.sort_by_length=false"], "loss=tsdae is shared only with trainer.sort_by_length=true"),
+        (["trainer.device=mps"], "trainer.device=mps is one GPU"),
+    ],
+)
+def test_what_several_devices_cannot_share_is_refused(overrides, said):
+    assert any(said in problem for problem in problems_of("devices=2", *overrides))
 
 
 def test_all_problems_are_told_at_once():

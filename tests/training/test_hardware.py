@@ -45,6 +45,30 @@ def test_a_gpu_that_is_not_there_is_refused():
         choose_hardware(trainer(device="cuda"))
 
 
+def test_more_gpus_than_there_are_are_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda index: "Some GPU")
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda index: (9, 0))
+    assert choose_hardware(trainer(), devices=2).device == "cuda"
+    for asked in ("auto", "cuda"):
+        with pytest.raises(ConfigError, match=r"devices=3: .* sees 2 GPUs here; use devices=2 or trainer.device=cpu"):
+            choose_hardware(trainer(device=asked), devices=3)
+
+
+def test_apples_gpu_is_one_device(monkeypatch):
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    with pytest.raises(ConfigError, match=r"devices=2: .* sees 1 GPU here"):
+        choose_hardware(trainer(), devices=2)
+
+
+def test_the_devices_of_a_run_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(hardware, "usable_cores", lambda: 7)
+    assert [choose_hardware(trainer(), devices=devices).threads for devices in (1, 2, 9)] == [7, 3, 1]
+    assert choose_hardware(trainer(threads=5), devices=2).threads == 5
+
+
 def test_fp16_without_cuda_is_refused():
     with pytest.raises(ConfigError, match="needs CUDA"):
         choose_hardware(trainer(precision="fp16"))
