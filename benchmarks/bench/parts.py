@@ -190,10 +190,12 @@ def sweep(bench: Bench) -> Iterator[str]:
         yield "Scaled down: starting processes weighs more than in the full size (`--full`), which the goal is for."
     yield f"\n{RATIO_HEAD}"
     sides = bench.sides
+    # All at a time, also where there are fewer cores: none of them is idle while the longest run ends.
+    side_by_side = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={len(SWEEP)}")
     ways: dict[str, Callable[[], Finished]] = {
         "plain": lambda: sides.sweep_plain(case, SWEEP),
         "one after the other": lambda: sides.sweep_embexp(case, SWEEP),
-        "side by side (`hydra/launcher=joblib`)": lambda: sides.sweep_embexp(case, SWEEP, "hydra/launcher=joblib"),
+        f"side by side (`{' '.join(side_by_side)}`)": lambda: sides.sweep_embexp(case, SWEEP, *side_by_side),
     }
     rounds = []
     for number in range(max(1, bench.options.pairs // 3)):
