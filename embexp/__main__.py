@@ -37,7 +37,7 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 def job(composed: DictConfig) -> float:
     """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
-    from embexp.experiment import run_job
+    from embexp.job import run_job
 
     objective = run_job(composed)
     if isnan(objective) and HydraConfig.get().mode is RunMode.RUN:

@@ -182,7 +182,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         try:
             evaluate_model(compose(job, config_dir=arguments.config_dir), folder=folder, overrides=job)
         except Exception as error:
-            from embexp.experiment import tell_failure
+            from embexp.job import tell_failure
 
             failed += 1
             tell_failure(error)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import gc
 import json
 import logging
-import os
 import shutil
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -20,25 +18,22 @@ from datetime import datetime
 from pathlib import Path
 
 import torch
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
 from sentence_transformers import SentenceTransformer
 
 from embexp import identity
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
-from embexp.config.composition import checked
 from embexp.data.cache import cached_view
 from embexp.data.rows import Rows
 from embexp.data.views import View
 from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
-from embexp.interrupts import Preempted, Terminated, raise_on_sigterm
+from embexp.interrupts import Preempted, Terminated
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
-from embexp.tracking import JOBS, PARENT_RUN, FoundRun, Status, build_tracker, scrub_file
+from embexp.tracking import FoundRun, Status, build_tracker
 from embexp.training import (
     CheckpointFailed,
     MemberLost,
@@ -137,45 +132,6 @@ def made_or_found(
     # Not before: a run that is killed while its end is recorded goes on from its last step.
     remove_checkpoints(config, record)
     return result
-
-
-def run_job(composed: DictConfig) -> float:
-    """One job of the command line: runs it, tells how it went, and returns what it is ranked by.
-
-    What broke in the run does not leave this function (nan is returned, and result.json says FAILED), so that the
-    other jobs of a sweep go on. KeyboardInterrupt and Terminated do: they end the sweep.
-    """
-    hydra = HydraConfig.get()
-    config = checked(composed, hydra)
-    raise_on_sigterm()
-    # Hydra's own record of the command, written a moment ago.
-    scrub_file(Path(str(hydra.sweep.dir)) / "multirun.yaml")
-    if JOBS in os.environ:
-        log.info("\n%d of %s: %s", hydra.job.num + 1, os.environ[JOBS], run_name(config, hydra.overrides.task))
-    try:
-        result = run_experiment(
-            config,
-            folder=hydra.runtime.output_dir,
-            overrides=list(hydra.overrides.task),
-            parent=os.environ.get(PARENT_RUN),
-        )
-    except Exception as error:
-        tell_failure(error)
-        # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
-        traceback.clear_frames(error.__traceback__)
-        return float("nan")
-    score = result.metrics.get(f"best/dev/{config.evaluation.select_by}", float("nan"))
-    gain = result.metrics.get("gain/dev/spearman_cosine", float("nan"))
-    log.info("%s: dev %s %.4f, Spearman %+.4f over step 0", result.name, config.evaluation.select_by, score, gain)
-    return score
-
-
-def tell_failure(error: Exception) -> None:
-    """A person's mistake as one message; anything else with its traceback in the run's log."""
-    if isinstance(error, TOLD_IN_WORDS):
-        log.error("%s", error)
-    else:
-        log.error("%s: %s (the traceback is in the run's run.log)", type(error).__name__, error)
 
 
 def checkpoints_of(config: Config, record: Record) -> Path:

@@ -1,11 +1,11 @@
-"""The config: its typed schema (`schema`), its checks (`checks`) and how it is composed from conf/ (`composition`).
+"""The config: its typed schema (`schema`), its checks (`sections`, `checks`) and how it is composed from conf/ (`composition`).
 
 The values live in the YAML files of conf/, once, each with a comment that says what raising it does; here stand
 their types, their ranges and what goes together. Nothing in this folder imports torch, so that a typo is told in
 a second.
 """
 
-from embexp.config.checks import check, data_schema
+from embexp.config.checks import check
 from embexp.config.composition import compose
 from embexp.config.errors import ConfigError
 from embexp.config.schema import (
@@ -25,6 +25,7 @@ from embexp.config.schema import (
     Trainer,
     ViewName,
 )
+from embexp.config.sections import data_schema
 
 __all__ = [
     "VIEWS_OF_KIND",

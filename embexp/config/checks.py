@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
-
-from pydantic import ValidationError
+from typing import Any
 
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, what_is_missing
 from embexp.config.schema import (
-    OWN,
-    SCHEMAS,
     VIEWS_OF_KIND,
-    Component,
     Config,
     Data,
     DenoisingAutoEncoder,
@@ -28,11 +23,10 @@ from embexp.config.schema import (
     Schema,
     Trainer,
 )
+from embexp.config.sections import collect, data_schema, schema_of
 
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-
-SchemaType = TypeVar("SchemaType", bound=Schema)
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
@@ -50,12 +44,12 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     for group, section in values.items():
         if isinstance(section, Mapping) and group in Config.model_fields:
             plain: dict[str, type[Schema]] = {"trainer": Trainer, "evaluation": Evaluation}
-            schema = plain[group] if group in plain else _schema_of(group, section)
-            part = _collect(problems, schema, section, group)
+            schema = plain[group] if group in plain else schema_of(group, section)
+            part = collect(problems, schema, section, group)
             if part is not None:
                 parts[group] = part
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    _collect(problems, Scalars, scalars, "")
+    collect(problems, Scalars, scalars, "")
     if problems:
         raise ConfigError(problems)
     config = Config.model_validate({**parts, **scalars, "names": dict(names)})
@@ -75,78 +69,10 @@ def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any]) -> 
     for key, section, schemas in (("hydra.launcher", launcher, LAUNCHERS), ("hydra.sweeper", sweeper, SWEEPERS)):
         schema = schemas.get(str(section.get("_target_")))
         if schema is not None:
-            _collect(problems, schema, section, key)
+            collect(problems, schema, section, key)
             problems += what_is_missing(schema)
     if problems:
         raise ConfigError(problems)
-
-
-def data_schema(section: Mapping[str, Any], *, group: str = "evaluation.source") -> Data:
-    """A checked data source from the keys of a data option, as `evaluation.source` holds them."""
-    problems: list[str] = []
-    source = _collect(problems, _schema_of("data", section), section, group)
-    if not isinstance(source, Data):
-        raise ConfigError(problems)
-    return source
-
-
-def _schema_of(group: str, section: Mapping[str, Any]) -> type[Component]:
-    return SCHEMAS[group].get(str(section.get("_target_")), OWN[group])
-
-
-def _collect(
-    problems: list[str], schema: type[SchemaType], section: Mapping[str, Any], prefix: str
-) -> SchemaType | None:
-    try:
-        return schema(**section)
-    except ValidationError as error:
-        problems += [_message(detail, prefix, _keys_beside(schema, detail["loc"])) for detail in error.errors()]
-        return None
-
-
-def _keys_beside(schema: type[Schema], path: Sequence[int | str]) -> list[str]:
-    """The keys of the section that a path into the schema ends in."""
-    for part in path[:-1]:
-        field = schema.model_fields.get(str(part))
-        inner = [kind for kind in get_args(field.annotation) if isinstance(kind, type)] if field else []
-        schema = next((kind for kind in inner if issubclass(kind, Schema)), schema)
-    return [field.alias or name for name, field in schema.model_fields.items()]
-
-
-def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str:
-    """One line for one of pydantic's findings, in the words of the command line."""
-    path = ".".join(str(part) for part in detail["loc"])
-    key = f"{prefix}.{path}" if prefix else path
-    context = detail.get("ctx", {})
-    value = detail["input"]
-    match detail["type"]:
-        case "extra_forbidden":
-            return f"{key}: nothing reads this key.{nearest(path, keys)} Keys here: {', '.join(keys)}."
-        case "missing":
-            return f"{key}: is missing; give it a value ({key}=...) or start from one of the shipped options."
-        case "literal_error":
-            options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            return f"{key}={value}: must be one of {', '.join(options)}.{nearest(str(value), options)}"
-        case "int_type" | "int_from_float":
-            return f"{key}={value}: must be a whole number."
-        case "float_type":
-            return f"{key}={value}: must be a number."
-        case "bool_type":
-            return f"{key}={value}: must be true or false."
-        case "string_type":
-            return f"{key}={value}: must be a text; put quotes around it: {key}='\"{value}\"'."
-        case "greater_than_equal":
-            return f"{key}={value}: must be at least {context['ge']:g}."
-        case "greater_than":
-            return f"{key}={value}: must be greater than {context['gt']:g}."
-        case "less_than_equal":
-            return f"{key}={value}: must be at most {context['le']:g}."
-        case "less_than":
-            return f"{key}={value}: must be less than {context['lt']:g}."
-        case "list_type":
-            return f"{key}={value}: must be a list: {key}=[a,b]."
-        case _:
-            return f"{key}={value}: {detail['msg'][0].lower()}{detail['msg'][1:]}."
 
 
 def _loss_is_fed(config: Config) -> Iterator[str]:

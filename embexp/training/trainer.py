@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from embexp.training.hardware import Hardware
 from embexp.training.members import Work, together
 from embexp.training.progress import Progress
 from embexp.training.shared import ROWS, SharedSteps
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = "weights.pt"
 
@@ -199,6 +202,8 @@ def train(
     if config.trainer.checkpoints:
         checkpoints.refuse_a_full_disk(plan.module)
     found = checkpoints.last()
+    if found is not None:
+        log.info("goes on from its checkpoint of step %s", found.name.rpartition("-")[2])
     work = Work(encoder, plan, view, config, hardware, found, folder)
     progress = _progress(config, encoder, evaluate, record)
     bar = Bar(clock=progress.clock, losses=progress.losses)

@@ -72,14 +72,16 @@ def weights(model) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "tsdae"])
-def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss):
+def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss, caplog):
     # Losses are logged between the checkpoints too: the mean that a checkpoint cuts in two is the whole one's.
     config = compose([f"loss={loss}", *SMALL, "evaluation.times=4", "trainer.logging_steps=3"])
     straight, _, undisturbed = run(config, tmp_path / "straight")
     with pytest.raises(Interrupted):
         run(config, tmp_path / "broken", stop_at=4)
     assert Checkpoints(tmp_path / "broken").steps() == [2, 4]
-    resumed, trained, record = run(config, tmp_path / "broken")
+    with caplog.at_level("INFO"):
+        resumed, trained, record = run(config, tmp_path / "broken")
+    assert "goes on from its checkpoint of step 4" in caplog.messages
     assert trained.steps == STEPS
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
     assert record.history == undisturbed.history

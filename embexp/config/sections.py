@@ -1,0 +1,83 @@
+"""Holds one section of a config against its schema, and tells what is wrong with it in the words of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from embexp.config.errors import ConfigError, nearest
+from embexp.config.schema import OWN, SCHEMAS, Component, Data, Schema
+
+SchemaType = TypeVar("SchemaType", bound=Schema)
+
+
+def data_schema(section: Mapping[str, Any], *, group: str = "evaluation.source") -> Data:
+    """A checked data source from the keys of a data option, as `evaluation.source` holds them."""
+    problems: list[str] = []
+    source = collect(problems, schema_of("data", section), section, group)
+    if not isinstance(source, Data):
+        raise ConfigError(problems)
+    return source
+
+
+def schema_of(group: str, section: Mapping[str, Any]) -> type[Component]:
+    """The schema of an option, by its target; that of a person's own where the target is none of embexp's."""
+    return SCHEMAS[group].get(str(section.get("_target_")), OWN[group])
+
+
+def collect(
+    problems: list[str], schema: type[SchemaType], section: Mapping[str, Any], prefix: str
+) -> SchemaType | None:
+    """The section, checked; None where there is something wrong with it, which is added to `problems`."""
+    try:
+        return schema(**section)
+    except ValidationError as error:
+        problems += [_message(detail, prefix, _keys_beside(schema, detail["loc"])) for detail in error.errors()]
+        return None
+
+
+def _keys_beside(schema: type[Schema], path: Sequence[int | str]) -> list[str]:
+    """The keys of the section that a path into the schema ends in."""
+    for part in path[:-1]:
+        field = schema.model_fields.get(str(part))
+        inner = [kind for kind in get_args(field.annotation) if isinstance(kind, type)] if field else []
+        schema = next((kind for kind in inner if issubclass(kind, Schema)), schema)
+    return [field.alias or name for name, field in schema.model_fields.items()]
+
+
+def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str:
+    """One line for one of pydantic's findings, in the words of the command line."""
+    path = ".".join(str(part) for part in detail["loc"])
+    key = f"{prefix}.{path}" if prefix else path
+    context = detail.get("ctx", {})
+    value = detail["input"]
+    match detail["type"]:
+        case "extra_forbidden":
+            return f"{key}: nothing reads this key.{nearest(path, keys)} Keys here: {', '.join(keys)}."
+        case "missing":
+            return f"{key}: is missing; give it a value ({key}=...) or start from one of the shipped options."
+        case "literal_error":
+            options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            return f"{key}={value}: must be one of {', '.join(options)}.{nearest(str(value), options)}"
+        case "int_type" | "int_from_float":
+            return f"{key}={value}: must be a whole number."
+        case "float_type":
+            return f"{key}={value}: must be a number."
+        case "bool_type":
+            return f"{key}={value}: must be true or false."
+        case "string_type":
+            return f"{key}={value}: must be a text; put quotes around it: {key}='\"{value}\"'."
+        case "greater_than_equal":
+            return f"{key}={value}: must be at least {context['ge']:g}."
+        case "greater_than":
+            return f"{key}={value}: must be greater than {context['gt']:g}."
+        case "less_than_equal":
+            return f"{key}={value}: must be at most {context['le']:g}."
+        case "less_than":
+            return f"{key}={value}: must be less than {context['lt']:g}."
+        case "list_type":
+            return f"{key}={value}: must be a list: {key}=[a,b]."
+        case _:
+            return f"{key}={value}: {detail['msg'][0].lower()}{detail['msg'][1:]}."
