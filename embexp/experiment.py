@@ -30,6 +30,7 @@ from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
+from embexp.locks import alone_with
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
@@ -39,7 +40,6 @@ from embexp.training import (
     MemberLost,
     Trained,
     TrainingDiverged,
-    alone_with,
     refuse_what_cannot_be_shared,
     train,
 )
@@ -91,7 +91,9 @@ def run_experiment(
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.describe_inputs(what_was_loaded(config, inputs, record))
-        with alone_with(checkpoints_of(config, record), name=name):
+        # Two processes that make one run would write over each other's checkpoints.
+        waiting = f"{name}: another process is making the same run; waiting for it to end"
+        with alone_with(checkpoints_of(config, record), waiting=waiting):
             return made_or_found(config, inputs, record, tags=tags, parent=parent)
     except BaseException as error:
         if not record.started:

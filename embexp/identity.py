@@ -117,6 +117,12 @@ def settings_in_key(config: Config) -> dict[str, Any]:
     return values
 
 
+def sha256_of(file: Path) -> str:
+    """Of its content, in hex."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
 def versions(packages: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
     """The installed version of each package; "not installed" where it is not."""
     found = {}

@@ -180,7 +180,7 @@ class Trainer(Schema):
     sort_by_length: bool
     unpadded: bool
     chunk_tokens: int = Field(ge=16)
-    data_cache: str | None
+    data_cache: str | None = Field(min_length=1)
     accumulation_steps: int = Field(ge=1)
     gradient_checkpointing: bool
     weight_decay: float = Field(ge=0)

@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 from hydra.utils import get_object
 
 from embexp.config import ConfigError, Data
+from embexp.config.schema import SCHEMAS
 from embexp.data.cache import CachedSource
-from embexp.data.rows import Source
+from embexp.data.rows import KeptSource, Source
 
 
 def build_source(config: Data, *, cache: str | None = None) -> Source:
-    """The source that `config.target` names, called with the other keys of the data option; its rows are kept in `cache`.
+    """The source that `config.target` names, called with the other keys of the data option.
+
+    Where it is one of embexp's own, its rows are kept in the folder `cache`; what a person's own source reads is not known.
 
     Raises:
         ConfigError: the target cannot be found, or does not take these keys.
@@ -24,4 +28,6 @@ def build_source(config: Data, *, cache: str | None = None) -> Source:
         source: Source = get_object(config.target)(**config.arguments())
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"data._target_={config.target}: cannot be built: {error}."]) from error
-    return source if cache is None else CachedSource(source, config, Path(cache))
+    if cache is None or config.target not in SCHEMAS["data"]:
+        return source
+    return CachedSource(cast(KeptSource, source), config, Path(cache).expanduser())

@@ -1,30 +1,31 @@
 """Rows and views, made once and read in place by every later run: Arrow files, mapped into memory, not copied there.
 
 An entry is a folder: the table, and the facts that go with it. It is found by a hash of all that it was made from (settings,
-the content of the files, this package's own code), written under another name and then renamed: whole or not there.
+the content of the files, the code and libraries that made it), written under another name and then renamed: whole or not there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
-from filelock import FileLock
 
-from embexp.config import Data, ViewName
-from embexp.data.rows import Rows, Source, Split
+from embexp.config import VIEWS_OF_KIND, Data, ViewName
+from embexp.data.rows import KeptSource, Rows, Split
 from embexp.data.views import View, make_view
+from embexp.identity import sha256_of, versions
+from embexp.locks import alone_with
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,39 +34,47 @@ log = logging.getLogger(__name__)
 
 TABLE, FACTS = "table.arrow", "facts.json"
 PARTIAL = ".partial-"
+ENTRY = re.compile(rf"({re.escape(PARTIAL)})?[0-9a-f]{{32}}")
+# Whose versions decide how files are read and tables are written.
+LIBRARIES = ("embexp", "datasets", "pyarrow")
 UNUSED_FOR = 30 * 24 * 3600  # seconds after which an entry is removed
-Facts = dict[str, Any]
+
+
+class Made(NamedTuple):
+    """What is kept: a table, None where there is none, and what is to be known of it; `lasting` if it may be kept."""
+
+    table: Dataset | None
+    facts: dict[str, Any]
+    lasting: bool = True
 
 
 class CachedSource:
-    """A source whose splits are kept. One that does not say which files it reads (`files`) is asked anew every time."""
+    """A source of embexp's own, whose splits are kept."""
 
-    def __init__(self, source: Source, config: Data, folder: Path) -> None:
+    def __init__(self, source: KeptSource, config: Data, folder: Path) -> None:
         self.source = source
         self.config = config
         self.folder = folder
 
     def load(self, split: Split) -> Rows | None:
         """As the source's own, with what it logged."""
-        files: Sequence[Path] | None = getattr(self.source, "files", lambda: None)()
+        files = self.source.files()
         if files is None:
             return self.source.load(split)
-        made_from = {
-            "rows": split,
-            "settings": self.config.model_dump(mode="json"),
-            "files": [[str(file), _sha256(file)] for file in files],
-            "source": _sha256(Path(inspect.getfile(type(self.source)))),
-        }
+        contents = _contents(files)
+        made_from = {"rows": split, "settings": self.config.model_dump(mode="json"), "files": contents}
 
-        def make() -> tuple[Dataset | None, Facts]:
+        def make() -> Made:
             with _noting() as said:
                 rows = self.source.load(split)
+            # What somebody wrote meanwhile is not the content that it would be found by.
+            lasting = _contents(files) == contents
             if rows is None:
-                return None, {"said": said}
+                return Made(None, {"said": said}, lasting)
             facts = {"kind": rows.kind, "name": rows.name, "counts": rows.counts, "fingerprint": rows.fingerprint}
-            return rows.table, {**facts, "said": said}
+            return Made(rows.table, {**facts, "said": said}, lasting)
 
-        table, facts, found = _found_or_made(self.folder, made_from, make)
+        (table, facts, _), found = _found_or_made(self.folder, made_from, make)
         if found:
             for name, level, message in facts["said"]:
                 logging.getLogger(name).log(level, "%s", message)
@@ -79,62 +88,55 @@ def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **
     if folder is None:
         return make_view(rows, accepted, **rules)
 
-    def make() -> tuple[Dataset, Facts]:
+    def make() -> Made:
         view = make_view(rows, accepted, **rules)
-        return view.dataset, {"name": view.name, "counts": view.counts}
+        return Made(view.dataset, {"name": view.name, "counts": view.counts})
 
-    made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules}
-    table, facts, _ = _found_or_made(Path(folder), made_from, make)
+    # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.
+    made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
+    (table, facts, _), _ = _found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
     return View(facts["name"], table, facts["counts"])
 
 
-def _found_or_made(
-    folder: Path, made_from: Mapping[str, Any], make: Callable[[], tuple[Dataset | None, Facts]]
-) -> tuple[Dataset | None, Facts, bool]:
-    """Table, facts, and whether they were there already."""
-    content = json.dumps({**made_from, "code": _own_code()}, sort_keys=True)
+def _found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[], Made]) -> tuple[Made, bool]:
+    """What is kept of this, and whether it had been there before."""
+    content = json.dumps({**made_from, "code": _own_code(), "libraries": versions(LIBRARIES)}, sort_keys=True)
     entry = folder / hashlib.sha256(content.encode()).hexdigest()[:32]
     if (found := _read(entry)) is not None:
-        return *found, True
-    with _alone_with(entry):
-        # A job beside this one may have made it meanwhile.
-        if (found := _read(entry)) is not None:
-            return *found, True
-        table, facts = make()
+        return found, True
+    with ExitStack() as stack:
         try:
-            _write(entry, table, facts)
+            waiting = f"another process is making the same data in {folder}; waiting for it to end"
+            stack.enter_context(alone_with(entry, waiting=waiting))
+        except (OSError, NotImplementedError) as error:
+            return _unkept(folder, error, make()), False
+        # It may have been made meanwhile.
+        if (found := _read(entry)) is not None:
+            return found, True
+        made = make()
+        if not made.lasting:
+            return _unkept(folder, "its files changed while they were read", made), False
+        try:
+            _write(entry, made)
         except OSError as error:
-            log.warning("%s: cannot be written (%s); the data is made anew in every run", folder, error)
-            return table, facts, False
+            return _unkept(folder, error, made), False
     # Mapped, so that what has just been made need not stay in memory.
-    return *(_read(entry) or (table, facts)), False
+    return _read(entry) or made, False
 
 
-@contextmanager
-def _alone_with(entry: Path) -> Iterator[None]:
-    """One process makes an entry, others wait for it; where no lock can be had, each makes its own."""
-    lock = FileLock(entry.with_suffix(".lock"))
-    with suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        if lock.is_locked:
-            # Whoever waits sees that the file is gone and takes a new one.
-            with suppress(OSError):
-                os.unlink(lock.lock_file)
-            lock.release()
+def _unkept(folder: Path, why: object, made: Made) -> Made:
+    log.warning("%s: the data is not kept there (%s); the next run makes it anew", folder, why)
+    return made
 
 
-def _read(entry: Path) -> tuple[Dataset | None, Facts] | None:
+def _read(entry: Path) -> Made | None:
     from datasets import Dataset
 
     if not entry.is_dir():
         return None
     try:
-        facts: Facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
         if facts["bytes"] is not None and facts["bytes"] != (entry / TABLE).stat().st_size:
             raise ValueError("its table is not whole")
         table = Dataset.from_file(str(entry / TABLE)) if facts["bytes"] is not None else None
@@ -145,21 +147,26 @@ def _read(entry: Path) -> tuple[Dataset | None, Facts] | None:
     with suppress(OSError):
         # Whoever tidies up sees by this when it was last used.
         os.utime(entry)
-    return table, facts
+    return Made(table, facts)
 
 
-def _write(entry: Path, table: Dataset | None, facts: Facts) -> None:
+def _write(entry: Path, made: Made) -> None:
     partial = entry.with_name(f"{PARTIAL}{entry.name}")
     # Of a process that was killed while it wrote.
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        if table is not None:
-            content = table.with_format("arrow")[:]
+        size = None
+        if made.table is not None:
+            content = made.table.with_format("arrow")[:]
             with pa.OSFile(str(partial / TABLE), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
                 writer.write_table(content, max_chunksize=10_000)
-        size = (partial / TABLE).stat().st_size if table is not None else None
-        (partial / FACTS).write_text(json.dumps({**facts, "bytes": size}), encoding="utf-8")
+            size = (partial / TABLE).stat().st_size
+        (partial / FACTS).write_text(json.dumps({**made.facts, "bytes": size}), encoding="utf-8")
+        for written in partial.iterdir():
+            # On the disk before it can be found: after a power cut a name without its content would be trusted.
+            with written.open("rb+") as file:
+                os.fsync(file.fileno())
         partial.rename(entry)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -167,11 +174,10 @@ def _write(entry: Path, table: Dataset | None, facts: Facts) -> None:
 
 
 def _tidy(folder: Path) -> None:
-    """Removes what has not been used for long."""
+    """Removes entries that have not been used for long, and nothing else that may lie there."""
     for entry in folder.iterdir():
-        with suppress(OSError):
-            if time.time() - entry.stat().st_mtime > UNUSED_FOR:
-                shutil.rmtree(entry)
+        if ENTRY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > UNUSED_FOR:
+            shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager
@@ -191,9 +197,8 @@ def _noting() -> Iterator[list[tuple[str, int, str]]]:
         logger.removeHandler(handler)
 
 
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+def _contents(files: Sequence[Path]) -> list[list[str]]:
+    return [[str(file), sha256_of(file)] for file in files]
 
 
 @lru_cache
@@ -201,4 +206,4 @@ def _own_code() -> str:
     """Of this package: rows made by other code are other rows."""
     here = Path(__file__).parent
     files = sorted(file for file in here.rglob("*") if file.suffix in (".py", ".yaml"))
-    return hashlib.sha256("".join(_sha256(file) for file in files).encode()).hexdigest()
+    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()

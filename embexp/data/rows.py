@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
@@ -74,13 +76,17 @@ class Rows:
 
 
 class Source(Protocol):
-    """What a data option's `_target_` builds.
-
-    One that also has `files() -> Sequence[Path]`, all that its rows depend on beside its arguments, has them kept: `cache.py`.
-    """
+    """What a data option's `_target_` builds."""
 
     def load(self, split: Split) -> Rows | None:
         """The rows of a split; None where the source has no such split."""
+
+
+class KeptSource(Source, Protocol):
+    """One of embexp's own, whose rows are kept: what they depend on beside its arguments is known."""
+
+    def files(self) -> Sequence[Path] | None:
+        """All that it reads; None where that cannot be told, and the rows are not kept."""
 
 
 def rows_from(kind: Kind, columns: dict[str, list[object]], *, name: str, counts: dict[str, int]) -> Rows:

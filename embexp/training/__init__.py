@@ -3,7 +3,7 @@
 `choose_hardware(config.trainer)` decides and says why; `train(...)` trains in place and restores the best step.
 """
 
-from embexp.training.checkpoints import CheckpointFailed, alone_with
+from embexp.training.checkpoints import CheckpointFailed
 from embexp.training.diverged import TrainingDiverged
 from embexp.training.hardware import Hardware, choose_hardware, shares_in_words
 from embexp.training.members import MemberLost
@@ -16,7 +16,6 @@ __all__ = [
     "MemberLost",
     "Trained",
     "TrainingDiverged",
-    "alone_with",
     "choose_hardware",
     "refuse_what_cannot_be_shared",
     "shares_in_words",

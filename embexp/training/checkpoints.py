@@ -8,18 +8,18 @@ steps between them and not the run.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+
+from embexp.identity import sha256_of
 
 log = logging.getLogger(__name__)
 
@@ -32,30 +32,6 @@ COPIES_OF_WEIGHTS = 3 * 3 + 2
 
 class CheckpointFailed(Exception):
     """A checkpoint could not be written; the message says where, why, and what is still whole."""
-
-
-@contextmanager
-def alone_with(folder: Path, *, name: str) -> Iterator[None]:
-    """No other process makes the run of these checkpoints meanwhile; one that does is waited for.
-
-    Args:
-        folder: of the run's checkpoints; it need not be there.
-        name: of the run, for what is said.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{folder}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("%s: another process is making the same run; waiting for it to end", name)
-        lock.acquire(timeout=-1)
-    try:
-        yield
-    finally:
-        # Whoever waits sees that the file is gone and takes a new one.
-        with suppress(OSError):
-            os.unlink(lock.lock_file)
-        lock.release()
 
 
 class Checkpoints:
@@ -94,7 +70,7 @@ class Checkpoints:
             path = checkpoint / name
             if not path.is_file():
                 return f"{name} is missing"
-            if _sha256(path) != digest:
+            if sha256_of(path) != digest:
                 return f"{name} has changed since it was written"
         return None
 
@@ -125,8 +101,8 @@ class Checkpoints:
     def _seal(self, checkpoint: Path, best: Path) -> None:
         written = self.folder / PARTIAL / checkpoint.name
         files = {path.relative_to(written).as_posix(): path for path in written.rglob("*") if path.is_file()}
-        digests = {name: _sha256(path) for name, path in sorted(files.items())}
-        digests[f"../{best.name}"] = _sha256(best)
+        digests = {name: sha256_of(path) for name, path in sorted(files.items())}
+        digests[f"../{best.name}"] = sha256_of(best)
         (written / MANIFEST).write_text(json.dumps(digests, indent=1), encoding="utf-8")
         if checkpoint.is_dir():
             shutil.rmtree(checkpoint)
@@ -193,8 +169,3 @@ def _best_step(checkpoint: Path) -> int | None:
         return int(read_progress(checkpoint)["best"]["step"])
     except (OSError, ValueError, KeyError):
         return None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -105,7 +105,7 @@ def test_an_entry_that_is_not_whole_is_made_anew(file, harm):
 def test_where_nothing_can_be_written_the_rows_are_made_all_the_same(file, caplog):
     (file.parent / "cache").write_text("a file where the folder should be")
     assert len(load(file).table) > 20
-    assert "cannot be written" in caplog.text
+    assert "not kept" in caplog.text
 
 
 def test_what_has_not_been_used_for_a_month_is_removed(file):
@@ -117,12 +117,41 @@ def test_what_has_not_been_used_for_a_month_is_removed(file):
     assert old not in entries(file.parent / "cache")
 
 
-def test_a_source_that_does_not_say_what_it_reads_is_asked_every_time(file, read, monkeypatch):
-    monkeypatch.delattr(FileSource, "files")
+def test_what_lies_beside_the_entries_stays(file):
+    folder = file.parent / "cache"
     load(file)
-    load(file)
+    own = folder / "my corpora"
+    own.mkdir()
+    os.utime(own, (0, 0))
+    load(file, "dev")
+    assert own.is_dir()
+
+
+def test_a_source_of_a_persons_own_is_asked_every_time(file, read, monkeypatch):
+    # It may read what it does not tell of.
+    (file.parent / "own_source.py").write_text(
+        "from embexp.data.files import FileSource\nclass Own(FileSource): pass\n"
+    )
+    monkeypatch.syspath_prepend(file.parent)
+    for _ in range(2):
+        load(file, "train", "data._target_=own_source.Own")
     assert read == ["train", "train"]
     assert not (file.parent / "cache").exists()
+
+
+def test_rows_whose_file_changed_while_it_was_read_are_not_kept(file, monkeypatch, caplog):
+    whole = FileSource.load
+
+    def rewritten(source, split):
+        file.write_text("\n".join(LINES[:10]))
+        return whole(source, split)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(FileSource, "load", rewritten)
+        assert load(file).counts["read"] == 9
+    assert "changed while they were read" in caplog.text
+    file.write_text("\n".join(LINES))
+    assert load(file).counts["read"] == 30
 
 
 def test_a_view_is_the_one_that_would_be_made_anew(tmp_path):

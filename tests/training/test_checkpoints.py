@@ -6,13 +6,12 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from threading import Thread
 from unittest.mock import Mock
 
 import pytest
 import torch
 
-from embexp.training.checkpoints import CheckpointFailed, Checkpoints, alone_with, write_progress
+from embexp.training.checkpoints import CheckpointFailed, Checkpoints, write_progress
 
 WEIGHTS = {"w": torch.arange(1000, dtype=torch.float32)}
 
@@ -116,20 +115,3 @@ def test_a_full_disk_is_told_and_the_earlier_checkpoint_loads(small_disk):
     assert checkpoints.last() == small_disk / "checkpoint-1"
     assert torch.load(small_disk / "checkpoint-1" / "weights.pt", weights_only=True).shape == (2_000_000,)
     assert names(small_disk) == ["best-1.pt", "checkpoint-1"]
-
-
-def test_two_processes_do_not_make_one_run_at_the_same_time(tmp_path):
-    order = []
-
-    def second() -> None:
-        with alone_with(tmp_path / "key", name="b"):
-            order.append("second")
-
-    with alone_with(tmp_path / "key", name="a"):
-        other = Thread(target=second)
-        other.start()
-        other.join(0.3)
-        order.append("first")
-    other.join(5)
-    assert order == ["first", "second"]
-    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ from transformers import set_seed
 
 from embexp.config import Config, compose
 from embexp.data import build_source
-from embexp.data.views import make_view
+from embexp.data.cache import cached_view
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import build_loss
 from embexp.models import load_encoder
@@ -45,8 +45,9 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
     torch.set_num_threads(1)
     encoder = load_encoder(config.model)
     plan = build_loss(config.loss, encoder.model, seed=config.seed)
-    rows = build_source(config.data).load("train")
-    view = make_view(rows, plan.view, positives="entailment", negatives="contradiction", threshold=0.6, seed=1)
+    cache = None if config.trainer.data_cache is None else str(folder.parent / "data")
+    rows = build_source(config.data, cache=cache).load("train")
+    view = cached_view(cache, rows, plan.view, positives="entailment", negatives="contradiction", threshold=0.6, seed=1)
     record = Record(tracker=NullTracker(), folder=folder, name="run", params={})
 
     def evaluate(step: int) -> dict[str, float]:
