@@ -76,9 +76,17 @@ def test_a_pairs_overhead_is_told_step_by_step():
 
 
 def test_sides_that_read_other_batches_are_told():
-    tokens = {("a", "plain"): 5.0, ("a", "embexp"): 5.0, ("b", "plain"): 5.0, ("b", "embexp"): 4.0}
-    assert _same_batches(tokens, ["a"]).startswith("Both sides read the same")
-    assert _same_batches(tokens, ["a", "b"]).endswith(": b.")
+    mnr, tsdae = Case("mnr", 32), Case("tsdae", 16)
+
+    def told(plain: float, embexp: float, case: Case) -> str:
+        return _same_batches({(case.name, "plain"): plain, (case.name, "embexp"): embexp}, [case])
+
+    assert told(500, 500, mnr).endswith("as the same batches do.")
+    assert told(500, 499, mnr).endswith(": mnr, batch 32.")
+    # TSDAE's plain decoder reads a token more of every text but the longest.
+    assert told(500, 485, tsdae).endswith("foretells nothing from it.")
+    for embexp in (501, 484):
+        assert told(500, embexp, tsdae).endswith(": tsdae, batch 16.")
 
 
 def test_scores_over_seeds_are_a_mean_and_a_deviation():
