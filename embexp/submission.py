@@ -149,9 +149,8 @@ def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time
         while waiting or under_way:
             room = len(waiting) if at_a_time is None else at_a_time - len(under_way)
             batch, waiting = waiting[:room], waiting[room:]
-            new = _hand_over([Work(job, sys.argv, sweep) for job in batch], executor) if batch else []
-            sent += new
-            under_way += new
+            if batch:
+                _hand_over([Work(job, sys.argv, sweep) for job in batch], executor, into=(sent, under_way))
             time.sleep(look_every)
             under_way = [job for job in under_way if not job.done()]
     except (KeyboardInterrupt, Terminated):
@@ -160,15 +159,17 @@ def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time
     return [returned(job, outcome(job, handed)) for job, handed in zip(jobs, sent, strict=True)]
 
 
-def _hand_over(works: Sequence[Work], executor: submitit.Executor) -> list[submitit.Job[None]]:
+def _hand_over(works: Sequence[Work], executor: submitit.Executor, *, into: Sequence[list[submitit.Job[None]]]) -> None:
+    """Sends the jobs and adds them to the caller's lists: by the time a signal can end the sweep, they are in there."""
     try:
-        with _out_of_reach_of_ctrl_c():
+        with _out_of_reach_of_signals():
             handed = executor.submit_array(works)
+            for jobs in into:
+                jobs += handed
     except (submitit.core.utils.FailedJobError, subprocess.SubprocessError) as error:
         raise HydraException(f"the queue did not take the jobs: {str(error).strip().splitlines()[-1]}") from error
     for work, job in zip(works, handed, strict=True):
         print(f"[{work.job.hydra.job.num}] job {job.job_id}; what it says: {job.paths.stderr}", file=sys.stderr)
-    return list(handed)
 
 
 def outcome(job: DictConfig, handed: submitit.Job[None]) -> float:
@@ -201,14 +202,21 @@ def _end(jobs: Sequence[submitit.Job[None]], look_every: float) -> None:
 
 
 @contextmanager
-def _out_of_reach_of_ctrl_c() -> Iterator[None]:
-    # In a terminal it reaches a whole group of processes, and those which mind local jobs would kill them. What is
+def _out_of_reach_of_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are obeyed at the end of the block."""
+    noted: list[int] = []
+    # Not blocked, as Ctrl-C is: what is started in here would have it blocked too, and a job must hear it.
+    at_sigterm = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    # In a terminal Ctrl-C reaches a whole group of processes, and those which mind local jobs would kill them. What is
     # started in here never gets it: the sweep tells them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, at_sigterm)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if noted:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _end_with(pid: int, started: float) -> None:

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from omegaconf import OmegaConf
 
 from embexp.config import launching
+from embexp.interrupts import Terminated, raise_on_sigterm
 from tests import slurm_stand_in
 from tests.config.test_composition import problems_of
 from tests.test_launch import folder_of_checkpoints
@@ -157,6 +159,45 @@ def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
     assert [run["status"] for run in results(tmp_path)] == ["KILLED"] * 2
 
 
+@pytest.fixture
+def _ending_as_the_command_line_does():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_on_sigterm()
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_ending_as_the_command_line_does")
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_while_the_jobs_are_handed_over_cancels_them_and_no_child_is_deaf_to_sigterm(number, raised):
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    cancelled, deaf = set(), []
+
+    class Sent:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def done(self, force_check: bool = False) -> bool:
+            return self.number in cancelled
+
+        def cancel(self, check: bool = True) -> None:
+            cancelled.add(self.number)
+
+    class Queue:
+        def submit_array(self, works):
+            os.kill(os.getpid(), number)
+            said = [sys.executable, "-c", "import signal; print(signal.SIGTERM in signal.pthread_sigmask(0, []))"]
+            deaf.append(subprocess.run(said, capture_output=True, text=True, check=True).stdout.strip())
+            return [Sent(number) for number, _ in enumerate(works)]
+
+    jobs = [OmegaConf.create({"hydra": {"job": {"num": number}}}) for number in range(2)]
+    with pytest.raises(raised):
+        submission.submit(jobs, Queue(), at_a_time=None)
+    assert (cancelled, deaf) == ({0, 1}, ["False"])
+
+
 @pytest.mark.parametrize(
     ("said", "on_notice", "on_sigterm"),
     [("RUNNING", True, True), ("COMPLETING", False, False), ("CANCELLED", False, False), (None, True, False)],
@@ -202,6 +243,23 @@ def test_a_job_that_slurm_wants_to_end_is_queued_again_and_a_job_that_a_person_c
     script = (slurm / "1_0" / "script").read_text()
     for word in ("--signal=USR2@120", "--cpus-per-task=1", "--time=240", "--mem=16GB", "export OMP_NUM_THREADS=1"):
         assert word in script
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_ends_while_sbatch_is_slow_leaves_no_job_running(tmp_path, slurm, number, code):
+    (slurm / "slow").touch()
+    with sweep_of(*ON_SLURM, "batch_size=8,9", *ENDLESS, "tracker=none", cwd=tmp_path) as sweep:
+        wait_for(lambda: len(list(slurm.glob("1_*/pid"))) == 2, seconds=120)
+        os.kill(sweep.pid, number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            sweep.wait(timeout=2)  # It waits for sbatch to say what the jobs are called.
+        (slurm / "slow").unlink()
+        out, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == code, out + err
+    assert [(slurm / name / "state").read_text() for name in ("1_0", "1_1")] == ["CANCELLED by 0"] * 2
 
 
 def steps_trained(folder: Path, journal: str) -> list[int]:
