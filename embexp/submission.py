@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,12 @@ from omegaconf import DictConfig
 
 from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm
 from embexp.launch import LOOK_EVERY, RESULT, objective, perform, returned
+from embexp.parcel import pack, unpack
 
 log = logging.getLogger(__name__)
 
 # In the sweep's folder: what submitit sends and gets back, and what the jobs say, a folder each.
-FOLDER = ".submitit/%j"
+FOLDER = ".submitit"
 THREADS = "OMP_NUM_THREADS"
 # In seconds; to look is to touch files that a cluster shares.
 LOOK_AT_SLURM_EVERY = 2.0
@@ -45,7 +46,7 @@ WORDS_OF_SLURM = {"timeout_min": "time", "mem_gb": "mem"}
 
 @dataclass(frozen=True)
 class Work:
-    """One job as submitit carries it, to another machine or to another start of the same job.
+    """One job as submitit carries it, to another machine or to another start of the same job; passwords apart.
 
     Attributes:
         job: as Hydra composed it.
@@ -56,6 +57,9 @@ class Work:
     job: DictConfig
     command: list[str]
     sweep: tuple[int, float] | None
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Work], tuple[bytes]]:
+        return _unpacked, (pack((self.job, self.command, self.sweep)),)
 
     def __call__(self) -> None:
         """Runs the job in this process, which submitit started."""
@@ -78,6 +82,10 @@ class Work:
     def checkpoint(self) -> submitit.helpers.DelayedSubmission:
         """What submitit is to call when the job is started again: the same; the run's checkpoints say the rest."""
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _unpacked(parcel: bytes) -> Work:
+    return Work(*unpack(parcel))
 
 
 def comes_back(*, noticed: bool) -> bool:
@@ -104,7 +112,7 @@ def slurm_executor(
     folder: Path, *, max_num_timeout: int, cpus_per_task: int, setup: Sequence[str], **asked: Any
 ) -> submitit.SlurmExecutor:
     """What sends jobs to Slurm; `asked` as in conf/hydra/launcher/submitit_slurm.yaml."""
-    executor = submitit.SlurmExecutor(folder / FOLDER, max_num_timeout=max_num_timeout)
+    executor = submitit.SlurmExecutor(_private(folder), max_num_timeout=max_num_timeout)
     words = {WORDS_OF_SLURM.get(key, key): value for key, value in asked.items() if value not in (None, 0)}
     if "mem" in words:
         words["mem"] = f"{words['mem']}GB"
@@ -120,9 +128,17 @@ def slurm_executor(
 
 def local_executor(folder: Path, *, max_num_timeout: int, **asked: Any) -> submitit.LocalExecutor:
     """What starts jobs as processes of this machine; `asked` as in conf/hydra/launcher/submitit_local.yaml."""
-    executor = submitit.LocalExecutor(folder / FOLDER, max_num_timeout=max_num_timeout)
+    executor = submitit.LocalExecutor(_private(folder), max_num_timeout=max_num_timeout)
     executor.update_parameters(**asked)
     return executor
+
+
+def _private(folder: Path) -> Path:
+    """Where submitit keeps a job's files; only their owner may: what is unpickled from there can run anything."""
+    kept = folder / FOLDER
+    kept.mkdir(parents=True, exist_ok=True)
+    kept.chmod(0o700)
+    return kept / "%j"
 
 
 def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time: int | None) -> list[JobReturn]:

@@ -27,7 +27,11 @@ class ComposingLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from embexp.tracking.secrets import scrub_file
+
         setup_globals()
+        # Hydra's record of the command, which it has just written: the jobs may wait long.
+        scrub_file(Path(self.config.hydra.sweep.dir) / "multirun.yaml")
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return self.run([self._composed(overrides, initial_job_idx + n) for n, overrides in enumerate(job_overrides)])
 

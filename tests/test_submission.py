@@ -9,9 +9,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from base64 import b64decode
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
@@ -60,6 +63,41 @@ def test_a_sweep_through_submitit_ends_as_any_other(tmp_path):
     assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2
     assert "Sweep of 2 runs" in done.stdout
     assert done.stderr.count("what it says: ") == 2
+
+
+@contextmanager
+def server_that_is_down():
+    """Its port, and what it is sent as name and password."""
+    asked = []
+
+    class Down(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode())
+            self.send_error(503)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Down) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, asked
+        server.shutdown()
+
+
+@wants_submitit
+def test_a_password_reaches_the_jobs_and_is_in_none_of_the_sweeps_files(tmp_path):
+    with server_that_is_down() as (port, asked):
+        sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8"]
+        done = embexp(*sweep, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert set(asked) == {"me:pa55word"}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if b"pa55word" in path.read_bytes()] == []
+    assert [path for path in files if path.name.endswith("_submitted.pkl")]
+    (kept,) = tmp_path.glob("multirun/*/*/.submitit")
+    assert kept.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(
