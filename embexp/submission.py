@@ -108,10 +108,15 @@ def comes_back(*, noticed: bool) -> bool:
     return said == ["RUNNING"]
 
 
+def threads_of_each(cpus_per_task: int, *, devices: int) -> int:
+    """The threads of each of a job's devices, which share its cores."""
+    return max(1, cpus_per_task // devices)
+
+
 def slurm_executor(
-    folder: Path, *, max_num_timeout: int, cpus_per_task: int, setup: Sequence[str], **asked: Any
+    folder: Path, *, devices: int, max_num_timeout: int, cpus_per_task: int, setup: Sequence[str], **asked: Any
 ) -> submitit.SlurmExecutor:
-    """What sends jobs to Slurm; `asked` as in conf/hydra/launcher/submitit_slurm.yaml."""
+    """What sends jobs of so many devices to Slurm; `asked` as in conf/hydra/launcher/submitit_slurm.yaml."""
     executor = submitit.SlurmExecutor(_private(folder), max_num_timeout=max_num_timeout)
     words = {WORDS_OF_SLURM.get(key, key): value for key, value in asked.items() if value not in (None, 0)}
     if "mem" in words:
@@ -120,7 +125,7 @@ def slurm_executor(
         job_name="embexp",
         cpus_per_task=cpus_per_task,
         # How many threads a job has changes a result's last digits: as many on every machine.
-        setup=[f"export {THREADS}={cpus_per_task}", *setup],
+        setup=[f"export {THREADS}={threads_of_each(cpus_per_task, devices=devices)}", *setup],
         **words,
     )
     return executor

@@ -20,8 +20,9 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from embexp.config import launching
+from embexp.config import compose, launching
 from embexp.interrupts import Terminated, raise_on_sigterm
+from hydra_plugins.embexp_launcher import LocalLauncher, SlurmLauncher
 from tests import slurm_stand_in
 from tests.config.test_composition import problems_of
 from tests.test_launch import folder_of_checkpoints
@@ -262,6 +263,48 @@ def slurm(tmp_path, monkeypatch) -> Path:
 
 
 ON_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=0"]
+
+
+@pytest.fixture
+def sent(monkeypatch) -> dict:
+    """With what a launcher submits its jobs."""
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    given = {}
+    monkeypatch.setattr(submission, "submit", lambda jobs, executor, at_a_time: given.update(locals()))
+    monkeypatch.setenv("OMP_NUM_THREADS", "9")
+    return given
+
+
+def launch(launcher, folder: Path, *, devices: list[int]) -> None:
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    launcher.run([OmegaConf.create({"devices": number}) for number in devices])
+
+
+@pytest.mark.parametrize(
+    ("cpus", "devices", "threads", "at_a_time"),
+    [(4, [1, 4], "1", 2), (4, [2], "2", 2), (2, [1], "2", 4), (1, [4], "1", 2)],
+)
+def test_the_devices_of_a_local_job_share_its_cores(tmp_path, monkeypatch, sent, cpus, devices, threads, at_a_time):
+    monkeypatch.setattr("embexp.cores.usable_cores", lambda: 8)
+    launch(LocalLauncher(n_jobs=None, cpus_per_task=cpus, max_num_timeout=1), tmp_path, devices=devices)
+    assert (os.environ["OMP_NUM_THREADS"], sent["at_a_time"]) == (threads, at_a_time)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_the_devices_of_a_job_on_slurm_share_its_cores(tmp_path, sent):
+    launch(SlurmLauncher(cpus_per_task=8, setup=["module load cuda"], max_num_timeout=1), tmp_path, devices=[4, 2])
+    assert sent["executor"].parameters["setup"] == ["export OMP_NUM_THREADS=2", "module load cuda"]
+    assert sent["executor"].parameters["cpus_per_task"] == 8
+
+
+@wants_submitit
+@pytest.mark.usefixtures("slurm")
+def test_fewer_gpus_than_devices_are_refused_but_for_a_run_on_the_cpu():
+    typed = ["hydra/launcher=submitit_slurm", "devices=4", "hydra.launcher.gpus_per_node=2"]
+    (problem,) = problems_of(*typed)
+    assert problem.startswith("hydra.launcher.gpus_per_node=2: devices=4 want as many")
+    for enough in ("hydra.launcher.gpus_per_node=4", "hydra.launcher.gpus_per_node=0", "trainer.device=cpu"):
+        compose([*typed, enough])
 
 
 @wants_submitit

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from embexp.config.schema import Component
+from embexp.config.schema import Component, Config
 
 
 class Launcher(Component):
@@ -81,6 +81,18 @@ def what_is_missing(schema: type[Component]) -> Iterator[str]:
         )
     if schema is OptunaSearch and find_spec("optuna") is None:
         yield _not_installed("hydra/sweeper=optuna", "optuna", extra="optuna")
+
+
+def what_does_not_go_together(launcher: Component, config: Config) -> Iterator[str]:
+    """What a launcher of this schema asks for that a job of this config cannot run with; says what to do."""
+    if not isinstance(launcher, Submission):
+        return
+    devices, gpus = config.devices, launcher.gpus_per_node
+    if 0 < gpus < devices and config.trainer.device != "cpu":
+        yield (
+            f"hydra.launcher.gpus_per_node={gpus}: devices={devices} want as many GPUs in one machine; use "
+            f"hydra.launcher.gpus_per_node={devices} or trainer.device=cpu."
+        )
 
 
 def _not_installed(choice: str, package: str, *, extra: str) -> str:
