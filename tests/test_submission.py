@@ -173,7 +173,7 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_and_ends_as_an_undi
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_whose_time_is_over_too_often_is_told_and_costs_its_own_run(tmp_path):
-    little = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30", "hydra.launcher.max_num_timeout=0"]
+    little = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=60", "hydra.launcher.max_num_timeout=0"]
     done = embexp(*SUBMITTED, "batch_size=8", *ENDLESS, *little, cwd=tmp_path, seconds=600)
     assert done.returncode == 1
     assert "did not come to its end: " in done.stderr
@@ -295,6 +295,22 @@ def test_the_devices_of_a_job_on_slurm_share_its_cores(tmp_path, sent):
     launch(SlurmLauncher(cpus_per_task=8, setup=["module load cuda"], max_num_timeout=1), tmp_path, devices=[4, 2])
     assert sent["executor"].parameters["setup"] == ["export OMP_NUM_THREADS=2", "module load cuda"]
     assert sent["executor"].parameters["cpus_per_task"] == 8
+
+
+@wants_submitit
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["timeout_min=2"], "timeout_min=2: a job is told to go hydra.launcher.signal_delay_s=120 seconds before"),
+        (["timeout_min=2"], "use hydra.launcher.timeout_min=3, or lower signal_delay_s."),
+        (["timeout_min=1", "signal_delay_s=30"], "use hydra.launcher.timeout_min=2, or lower signal_delay_s."),
+        (["max_num_timeout=6"], "hydra.launcher.max_num_timeout=6: must be at most 5."),
+    ],
+)
+def test_a_time_in_which_no_job_could_train_and_more_restarts_than_submitit_gives_are_refused(typed, said):
+    (problem,) = problems_of("hydra/launcher=submitit_local", *(f"hydra.launcher.{word}" for word in typed))
+    assert said in problem
+    compose(["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=3", "hydra.launcher.max_num_timeout=5"])
 
 
 @wants_submitit

@@ -11,6 +11,9 @@ from pydantic import Field
 
 from embexp.config.schema import Component, Config
 
+# A job is not told to go before; to start takes some of it.
+SECONDS_TO_TRAIN = 60
+
 
 class Launcher(Component):
     """How a sweep's jobs share the machine, where they run side by side."""
@@ -34,6 +37,8 @@ class LocalSubmission(Submission):
     """Processes of this machine, as Slurm would run them."""
 
     n_jobs: int | None = Field(ge=1)
+    # On one machine submitit starts a job again no oftener.
+    max_num_timeout: int = Field(ge=0, le=5)
 
 
 class SlurmSubmission(Submission):
@@ -87,6 +92,13 @@ def what_does_not_go_together(launcher: Component, config: Config) -> Iterator[s
     """What a launcher of this schema asks for that a job of this config cannot run with; says what to do."""
     if not isinstance(launcher, Submission):
         return
+    least = -(-(launcher.signal_delay_s + SECONDS_TO_TRAIN) // 60)
+    if launcher.timeout_min < least:
+        yield (
+            f"hydra.launcher.timeout_min={launcher.timeout_min}: a job is told to go hydra.launcher.signal_delay_s="
+            f"{launcher.signal_delay_s} seconds before, and needs a minute at least until then; use "
+            f"hydra.launcher.timeout_min={least}, or lower signal_delay_s."
+        )
     devices, gpus = config.devices, launcher.gpus_per_node
     if 0 < gpus < devices and config.trainer.device != "cpu":
         yield (
