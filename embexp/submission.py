@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +29,12 @@ from omegaconf import DictConfig
 
 from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm
 from embexp.launch import LOOK_EVERY, RESULT, objective, perform, returned
+from embexp.parcel import pack, unpack
 
 log = logging.getLogger(__name__)
 
 # In the sweep's folder: what submitit sends and gets back, and what the jobs say, a folder each.
-FOLDER = ".submitit/%j"
+FOLDER = ".submitit"
 THREADS = "OMP_NUM_THREADS"
 # In seconds; to look is to touch files that a cluster shares.
 LOOK_AT_SLURM_EVERY = 2.0
@@ -45,7 +46,7 @@ WORDS_OF_SLURM = {"timeout_min": "time", "mem_gb": "mem"}
 
 @dataclass(frozen=True)
 class Work:
-    """One job as submitit carries it, to another machine or to another start of the same job.
+    """One job as submitit carries it, to another machine or to another start of the same job; passwords apart.
 
     Attributes:
         job: as Hydra composed it.
@@ -56,6 +57,9 @@ class Work:
     job: DictConfig
     command: list[str]
     sweep: tuple[int, float] | None
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Work], tuple[bytes]]:
+        return _unpacked, (pack((self.job, self.command, self.sweep)),)
 
     def __call__(self) -> None:
         """Runs the job in this process, which submitit started."""
@@ -80,6 +84,10 @@ class Work:
         return submitit.helpers.DelayedSubmission(self)
 
 
+def _unpacked(parcel: bytes) -> Work:
+    return Work(*unpack(parcel))
+
+
 def comes_back(*, noticed: bool) -> bool:
     """Whether this job, which is told to go, is to be queued again.
 
@@ -100,11 +108,16 @@ def comes_back(*, noticed: bool) -> bool:
     return said == ["RUNNING"]
 
 
+def threads_of_each(cpus_per_task: int, *, devices: int) -> int:
+    """The threads of each of a job's devices, which share its cores."""
+    return max(1, cpus_per_task // devices)
+
+
 def slurm_executor(
-    folder: Path, *, max_num_timeout: int, cpus_per_task: int, setup: Sequence[str], **asked: Any
+    folder: Path, *, devices: int, max_num_timeout: int, cpus_per_task: int, setup: Sequence[str], **asked: Any
 ) -> submitit.SlurmExecutor:
-    """What sends jobs to Slurm; `asked` as in conf/hydra/launcher/submitit_slurm.yaml."""
-    executor = submitit.SlurmExecutor(folder / FOLDER, max_num_timeout=max_num_timeout)
+    """What sends jobs of so many devices to Slurm; `asked` as in conf/hydra/launcher/submitit_slurm.yaml."""
+    executor = submitit.SlurmExecutor(_private(folder), max_num_timeout=max_num_timeout)
     words = {WORDS_OF_SLURM.get(key, key): value for key, value in asked.items() if value not in (None, 0)}
     if "mem" in words:
         words["mem"] = f"{words['mem']}GB"
@@ -112,7 +125,7 @@ def slurm_executor(
         job_name="embexp",
         cpus_per_task=cpus_per_task,
         # How many threads a job has changes a result's last digits: as many on every machine.
-        setup=[f"export {THREADS}={cpus_per_task}", *setup],
+        setup=[f"export {THREADS}={threads_of_each(cpus_per_task, devices=devices)}", *setup],
         **words,
     )
     return executor
@@ -120,9 +133,17 @@ def slurm_executor(
 
 def local_executor(folder: Path, *, max_num_timeout: int, **asked: Any) -> submitit.LocalExecutor:
     """What starts jobs as processes of this machine; `asked` as in conf/hydra/launcher/submitit_local.yaml."""
-    executor = submitit.LocalExecutor(folder / FOLDER, max_num_timeout=max_num_timeout)
+    executor = submitit.LocalExecutor(_private(folder), max_num_timeout=max_num_timeout)
     executor.update_parameters(**asked)
     return executor
+
+
+def _private(folder: Path) -> Path:
+    """Where submitit keeps a job's files; only their owner may: what is unpickled from there can run anything."""
+    kept = folder / FOLDER
+    kept.mkdir(parents=True, exist_ok=True)
+    kept.chmod(0o700)
+    return kept / "%j"
 
 
 def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time: int | None) -> list[JobReturn]:
@@ -149,9 +170,8 @@ def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time
         while waiting or under_way:
             room = len(waiting) if at_a_time is None else at_a_time - len(under_way)
             batch, waiting = waiting[:room], waiting[room:]
-            new = _hand_over([Work(job, sys.argv, sweep) for job in batch], executor) if batch else []
-            sent += new
-            under_way += new
+            if batch:
+                _hand_over([Work(job, sys.argv, sweep) for job in batch], executor, into=(sent, under_way))
             time.sleep(look_every)
             under_way = [job for job in under_way if not job.done()]
     except (KeyboardInterrupt, Terminated):
@@ -160,15 +180,17 @@ def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time
     return [returned(job, outcome(job, handed)) for job, handed in zip(jobs, sent, strict=True)]
 
 
-def _hand_over(works: Sequence[Work], executor: submitit.Executor) -> list[submitit.Job[None]]:
+def _hand_over(works: Sequence[Work], executor: submitit.Executor, *, into: Sequence[list[submitit.Job[None]]]) -> None:
+    """Sends the jobs and adds them to the caller's lists: by the time a signal can end the sweep, they are in there."""
     try:
-        with _out_of_reach_of_ctrl_c():
+        with _out_of_reach_of_signals():
             handed = executor.submit_array(works)
+            for jobs in into:
+                jobs += handed
     except (submitit.core.utils.FailedJobError, subprocess.SubprocessError) as error:
         raise HydraException(f"the queue did not take the jobs: {str(error).strip().splitlines()[-1]}") from error
     for work, job in zip(works, handed, strict=True):
         print(f"[{work.job.hydra.job.num}] job {job.job_id}; what it says: {job.paths.stderr}", file=sys.stderr)
-    return list(handed)
 
 
 def outcome(job: DictConfig, handed: submitit.Job[None]) -> float:
@@ -201,14 +223,21 @@ def _end(jobs: Sequence[submitit.Job[None]], look_every: float) -> None:
 
 
 @contextmanager
-def _out_of_reach_of_ctrl_c() -> Iterator[None]:
-    # In a terminal it reaches a whole group of processes, and those which mind local jobs would kill them. What is
+def _out_of_reach_of_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM are obeyed at the end of the block."""
+    noted: list[int] = []
+    # Not blocked, as Ctrl-C is: what is started in here would have it blocked too, and a job must hear it.
+    at_sigterm = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    # In a terminal Ctrl-C reaches a whole group of processes, and those which mind local jobs would kill them. What is
     # started in here never gets it: the sweep tells them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
+        signal.signal(signal.SIGTERM, at_sigterm)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if noted:
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _end_with(pid: int, started: float) -> None:

@@ -27,7 +27,11 @@ class ComposingLauncher(Launcher):
         self.config = config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from embexp.tracking.secrets import scrub_file
+
         setup_globals()
+        # Hydra's record of the command, which it has just written: the jobs may wait long.
+        scrub_file(Path(self.config.hydra.sweep.dir) / "multirun.yaml")
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         return self.run([self._composed(overrides, initial_job_idx + n) for n, overrides in enumerate(job_overrides)])
 
@@ -60,8 +64,7 @@ class ProcessLauncher(ComposingLauncher):
             cores_per_job=self.cores_per_job,
             jobs_per_gpu=self.jobs_per_gpu,
             gpus=visible_gpus() if on_gpu else [],
-            # A share serves any job: it is that of the job that takes most.
-            devices=max(job.devices for job in jobs),
+            devices=_most_devices(jobs),
         )
         return launch(jobs, shares)
 
@@ -76,11 +79,12 @@ class LocalLauncher(ComposingLauncher):
 
     def run(self, jobs: Sequence[DictConfig]) -> list[JobReturn]:
         from embexp.cores import usable_cores
-        from embexp.submission import THREADS, local_executor, submit
+        from embexp.submission import THREADS, local_executor, submit, threads_of_each
 
+        devices = _most_devices(jobs)
         # Its jobs have this process's environment.
-        os.environ[THREADS] = str(self.cpus_per_task)
-        at_a_time = self.n_jobs or max(1, usable_cores() // self.cpus_per_task)
+        os.environ[THREADS] = str(threads_of_each(self.cpus_per_task, devices=devices))
+        at_a_time = self.n_jobs or max(1, usable_cores() // max(self.cpus_per_task, devices))
         return submit(jobs, local_executor(Path(self.config.hydra.sweep.dir), **self.asked), at_a_time=at_a_time)
 
 
@@ -95,4 +99,10 @@ class SlurmLauncher(ComposingLauncher):
     def run(self, jobs: Sequence[DictConfig]) -> list[JobReturn]:
         from embexp.submission import slurm_executor, submit
 
-        return submit(jobs, slurm_executor(Path(self.config.hydra.sweep.dir), **self.asked), at_a_time=None)
+        executor = slurm_executor(Path(self.config.hydra.sweep.dir), devices=_most_devices(jobs), **self.asked)
+        return submit(jobs, executor, at_a_time=None)
+
+
+def _most_devices(jobs: Sequence[DictConfig]) -> int:
+    # A share serves any job: it is that of the job that takes most.
+    return max(int(job.devices) for job in jobs)

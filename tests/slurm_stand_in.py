@@ -1,7 +1,8 @@
 """A stand-in for Slurm's commands: sbatch, srun, sacct, squeue, scontrol and scancel on this machine, as far as submitit
 and embexp use them. It runs every task at once, as a process; the time limit is left out.
 
-`install(folder)` writes the commands into a folder, to be put first in PATH. State: a folder a task, `<job>_<task>`.
+`install(folder)` writes the commands into a folder, to be put first in PATH. State: a folder a task, `<job>_<task>`; as
+long as there is a file `slow`, sbatch does not return.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 COMMANDS = ("sbatch", "srun", "sacct", "squeue", "scontrol", "scancel")
@@ -57,6 +59,8 @@ def sbatch(script: str) -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+    while Path(os.environ["STAND_IN"], "slow").exists():
+        time.sleep(0.1)
     print(f"Submitted batch job {job}")
 
 

@@ -9,14 +9,20 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from base64 import b64decode
 from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
+from omegaconf import OmegaConf
 
-from embexp.config import launching
+from embexp.config import compose, launching
+from embexp.interrupts import Terminated, raise_on_sigterm
+from hydra_plugins.embexp_launcher import LocalLauncher, SlurmLauncher
 from tests import slurm_stand_in
 from tests.config.test_composition import problems_of
 from tests.test_launch import folder_of_checkpoints
@@ -58,6 +64,41 @@ def test_a_sweep_through_submitit_ends_as_any_other(tmp_path):
     assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2
     assert "Sweep of 2 runs" in done.stdout
     assert done.stderr.count("what it says: ") == 2
+
+
+@contextmanager
+def server_that_is_down():
+    """Its port, and what it is sent as name and password."""
+    asked = []
+
+    class Down(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(b64decode(self.headers.get("Authorization", "").removeprefix("Basic ")).decode())
+            self.send_error(503)
+
+        do_POST = do_GET  # noqa: N815
+
+        def log_message(self, *_) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Down) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port, asked
+        server.shutdown()
+
+
+@wants_submitit
+def test_a_password_reaches_the_jobs_and_is_in_none_of_the_sweeps_files(tmp_path):
+    with server_that_is_down() as (port, asked):
+        sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8"]
+        done = embexp(*sweep, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert set(asked) == {"me:pa55word"}
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if b"pa55word" in path.read_bytes()] == []
+    assert [path for path in files if path.name.endswith("_submitted.pkl")]
+    (kept,) = tmp_path.glob("multirun/*/*/.submitit")
+    assert kept.stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(
@@ -132,7 +173,7 @@ def test_a_job_that_is_preempted_goes_on_from_its_checkpoint_and_ends_as_an_undi
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_whose_time_is_over_too_often_is_told_and_costs_its_own_run(tmp_path):
-    little = ["hydra.launcher.timeout_min=1", "hydra.launcher.signal_delay_s=30", "hydra.launcher.max_num_timeout=0"]
+    little = ["hydra.launcher.timeout_min=2", "hydra.launcher.signal_delay_s=60", "hydra.launcher.max_num_timeout=0"]
     done = embexp(*SUBMITTED, "batch_size=8", *ENDLESS, *little, cwd=tmp_path, seconds=600)
     assert done.returncode == 1
     assert "did not come to its end: " in done.stderr
@@ -155,6 +196,45 @@ def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
     gone, alive = psutil.wait_procs(jobs, timeout=120)
     assert (sweep.returncode, len(gone), alive) == (code, 2, [])
     assert [run["status"] for run in results(tmp_path)] == ["KILLED"] * 2
+
+
+@pytest.fixture
+def _ending_as_the_command_line_does():
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_on_sigterm()
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_ending_as_the_command_line_does")
+@pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_while_the_jobs_are_handed_over_cancels_them_and_no_child_is_deaf_to_sigterm(number, raised):
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    cancelled, deaf = set(), []
+
+    class Sent:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def done(self, force_check: bool = False) -> bool:
+            return self.number in cancelled
+
+        def cancel(self, check: bool = True) -> None:
+            cancelled.add(self.number)
+
+    class Queue:
+        def submit_array(self, works):
+            os.kill(os.getpid(), number)
+            said = [sys.executable, "-c", "import signal; print(signal.SIGTERM in signal.pthread_sigmask(0, []))"]
+            deaf.append(subprocess.run(said, capture_output=True, text=True, check=True).stdout.strip())
+            return [Sent(number) for number, _ in enumerate(works)]
+
+    jobs = [OmegaConf.create({"hydra": {"job": {"num": number}}}) for number in range(2)]
+    with pytest.raises(raised):
+        submission.submit(jobs, Queue(), at_a_time=None)
+    assert (cancelled, deaf) == ({0, 1}, ["False"])
 
 
 @pytest.mark.parametrize(
@@ -185,6 +265,64 @@ def slurm(tmp_path, monkeypatch) -> Path:
 ON_SLURM = ["hydra/launcher=submitit_slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.gpus_per_node=0"]
 
 
+@pytest.fixture
+def sent(monkeypatch) -> dict:
+    """With what a launcher submits its jobs."""
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    given = {}
+    monkeypatch.setattr(submission, "submit", lambda jobs, executor, at_a_time: given.update(locals()))
+    monkeypatch.setenv("OMP_NUM_THREADS", "9")
+    return given
+
+
+def launch(launcher, folder: Path, *, devices: list[int]) -> None:
+    launcher.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})
+    launcher.run([OmegaConf.create({"devices": number}) for number in devices])
+
+
+@pytest.mark.parametrize(
+    ("cpus", "devices", "threads", "at_a_time"),
+    [(4, [1, 4], "1", 2), (4, [2], "2", 2), (2, [1], "2", 4), (1, [4], "1", 2)],
+)
+def test_the_devices_of_a_local_job_share_its_cores(tmp_path, monkeypatch, sent, cpus, devices, threads, at_a_time):
+    monkeypatch.setattr("embexp.cores.usable_cores", lambda: 8)
+    launch(LocalLauncher(n_jobs=None, cpus_per_task=cpus, max_num_timeout=1), tmp_path, devices=devices)
+    assert (os.environ["OMP_NUM_THREADS"], sent["at_a_time"]) == (threads, at_a_time)
+
+
+@pytest.mark.usefixtures("slurm")
+def test_the_devices_of_a_job_on_slurm_share_its_cores(tmp_path, sent):
+    launch(SlurmLauncher(cpus_per_task=8, setup=["module load cuda"], max_num_timeout=1), tmp_path, devices=[4, 2])
+    assert sent["executor"].parameters["setup"] == ["export OMP_NUM_THREADS=2", "module load cuda"]
+    assert sent["executor"].parameters["cpus_per_task"] == 8
+
+
+@wants_submitit
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["timeout_min=2"], "timeout_min=2: a job is told to go hydra.launcher.signal_delay_s=120 seconds before"),
+        (["timeout_min=2"], "use hydra.launcher.timeout_min=3, or lower signal_delay_s."),
+        (["timeout_min=1", "signal_delay_s=30"], "use hydra.launcher.timeout_min=2, or lower signal_delay_s."),
+        (["max_num_timeout=6"], "hydra.launcher.max_num_timeout=6: must be at most 5."),
+    ],
+)
+def test_a_time_in_which_no_job_could_train_and_more_restarts_than_submitit_gives_are_refused(typed, said):
+    (problem,) = problems_of("hydra/launcher=submitit_local", *(f"hydra.launcher.{word}" for word in typed))
+    assert said in problem
+    compose(["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=3", "hydra.launcher.max_num_timeout=5"])
+
+
+@wants_submitit
+@pytest.mark.usefixtures("slurm")
+def test_fewer_gpus_than_devices_are_refused_but_for_a_run_on_the_cpu():
+    typed = ["hydra/launcher=submitit_slurm", "devices=4", "hydra.launcher.gpus_per_node=2"]
+    (problem,) = problems_of(*typed)
+    assert problem.startswith("hydra.launcher.gpus_per_node=2: devices=4 want as many")
+    for enough in ("hydra.launcher.gpus_per_node=4", "hydra.launcher.gpus_per_node=0", "trainer.device=cpu"):
+        compose([*typed, enough])
+
+
 @wants_submitit
 @pytest.mark.slow
 @pytest.mark.timeout(900)
@@ -202,6 +340,23 @@ def test_a_job_that_slurm_wants_to_end_is_queued_again_and_a_job_that_a_person_c
     script = (slurm / "1_0" / "script").read_text()
     for word in ("--signal=USR2@120", "--cpus-per-task=1", "--time=240", "--mem=16GB", "export OMP_NUM_THREADS=1"):
         assert word in script
+
+
+@wants_submitit
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_ends_while_sbatch_is_slow_leaves_no_job_running(tmp_path, slurm, number, code):
+    (slurm / "slow").touch()
+    with sweep_of(*ON_SLURM, "batch_size=8,9", *ENDLESS, "tracker=none", cwd=tmp_path) as sweep:
+        wait_for(lambda: len(list(slurm.glob("1_*/pid"))) == 2, seconds=120)
+        os.kill(sweep.pid, number)
+        with pytest.raises(subprocess.TimeoutExpired):
+            sweep.wait(timeout=2)  # It waits for sbatch to say what the jobs are called.
+        (slurm / "slow").unlink()
+        out, err = sweep.communicate(timeout=120)
+    assert sweep.returncode == code, out + err
+    assert [(slurm / name / "state").read_text() for name in ("1_0", "1_1")] == ["CANCELLED by 0"] * 2
 
 
 def steps_trained(folder: Path, journal: str) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config.errors import ConfigError, nearest
-from embexp.config.launching import LAUNCHERS, SWEEPERS, what_is_missing
+from embexp.config.launching import LAUNCHERS, SWEEPERS, what_does_not_go_together, what_is_missing
 from embexp.config.schema import (
     VIEWS_OF_KIND,
     Config,
@@ -59,8 +59,8 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     return config
 
 
-def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any]) -> None:
-    """Holds hydra.launcher and hydra.sweeper against their schemas, where they are embexp's own.
+def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], config: Config) -> None:
+    """Holds hydra.launcher and hydra.sweeper against their schemas and a job, where they are embexp's own.
 
     Raises:
         ConfigError: with every problem found, that of an extra that is not installed among them.
@@ -69,8 +69,10 @@ def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any]) -> 
     for key, section, schemas in (("hydra.launcher", launcher, LAUNCHERS), ("hydra.sweeper", sweeper, SWEEPERS)):
         schema = schemas.get(str(section.get("_target_")))
         if schema is not None:
-            collect(problems, schema, section, key)
+            part = collect(problems, schema, section, key)
             problems += what_is_missing(schema)
+            if part is not None:
+                problems += what_does_not_go_together(part, config)
     if problems:
         raise ConfigError(problems)
 

@@ -225,8 +225,9 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from None
-    check_launching(_plain(composed.hydra.launcher), _plain(composed.hydra.sweeper))
-    return checked(composed, composed.hydra)
+    config = checked(composed, composed.hydra)
+    check_launching(_plain(composed.hydra.launcher), _plain(composed.hydra.sweeper), config)
+    return config
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from embexp.config.schema import Component
+from embexp.config.schema import Component, Config
+
+# A job is not told to go before; to start takes some of it.
+SECONDS_TO_TRAIN = 60
 
 
 class Launcher(Component):
@@ -34,6 +37,8 @@ class LocalSubmission(Submission):
     """Processes of this machine, as Slurm would run them."""
 
     n_jobs: int | None = Field(ge=1)
+    # On one machine submitit starts a job again no oftener.
+    max_num_timeout: int = Field(ge=0, le=5)
 
 
 class SlurmSubmission(Submission):
@@ -81,6 +86,25 @@ def what_is_missing(schema: type[Component]) -> Iterator[str]:
         )
     if schema is OptunaSearch and find_spec("optuna") is None:
         yield _not_installed("hydra/sweeper=optuna", "optuna", extra="optuna")
+
+
+def what_does_not_go_together(launcher: Component, config: Config) -> Iterator[str]:
+    """What a launcher of this schema asks for that a job of this config cannot run with; says what to do."""
+    if not isinstance(launcher, Submission):
+        return
+    least = -(-(launcher.signal_delay_s + SECONDS_TO_TRAIN) // 60)
+    if launcher.timeout_min < least:
+        yield (
+            f"hydra.launcher.timeout_min={launcher.timeout_min}: a job is told to go hydra.launcher.signal_delay_s="
+            f"{launcher.signal_delay_s} seconds before, and needs a minute at least until then; use "
+            f"hydra.launcher.timeout_min={least}, or lower signal_delay_s."
+        )
+    devices, gpus = config.devices, launcher.gpus_per_node
+    if 0 < gpus < devices and config.trainer.device != "cpu":
+        yield (
+            f"hydra.launcher.gpus_per_node={gpus}: devices={devices} want as many GPUs in one machine; use "
+            f"hydra.launcher.gpus_per_node={devices} or trainer.device=cpu."
+        )
 
 
 def _not_installed(choice: str, package: str, *, extra: str) -> str:

@@ -20,6 +20,7 @@ from embexp.tracking.protocol import FoundRun, Status, Tracker
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import (
+    TRAINED_BY,
     cannot_open,
     client_of,
     is_away,
@@ -90,7 +91,7 @@ class MLflowTracker(Tracker):
         if len(params) > MOST_PARAMS:
             raise ValueError(f"{len(params)} params, at most {MOST_PARAMS} can be compared at a glance")
         journal = Journal.create(folder)
-        every_tag = {**tags, **_owner()}
+        every_tag = {**tags, **_owner(parent)}
         journal.append(
             "start",
             id=uuid.uuid4().hex,
@@ -223,8 +224,11 @@ class MLflowTracker(Tracker):
         return self._names[name]
 
 
-def _owner() -> dict[str, str]:
+def _owner(parent: str | None) -> dict[str, str]:
+    sweep = _reference(parent) or {}
     return {
+        # Of a run that is continued these take the place of those of the process before.
+        TRAINED_BY: sweep.get("id", "none"),
         "embexp.host": socket.gethostname(),
         "embexp.pid": str(os.getpid()),
         "embexp.pid_started": started_at(os.getpid()),

@@ -7,11 +7,21 @@ from pathlib import Path
 
 _USER = re.compile(r"://[^\s/]+@")
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|token|secret)=)[^&\s\"']+", re.IGNORECASE)
+_SECRET = re.compile(f"{_USER.pattern}|{_QUERY.pattern}", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
     """The text with every URI in it shown without user name, password, and what is named so in its query."""
     return _QUERY.sub(r"\1***", _USER.sub("://", text))
+
+
+def split_at_secrets(text: str) -> list[str]:
+    """The text in pieces: what may be shown, a secret, what may be shown, and so on; one piece if there is no secret."""
+    pieces, end = [], 0
+    for found in _SECRET.finditer(text):
+        pieces += [text[end : found.start()], found[0]]
+        end = found.end()
+    return [*pieces, text[end:]]
 
 
 def scrub_file(path: Path) -> None:

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from embexp.tracking.journal import Entry, Journal, Sent
 from embexp.tracking.protocol import Status
-from embexp.tracking.store import GONE, client_of, is_dead, open_store, told
+from embexp.tracking.store import GONE, ID, client_of, is_dead, open_store, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
 
-ID = "embexp.id"
 REASON = "embexp.reason"
 # What MLflow takes at once.
 MOST_METRICS = 1000
@@ -180,6 +179,8 @@ class Sender:
     def _send_start(self, client: MlflowClient, entry: Entry) -> None:
         from mlflow.entities import Param
 
+        # Whose it is comes first: under the name of a process that is gone it might be closed at once.
+        _set_tags(client, self.run_id, entry["tags"])
         there: Mapping[str, str] = {}
         if entry["continues"] is not None:
             client.update_run(self.run_id, status=Status.RUNNING.value)
@@ -187,7 +188,6 @@ class Sender:
             there = client.get_run(self.run_id).data.params
         params = [Param(key, value) for key, value in entry["params"].items() if key not in there]
         client.log_batch(self.run_id, params=params)
-        _set_tags(client, self.run_id, entry["tags"])
 
     def _send_artifact(self, client: MlflowClient, entry: Entry) -> None:
         path = self.journal.path.parent / entry["path"]

@@ -25,6 +25,8 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 SQLITE = "sqlite:///"
 GONE = "its process is gone"
+# A run's own id, and that of the sweep whose job trains it at present: a run that is continued keeps its first parent.
+ID, TRAINED_BY = "embexp.id", "embexp.trained_by"
 # MLflow's words for what may pass; a refused connection is an INTERNAL_ERROR to it.
 AWAY = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "DEADLINE_EXCEEDED")
 CAUSE = re.compile(
@@ -85,7 +87,8 @@ def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None 
     Args:
         uri: of the store.
         experiment: the one in which the runs are.
-        ended_sweep: a run id; its jobs are known to be over, on whatever machine they were.
+        ended_sweep: a run id; its jobs are known to be over, those on other machines too. A run that such a job began
+            and somebody else goes on with is none of them.
 
     Raises:
         ConfigError: there can be no such store.
@@ -102,15 +105,21 @@ def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None 
 def _reap(uri: str | None, experiment: str, ended_sweep: str | None) -> int:
     experiment_id = open_store(uri, experiment=experiment)
     client = client_of(uri)
+    ended = client.get_run(ended_sweep).data.tags.get(ID) if ended_sweep else None
     dead = [
         run
         for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=1000)
-        if is_dead(run.data.tags) or (ended_sweep and run.data.tags.get("mlflow.parentRunId") == ended_sweep)
+        if is_dead(run.data.tags) or (ended is not None and _was_a_job_elsewhere(run.data.tags, ended))
     ]
     for run in dead:
         client.set_tag(run.info.run_id, "embexp.reason", GONE)
         client.set_terminated(run.info.run_id, status=Status.KILLED.value)
     return len(dead)
+
+
+def _was_a_job_elsewhere(tags: Mapping[str, str], sweep: str) -> bool:
+    # Of the processes of this machine it is known whether they live.
+    return tags.get(TRAINED_BY) == sweep and tags.get("embexp.host") != socket.gethostname()
 
 
 def client_of(uri: str | None) -> MlflowClient:

@@ -131,6 +131,34 @@ def test_the_runs_of_a_sweep_that_is_over_are_closed_though_they_were_on_another
         tracker.end(Status.FINISHED)
 
 
+def test_a_run_that_another_sweep_goes_on_with_outlives_the_sweep_that_began_it(store, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("socket.gethostname", lambda: "another")
+        first, second = (store.started(tags={"embexp.sweep": name}) for name in ("first", "second"))
+        began = store.started(parent=first.reference)
+        began.end(Status.KILLED)
+        goes_on = store.started(parent=second.reference, run_id=began.run_id)
+        alone = store.started(parent=first.reference)
+        alone.end(Status.KILLED)
+        by_itself = store.started(run_id=alone.run_id)
+    reap_dead_runs(store.uri, experiment="tests", ended_sweep=first.run_id)
+    assert store.run(goes_on.run_id).data.tags["mlflow.parentRunId"] == first.run_id
+    assert [store.run(tracker.run_id).info.status for tracker in (goes_on, by_itself)] == ["RUNNING"] * 2
+    reap_dead_runs(store.uri, experiment="tests", ended_sweep=second.run_id)
+    assert [store.run(tracker.run_id).info.status for tracker in (goes_on, by_itself)] == ["KILLED", "RUNNING"]
+    for tracker in (first, second, goes_on, by_itself):
+        tracker.end(Status.FINISHED)
+
+
+def test_a_run_whose_process_lives_here_is_not_closed_with_its_sweep(store):
+    parent = store.started(tags={"embexp.sweep": "folder"})
+    child = store.started(parent=parent.reference)
+    reap_dead_runs(store.uri, experiment="tests", ended_sweep=parent.run_id)
+    assert store.run(child.run_id).info.status == "RUNNING"
+    for tracker in (child, parent):
+        tracker.end(Status.FINISHED)
+
+
 def test_both_readers_of_a_store_tell_the_same(store):
     tracker = store.started(tags={"embexp.evaluation": "set"})
     tracker.log_metrics({"dev/score": 0.25}, 3)
