@@ -7,6 +7,7 @@ believing that each process is alone, and share out nothing themselves.
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -94,7 +95,14 @@ class Group:
 
 def meeting_place(port: int = 0) -> Any:
     """Where the members find each other: the leader opens it, at a free port; the others give its port."""
-    return distributed.TCPStore(HOST, port, None, port == 0, MEETING, wait_for_workers=False)
+    if port:
+        return distributed.TCPStore(HOST, port, None, False, MEETING, wait_for_workers=False)
+    # torch's own would listen to the whole network, whatever host it is given, and asks nobody who they are.
+    listening = socket.create_server((HOST, 0))
+    port = listening.getsockname()[1]
+    return distributed.TCPStore(
+        HOST, port, None, True, MEETING, wait_for_workers=False, master_listen_fd=listening.detach()
+    )
 
 
 def _gloo(store: Any, rank: int, size: int) -> Any:
@@ -111,6 +119,9 @@ def _nccl(store: Any, rank: int, size: int) -> Any:
     # torch would end this process, and the run's record with it, where another's end is noticed (torch's default, 3). See
     # https://pytorch.org/docs/stable/torch_nccl_environment_variables.html.
     os.environ.setdefault("TORCH_NCCL_ASYNC_ERROR_HANDLING", "0")
+    # All are on this machine: by default NCCL would listen to the network for them. See
+    # https://docs.nvidia.com/deeplearning/nccl/user-guide/docs/env.html.
+    os.environ.setdefault("NCCL_SOCKET_IFNAME", "=lo")
     # Every member sees its own GPU alone, or uses the first.
     torch.cuda.set_device(0)
     return distributed.ProcessGroupNCCL(store, rank, size, options)

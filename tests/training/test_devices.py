@@ -208,6 +208,17 @@ def test_gradients_are_added_up_whatever_the_size_of_a_message(monkeypatch):
     assert in_step(part) == [[[1.0] * 3, [3.0] * 2, [5.0] * 9, [7.0]]] * 2
 
 
+def test_the_members_listen_to_this_machine_alone():
+    def listening(member: Group | None = None) -> set[tuple[str, int]]:
+        return {tuple(one.laddr) for one in psutil.Process().net_connections() if one.status == psutil.CONN_LISTEN}
+
+    before = listening()
+    found = set.union(*in_step(listening)) - before
+    # Where they meet, and the two themselves.
+    assert len(found) >= 3
+    assert {host for host, _ in found} == {"127.0.0.1"}
+
+
 def test_members_collate_their_own_rows_and_the_labels_of_all():
     def collate(rows):
         found = {"label": torch.tensor([row["label"] for row in rows])} if "label" in rows[0] else {}
