@@ -46,6 +46,7 @@ class Group:
         self.rank = rank
         self.size = size
         self.device = torch.device(device)
+        self._aborted = False
         try:
             self._members = _nccl(store, rank, size) if device == "cuda" else _gloo(store, rank, size)
         except RuntimeError as error:
@@ -78,16 +79,30 @@ class Group:
 
     def abort(self) -> None:
         """Makes whatever waits for a member fail; called by another thread."""
+        # First: what ends from now on may have ended by this.
+        self._aborted = True
         self._members.abort()
 
     def _wait(self, begin: Callable[[], Any]) -> None:
         try:
             work = begin()
             # Not in torch, which would keep Python from hearing a signal.
-            _look_until(work.is_completed)
+            _look_until(self._finished(work))
             work.wait()
         except RuntimeError as error:
             raise self._broken(error) from error
+        # gloo fails then. NCCL ends as if all were well, and would leave numbers of no meaning to be trained on and saved.
+        if self._aborted:
+            raise self._broken("it is gone")
+
+    def _finished(self, work: Any) -> Callable[[], bool]:
+        if self.device.type != "cuda":
+            return work.is_completed
+        # NCCL waits on the GPU alone; what it has brought is known when that has come so far.
+        work.wait()
+        event = torch.cuda.Event()
+        event.record()
+        return event.query
 
     def _broken(self, why: object) -> GroupBroken:
         return GroupBroken(f"device {self.rank} of {self.size} waited for another in vain: {why}")

@@ -140,6 +140,31 @@ def test_a_signal_is_heard_while_another_member_computes(monkeypatch):
     others[0].gather(torch.zeros(3))
 
 
+def test_what_an_abort_ends_is_not_taken_for_a_sum():
+    class LikeNccl:
+        """Whose work is over when it is aborted, without an error."""
+
+        gone = False
+
+        def abort(self):
+            self.gone = True
+
+        def allreduce(self, tensors):
+            return self
+
+        def is_completed(self):
+            return self.gone
+
+        def wait(self):
+            pass
+
+    own = Group.__new__(Group)
+    own.rank, own.size, own.device, own._aborted, own._members = 0, 2, torch.device("cpu"), False, LikeNccl()
+    Timer(0.2, own.abort).start()
+    with pytest.raises(GroupBroken, match="device 0 of 2 waited for another in vain: it is gone"):
+        own.add_up(torch.ones(3))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_however_a_run_of_two_processes_is_broken_off_it_ends_like_an_undisturbed_one(tmp_path):
