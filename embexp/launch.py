@@ -61,19 +61,24 @@ def deal(
     """
     threads: Share = {"OMP_NUM_THREADS": str(cores_per_job)}
     if gpus:
-        if len(gpus) < devices:
-            raise ConfigError(
-                [
-                    f"devices={devices}: this machine has {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} for a job; use "
-                    f"devices={len(gpus)} or trainer.device=cpu."
-                ]
-            )
+        if problem := too_few(gpus, devices):
+            raise ConfigError([problem])
         together = [",".join(gpus[first : first + devices]) for first in range(0, len(gpus) - devices + 1, devices)]
         on_gpus: list[Share] = [
             {**threads, "CUDA_VISIBLE_DEVICES": some} for _ in range(jobs_per_gpu) for some in together
         ]
         return on_gpus[:n_jobs]
     return [threads] * (n_jobs or max(1, usable_cores() // (cores_per_job * devices)))
+
+
+def too_few(gpus: Sequence[str], devices: int) -> str | None:
+    """What is wrong where one job wants more GPUs than there are; without any it has processes on the CPU."""
+    if not gpus or len(gpus) >= devices:
+        return None
+    return (
+        f"devices={devices}: this machine has {len(gpus)} GPU{'s' if len(gpus) > 1 else ''} for a job; use "
+        f"devices={len(gpus)} or trainer.device=cpu."
+    )
 
 
 def visible_gpus() -> list[str]:

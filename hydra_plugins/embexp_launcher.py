@@ -58,13 +58,14 @@ class ProcessLauncher(ComposingLauncher):
     def run(self, jobs: Sequence[DictConfig]) -> list[JobReturn]:
         from embexp.launch import deal, launch, visible_gpus
 
-        on_gpu = any(job.trainer.device in ("auto", "cuda") for job in jobs)
+        gpus = visible_gpus() if any(job.trainer.device in ("auto", "cuda") for job in jobs) else []
         shares = deal(
             self.n_jobs,
             cores_per_job=self.cores_per_job,
             jobs_per_gpu=self.jobs_per_gpu,
-            gpus=visible_gpus() if on_gpu else [],
-            devices=_most_devices(jobs),
+            gpus=gpus,
+            # Of GPUs a job on the CPU takes none.
+            devices=_most_devices([job for job in jobs if not gpus or job.trainer.device != "cpu"]),
         )
         return launch(jobs, shares)
 

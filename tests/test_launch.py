@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from embexp import launch
-from embexp.config import ConfigError
+from embexp.config import ConfigError, compose
+from hydra_plugins.embexp_launcher import ProcessLauncher
 from tests.test_main import SMALL, embexp, results, statuses, wait_for
 
 SIDE_BY_SIDE = ["hydra/launcher=joblib", *[word for word in SMALL if word != "tracker=none"], "-m"]
@@ -77,6 +78,30 @@ def test_no_jobs_at_a_time_are_refused_before_anything_starts(tmp_path):
     done = embexp("hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "batch_size=8,16", "-m", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (1, "hydra.launcher.n_jobs=0: must be at least 1.\n")
     assert not list(tmp_path.iterdir())
+
+
+def test_more_gpus_a_job_than_there_are_are_refused_before_anything_starts(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    done = embexp("devices=4", "hydra/launcher=joblib", "batch_size=32,64", "-m", cwd=tmp_path)
+    said = "devices=4: this machine has 2 GPUs for a job; use devices=2 or trainer.device=cpu.\n"
+    assert (done.returncode, done.stderr) == (1, said)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "composes", [["devices=4", "trainer.device=cpu"], ["devices=2"]], ids=["on the CPU", "as many as there are"]
+)
+def test_a_job_that_finds_its_devices_is_not_refused(monkeypatch, composes):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert compose([*composes, "hydra/launcher=joblib"]).devices
+
+
+def test_a_job_on_the_cpu_takes_no_gpus_of_those_beside_it(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setattr(launch, "launch", lambda jobs, shares: shares)
+    jobs = [compose(["devices=4", "trainer.device=cpu"]), compose([])]
+    shares = ProcessLauncher(n_jobs=None, cores_per_job=1, jobs_per_gpu=1).run(jobs)
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "1"]
 
 
 @pytest.mark.slow

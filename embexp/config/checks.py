@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config.errors import ConfigError, nearest
-from embexp.config.launching import LAUNCHERS, SWEEPERS, what_does_not_go_together, what_is_missing
+from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.schema import (
     VIEWS_OF_KIND,
     Config,
@@ -75,6 +75,23 @@ def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], con
                 problems += what_does_not_go_together(part, config)
     if problems:
         raise ConfigError(problems)
+
+
+def check_share(config: Config, launcher: Mapping[str, Any]) -> None:
+    """Refuses a job side by side with others that wants more GPUs than this machine has.
+
+    Here, before the sweep has begun: what a launcher raises, Hydra tells with a traceback.
+
+    Raises:
+        ConfigError: with what to use.
+    """
+    if LAUNCHERS.get(str(launcher.get("_target_"))) is not Launcher or config.devices == 1:
+        return
+    # Not above: it needs this package.
+    from embexp.launch import too_few, visible_gpus
+
+    if config.trainer.device != "cpu" and (problem := too_few(visible_gpus(), config.devices)):
+        raise ConfigError([problem])
 
 
 def _loss_is_fed(config: Config) -> Iterator[str]:

@@ -24,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from embexp.config.checks import check, check_launching
+from embexp.config.checks import check, check_launching, check_share
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import OPTUNA
 from embexp.config.ranges import corners, said_of_ranges
@@ -225,8 +225,10 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_first_line(error)]) from None
+    launcher = _plain(composed.hydra.launcher)
     config = checked(composed, composed.hydra)
-    check_launching(_plain(composed.hydra.launcher), _plain(composed.hydra.sweeper), config)
+    check_launching(launcher, _plain(composed.hydra.sweeper), config)
+    check_share(config, launcher)
     return config
 
 

@@ -16,11 +16,13 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 import cloudpickle
 
@@ -86,10 +88,7 @@ def together(work: Work, *, devices: int) -> Iterator[SharedSteps | None]:
     followers = Followers(devices, work.hardware)
     try:
         followers.hand_over(work, port=store.port)
-        while not store.check([ready(rank) for rank in range(1, devices)]):
-            followers.raise_if_lost()
-            time.sleep(LOOK_EVERY)
-        group = Group(store, rank=0, size=devices, device=work.hardware.device)
+        group = followers.meet(store, device=work.hardware.device)
         followers.watch(group)
         yield SharedSteps(group, seed=work.config.seed)
     except RuntimeError as error:
@@ -138,6 +137,32 @@ class Followers:
                         f"devices={self.size}: this model or loss cannot be handed to another process ({error}); use devices=1."
                     ]
                 ) from error
+
+    def meet(self, store: Any, *, device: str) -> Group:
+        """The group of all, when they are there. A signal, or a follower's end, ends the wait.
+
+        Raises:
+            MemberLost: a follower ended before.
+            GroupBroken: one does not come.
+        """
+        self._wait_while_all_live(lambda: store.check([ready(rank) for rank in self.processes]))
+        met: Future[Group] = Future()
+
+        def join() -> None:
+            try:
+                met.set_result(Group(store, rank=0, size=self.size, device=device))
+            except Exception as error:
+                met.set_exception(error)
+
+        # torch hears nothing until all have joined. If one never does, this thread is left behind, and in nobody's way.
+        Thread(target=join, daemon=True, name="embexp-devices-meet").start()
+        self._wait_while_all_live(met.done)
+        return met.result()
+
+    def _wait_while_all_live(self, done: Callable[[], bool]) -> None:
+        while not done():
+            self.raise_if_lost()
+            time.sleep(LOOK_EVERY)
 
     def watch(self, group: Group) -> None:
         """From now on the end of a follower ends whatever waits for it."""

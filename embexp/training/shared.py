@@ -77,7 +77,12 @@ class SharedSteps:
         Outside of it the members' generators stay alike, as the order of the rows may be drawn from them.
         """
         self._at = (step, self._at[1] + 1 if self._at[0] == step else 0)
-        drawn = random.Random(f"{self.seed}/{self._at}/{self.group.rank}").getrandbits(63)
+        with self._drawing(self.group.rank):
+            yield
+
+    @contextmanager
+    def _drawing(self, who: object) -> Iterator[None]:
+        drawn = random.Random(f"{self.seed}/{self._at}/{who}").getrandbits(63)
         with torch.random.fork_rng([0] if self.group.device.type == "cuda" else []):
             torch.manual_seed(drawn)
             yield
@@ -124,7 +129,10 @@ class SharedSteps:
             embeddings = encoder.encode(model, columns)
         else:
             embeddings = [model(column)["sentence_embedding"] for column in columns]
-        return module.compute_loss_from_embeddings(self._of_all_rows(embeddings, own, rows), labels)
+        found = self._of_all_rows(embeddings, own, rows)
+        # What it draws, every member must draw alike: the gradients are added up as those of one function.
+        with self._drawing("all"):
+            return module.compute_loss_from_embeddings(found, labels)
 
     def _mean_over_tokens(self, total: Tensor, tokens: int) -> Tensor:
         numbers = torch.stack([total.detach().double(), total.new_tensor(tokens, dtype=torch.float64)])

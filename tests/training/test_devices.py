@@ -208,6 +208,17 @@ def test_gradients_are_added_up_whatever_the_size_of_a_message(monkeypatch):
     assert in_step(part) == [[[1.0] * 3, [3.0] * 2, [5.0] * 9, [7.0]]] * 2
 
 
+def test_the_members_listen_to_this_machine_alone():
+    def listening(member: Group | None = None) -> set[tuple[str, int]]:
+        return {tuple(one.laddr) for one in psutil.Process().net_connections() if one.status == psutil.CONN_LISTEN}
+
+    before = listening()
+    found = set.union(*in_step(listening)) - before
+    # Where they meet, and the two themselves.
+    assert len(found) >= 3
+    assert {host for host, _ in found} == {"127.0.0.1"}
+
+
 def test_members_collate_their_own_rows_and_the_labels_of_all():
     def collate(rows):
         found = {"label": torch.tensor([row["label"] for row in rows])} if "label" in rows[0] else {}
@@ -233,6 +244,37 @@ def test_dropout_is_each_members_own_and_comes_again_after_a_resume():
     assert len({*first, *second}) == 6
     assert draws(0, 4) == first[2:]
     assert draws(0, 3, 3, 4) == first
+
+
+def test_a_loss_that_draws_is_the_same_function_in_every_member_and_dropout_is_not():
+    class Draws(nn.Module):
+        def compute_loss_from_embeddings(self, embeddings: list[torch.Tensor], labels: None) -> torch.Tensor:
+            self.drawn = torch.rand(()).item()
+            return embeddings[0].sum()
+
+    class Apart(Alone):
+        def gather(self, own: torch.Tensor) -> list[torch.Tensor]:
+            return [own] * self.size
+
+    def draws(rank: int, *steps: int) -> list[tuple[float, float, float]]:
+        shared, found = SharedSteps(Apart(rank, 2), seed=1), []
+
+        def model(column: dict[str, Any]) -> dict[str, torch.Tensor]:
+            return {"sentence_embedding": torch.rand(2, 3)}
+
+        for step in steps:
+            loss = Draws()
+            with shared.own_noise(step):
+                value = shared.loss(loss, model, [{}], None, rows=4, encoder=None)
+                # What draws after the loss, as a layer that is computed once more in the backward pass.
+                found.append((loss.drawn, value.item(), torch.rand(()).item()))
+        return found
+
+    one, other = draws(0, 3, 3, 4), draws(1, 3, 3, 4)
+    assert [drawn for drawn, _, _ in one] == [drawn for drawn, _, _ in other]
+    assert len({drawn for drawn, _, _ in one}) == 3
+    assert len({*(value for _, value, _ in (*one, *other)), *(last for _, _, last in (*one, *other))}) == 12
+    assert draws(1, 4) == other[2:]
 
 
 def test_dropout_leaves_the_generator_as_it_was():

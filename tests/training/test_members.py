@@ -7,12 +7,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
+from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
+from threading import Event, Thread, Timer
 
 import psutil
 import pytest
+import torch
 
+from embexp.training import MemberLost, group, members
+from embexp.training.group import Group, GroupBroken, meeting_place
 from tests.test_main import SMALL, embexp, results, wait_for
 
 # Many checkpoints, so that one is there soon; long enough to be killed while it trains.
@@ -54,6 +61,108 @@ def training(folder: Path, *more: str):
 def weights(folder: Path) -> bytes:
     (result,) = [run for run in results(folder) if run["status"] == "FINISHED"]
     return (Path(folder) / result["folder"] / "model" / "model.safetensors").read_bytes()
+
+
+class Heard(Exception):
+    """A signal, by its handler."""
+
+
+@contextmanager
+def signalled(after: float) -> Iterator[None]:
+    """SIGUSR1 comes so many seconds from now, and raises `Heard`."""
+
+    def hear(number, frame):
+        raise Heard
+
+    before = signal.signal(signal.SIGUSR1, hear)
+    timer = Timer(after, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+@pytest.fixture
+def one_that_is_ready_and_never_joins(monkeypatch):
+    """A leader's view of a follower, and where they would meet."""
+    # The thread that is left behind is not to outlast the tests.
+    monkeypatch.setattr(group, "MEETING", timedelta(seconds=20))
+    place = meeting_place()
+    place.set(members.ready(1), "")
+    found = members.Followers.__new__(members.Followers)
+    found.size, found.ending, found.said = 2, Event(), {1: deque()}
+    found.processes = {1: subprocess.Popen(["sleep", "60"], stdin=subprocess.PIPE)}
+    yield found, place
+    found.processes[1].kill()
+    found.end()
+
+
+def test_a_follower_that_is_killed_before_it_has_joined_ends_the_wait_for_it(one_that_is_ready_and_never_joins):
+    found, place = one_that_is_ready_and_never_joins
+    began = time.monotonic()
+    Timer(0.5, found.processes[1].kill).start()
+    with pytest.raises(MemberLost, match=r"device 1's process was killed \(SIGKILL\)"):
+        found.meet(place, device="cpu")
+    assert time.monotonic() - began < 5
+
+
+def test_a_signal_is_heard_while_a_follower_does_not_join(one_that_is_ready_and_never_joins):
+    found, place = one_that_is_ready_and_never_joins
+    began = time.monotonic()
+    with pytest.raises(Heard), signalled(after=0.5):
+        found.meet(place, device="cpu")
+    assert time.monotonic() - began < 5
+
+
+def test_a_member_that_does_not_join_in_time_is_told(monkeypatch):
+    monkeypatch.setattr(group, "MEETING", timedelta(seconds=1))
+    with pytest.raises(GroupBroken, match="device 0 of 2 waited for another in vain"):
+        Group(meeting_place(), rank=0, size=2, device="cpu")
+
+
+def test_a_signal_is_heard_while_another_member_computes(monkeypatch):
+    monkeypatch.setattr(group, "PATIENCE", timedelta(seconds=20))
+    place, others = meeting_place(), []
+    joins = Thread(
+        target=lambda: others.append(Group(meeting_place(place.port), rank=1, size=2, device="cpu")), daemon=True
+    )
+    joins.start()
+    own = Group(place, rank=0, size=2, device="cpu")
+    joins.join()
+    began = time.monotonic()
+    with pytest.raises(Heard), signalled(after=0.5):
+        own.gather(torch.zeros(3))
+    assert time.monotonic() - began < 5
+    # What was begun comes to its end.
+    others[0].gather(torch.zeros(3))
+
+
+def test_what_an_abort_ends_is_not_taken_for_a_sum():
+    class LikeNccl:
+        """Whose work is over when it is aborted, without an error."""
+
+        gone = False
+
+        def abort(self):
+            self.gone = True
+
+        def allreduce(self, tensors):
+            return self
+
+        def is_completed(self):
+            return self.gone
+
+        def wait(self):
+            pass
+
+    own = Group.__new__(Group)
+    own.rank, own.size, own.device, own._aborted, own._members = 0, 2, torch.device("cpu"), False, LikeNccl()
+    Timer(0.2, own.abort).start()
+    with pytest.raises(GroupBroken, match="device 0 of 2 waited for another in vain: it is gone"):
+        own.add_up(torch.ones(3))
 
 
 @pytest.mark.slow
