@@ -111,17 +111,42 @@ def refused(*overrides: str) -> list[str]:
         ("learning_rate=interval(1e-3, 1e-5)", "its end is below its start"),
         ("learning_rate=tag(log, interval(0, 1))", "wants a start above 0"),
         ("epochs=range(3,1)", "there is nothing in it"),
-        ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: must be at least 1."),
-        ("hydra.sweeper.sampler=tpa", "Did you mean 'tpe'?"),
     ],
 )
 def test_a_range_that_holds_a_wrong_value_is_refused_before_anything_starts(typed, said):
     assert any(said in problem for problem in refused(typed))
 
 
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("hydra.sweeper.n_trials=0", "hydra.sweeper.n_trials=0: must be at least 1."),
+        ("hydra.sweeper.sampler=tpa", "Did you mean 'tpe'?"),
+    ],
+)
+def test_a_wrong_word_of_the_search_itself_is_refused(typed, said):
+    (problem,) = refused("seed=1,2", typed)
+    assert said in problem
+
+
 def test_ends_that_do_not_go_together_are_refused():
     (problem,) = refused("loss=choice(mnr,cosine)", "batch_size=int(interval(1,64))")
     assert "loss=mnr takes its negatives from the batch" in problem
+
+
+@pytest.mark.parametrize("typed", [["batch_size=16"], ["seed=1,2", "seed=3"], []])
+def test_a_search_of_nothing_is_refused_with_how_a_range_is_written(typed):
+    (problem,) = refused(*typed)
+    assert "no key has a range" in problem
+    assert "'learning_rate=tag(log, interval(1e-5, 1e-3))'" in problem
+
+
+def test_a_range_may_be_typed_as_a_param_of_the_sweeper_and_is_checked_too():
+    params = "hydra.sweeper.params={{learning_rate: 'interval({}, 1)'}}"
+    jobs = check_command([*SEARCH, params.format(0.5)], multirun=True)
+    assert jobs == [["learning_rate=interval(0.5, 1)", *SEARCH, params.format(0.5)]] * 3
+    assert refused(params.format(-1)) == ["learning_rate=-1.0: must be greater than 0."]
+    assert "hydra.sweeper.params=3" in refused("seed=1,2", "hydra.sweeper.params=3")[0]
 
 
 def test_a_search_has_as_many_jobs_as_trials_each_as_typed():

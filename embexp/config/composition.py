@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embexp.config.checks import check, check_launching, check_share
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import OPTUNA
-from embexp.config.ranges import corners, said_of_ranges
+from embexp.config.ranges import corners, said_of_ranges, trials
 from embexp.config.schema import Config
 
 # The options of evaluation that bring the pairs by which the best step is chosen, and those that are scored at the end.
@@ -192,14 +192,14 @@ def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]
     if problems:
         raise ConfigError(problems)
     chosen = tuple(_text(override) for override in fixed if _group_of(loader, override))
-    sweeper = _composed(chosen).hydra.sweeper
-    named = _parse([f"{key}={value}" for key, value in (sweeper.params or {}).items()])
+    bare = _composed(chosen)
+    typed = [o for o in fixed if o.key_or_group.startswith("hydra.sweeper.") and not _unknown_key(loader, bare, o)]
+    sweeper = _composed((*chosen, *map(_text, typed))).hydra.sweeper
+    # What is none is refused with the first job.
+    params = sweeper.params if isinstance(sweeper.params, DictConfig) else {}
+    named = _parse([f"{key}={value}" for key, value in params.items()])
     if str(sweeper._target_) == OPTUNA:
-        typed = [_text(override) for override in fixed if override.key_or_group == "hydra.sweeper.n_trials"]
-        n_trials = _composed((*chosen, *typed)).hydra.sweeper.n_trials
-        # A number that is none is refused with the first job.
-        times = n_trials if isinstance(n_trials, int) and n_trials > 0 else 1
-        return [[_text(override) for override in (*named, *overrides)]] * times
+        return trials([*named, *overrides], sweeper.n_trials)
     if not str(sweeper._target_).endswith(".BasicSweeper"):
         return [[_text(override) for override in fixed]]
     swept = [*named, *overrides]

@@ -18,6 +18,11 @@ MOST_CORNERS = 200
 # How `checks` says it.
 WHOLE = "must be a whole number"
 
+NOTHING_TO_DRAW = (
+    "hydra/sweeper=optuna: no key has a range, so that all jobs would be the same; write one, as "
+    "'learning_rate=tag(log, interval(1e-5, 1e-3))' or 'batch_size=choice(16,32,64)'."
+)
+
 
 @dataclass(frozen=True)
 class Listed:
@@ -93,6 +98,19 @@ def _cannot_be_drawn(override: Override) -> str | None:
     if isinstance(value, RangeSweep) and not list(override.sweep_string_iterator()):
         return f"{typed}: there is nothing in it."
     return None
+
+
+def trials(overrides: Sequence[Override], n_trials: Any) -> list[list[str]]:
+    """The overrides of every job of a search: all as typed, what is drawn is not known yet.
+
+    Raises:
+        ConfigError: there is nothing to draw.
+    """
+    if not split(overrides)[1]:
+        raise ConfigError([NOTHING_TO_DRAW])
+    # A number that is none is refused with the first job.
+    times = n_trials if isinstance(n_trials, int) and n_trials > 0 else 1
+    return [[str(override.input_line) for override in overrides]] * times
 
 
 def corners(overrides: Sequence[Override]) -> Iterator[list[str]]:
