@@ -31,7 +31,7 @@ from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo,
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.diverged import diverged
 from embexp.training.hardware import Hardware
-from embexp.training.members import Work, together
+from embexp.training.members import Assignment, together
 from embexp.training.progress import Progress
 from embexp.training.shared import ROWS, SharedSteps
 
@@ -204,19 +204,19 @@ def train(
     found = checkpoints.last()
     if found is not None:
         log.info("goes on from its checkpoint of step %s", found.name.rpartition("-")[2])
-    work = Work(encoder, plan, view, config, hardware, found, folder)
+    assignment = Assignment(encoder, plan, view, config, hardware, found, folder)
     progress = _progress(config, encoder, evaluate, record)
     bar = Bar(clock=progress.clock, losses=progress.losses)
     # What is only loaded needs no other device.
     devices = 1 if found is not None and read_progress(found)["complete"] else config.devices
     with (
-        together(work, devices=devices) as shared,
-        _encoding(work) as step_encoder,
+        together(assignment, devices=devices) as shared,
+        _encoding(assignment) as step_encoder,
         peak_memory(hardware.device) as peak,
     ):
 
         def built(preemption: Preemption) -> EmbeddingTrainer:
-            return _trainer(work, progress, step_encoder, shared, _callbacks(progress, preemption, bar, config))
+            return _trainer(assignment, progress, step_encoder, shared, _callbacks(progress, preemption, bar, config))
 
         steps = _trained_steps(built, found, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
@@ -233,31 +233,31 @@ def train(
     )
 
 
-def follow(work: Work, shared: SharedSteps) -> None:
+def follow(assignment: Assignment, shared: SharedSteps) -> None:
     """Another device's part of `train`: the same steps over its own rows. It scores, logs, saves and decides nothing."""
-    unread = Record(tracker=NullTracker(), folder=work.folder, name="", params={})
-    progress = _progress(work.config, work.encoder, lambda step: {}, unread)
-    with _encoding(work) as step_encoder:
-        _trainer(work, progress, step_encoder, shared, []).train_from(work.checkpoint)
+    unread = Record(tracker=NullTracker(), folder=assignment.folder, name="", params={})
+    progress = _progress(assignment.config, assignment.encoder, lambda step: {}, unread)
+    with _encoding(assignment) as step_encoder:
+        _trainer(assignment, progress, step_encoder, shared, []).train_from(assignment.checkpoint)
 
 
 def _trainer(
-    work: Work,
+    assignment: Assignment,
     progress: Progress,
     encoder: StepEncoder | None,
     shared: SharedSteps | None,
     callbacks: list[TrainerCallback],
 ) -> EmbeddingTrainer:
-    dataset, noise = _dataset(work.view, work.plan)
+    dataset, noise = _dataset(assignment.view, assignment.plan)
     return EmbeddingTrainer(
         encoder=encoder,
-        checkpoints=Checkpoints(work.folder),
+        checkpoints=Checkpoints(assignment.folder),
         progress=progress,
         shared=shared,
-        model=work.encoder.model,
-        args=training_arguments(work.config, work.plan, work.hardware, work.folder),
+        model=assignment.encoder.model,
+        args=training_arguments(assignment.config, assignment.plan, assignment.hardware, assignment.folder),
         train_dataset=dataset,
-        loss=work.plan.module,
+        loss=assignment.plan.module,
         callbacks=[*([NoiseEpoch(noise)] if noise else []), *callbacks],
     )
 
@@ -278,13 +278,13 @@ def _trained_steps(
 
 
 @contextmanager
-def _encoding(work: Work) -> Iterator[StepEncoder | None]:
-    trainer, model = work.config.trainer, work.encoder.model
+def _encoding(assignment: Assignment) -> Iterator[StepEncoder | None]:
+    trainer, model = assignment.config.trainer, assignment.encoder.model
     if not trainer.sort_by_length:
         yield None
         return
     # A GPU computes attention length by length slowly: too many small kernels.
-    unpadded = trainer.unpadded and work.hardware.device == "cpu" and can_be_unpadded(model)
+    unpadded = trainer.unpadded and assignment.hardware.device == "cpu" and can_be_unpadded(model)
     encoder = StepEncoder(trainer.chunk_tokens, unpadded)
     with encoder.within(model):
         yield encoder
