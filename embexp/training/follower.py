@@ -19,8 +19,8 @@ from transformers.dynamic_module_utils import init_hf_modules
 
 from embexp.training.group import Group, GroupBroken, meeting_place
 from embexp.training.members import Assignment, Place, ready
+from embexp.training.run import follow
 from embexp.training.shared import SharedSteps
-from embexp.training.trainer import follow
 
 
 def main() -> None:
