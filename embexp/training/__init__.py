@@ -7,8 +7,8 @@ from embexp.training.checkpoints import CheckpointFailed
 from embexp.training.diverged import TrainingDiverged
 from embexp.training.hardware import Hardware, choose_hardware, shares_in_words
 from embexp.training.members import MemberLost
+from embexp.training.run import Trained, train
 from embexp.training.shared import refuse_what_cannot_be_shared
-from embexp.training.trainer import Trained, train
 
 __all__ = [
     "CheckpointFailed",

@@ -18,9 +18,9 @@ from transformers import set_seed
 from transformers.dynamic_module_utils import init_hf_modules
 
 from embexp.training.group import Group, GroupBroken, meeting_place
-from embexp.training.members import Place, Work, ready
+from embexp.training.members import Assignment, Place, ready
+from embexp.training.run import follow
 from embexp.training.shared import SharedSteps
-from embexp.training.trainer import follow
 
 
 def main() -> None:
@@ -30,10 +30,10 @@ def main() -> None:
     sys.path[:], place = pickle.load(sys.stdin.buffer)
     # Where a model's own code lies, if it was allowed to run.
     init_hf_modules()
-    work = pickle.load(sys.stdin.buffer)
+    assignment = pickle.load(sys.stdin.buffer)
     Thread(target=_end_with_the_leader, daemon=True, name="embexp-leader-watch").start()
     try:
-        _take_part(work, place)
+        _take_part(assignment, place)
     except GroupBroken:
         # Another member is gone. The leader, if it is not that, tells and ends this process too.
         pass
@@ -44,13 +44,13 @@ def main() -> None:
     Event().wait()
 
 
-def _take_part(work: Work, place: Place) -> None:
-    torch.set_num_threads(work.hardware.threads)
-    set_seed(work.config.seed, deterministic=work.config.trainer.deterministic)
+def _take_part(assignment: Assignment, place: Place) -> None:
+    torch.set_num_threads(assignment.hardware.threads)
+    set_seed(assignment.config.seed, deterministic=assignment.config.trainer.deterministic)
     store = meeting_place(place.port)
     store.set(ready(place.rank), "")
-    group = Group(store, rank=place.rank, size=place.size, device=work.hardware.device)
-    follow(work, SharedSteps(group, seed=work.config.seed))
+    group = Group(store, rank=place.rank, size=place.size, device=assignment.hardware.device)
+    follow(assignment, SharedSteps(group, seed=assignment.config.seed))
 
 
 def _end_with_the_leader() -> None:

@@ -47,7 +47,7 @@ class MemberLost(Exception):
 
 
 @dataclass(frozen=True)
-class Work:
+class Assignment:
     """What a member trains; the leader's own objects, so that all begin from the same bits and draw the same rows.
 
     Attributes:
@@ -74,7 +74,7 @@ class Place:
 
 
 @contextmanager
-def together(work: Work, *, devices: int) -> Iterator[SharedSteps | None]:
+def together(assignment: Assignment, *, devices: int) -> Iterator[SharedSteps | None]:
     """Within it the followers are there, and take part in every step; afterwards they are gone. None: there are none.
 
     Raises:
@@ -85,12 +85,12 @@ def together(work: Work, *, devices: int) -> Iterator[SharedSteps | None]:
         yield None
         return
     store = meeting_place()
-    followers = Followers(devices, work.hardware)
+    followers = Followers(devices, assignment.hardware)
     try:
-        followers.hand_over(work, port=store.port)
-        group = followers.meet(store, device=work.hardware.device)
+        followers.hand_over(assignment, port=store.port)
+        group = followers.meet(store, device=assignment.hardware.device)
         followers.watch(group)
-        yield SharedSteps(group, seed=work.config.seed)
+        yield SharedSteps(group, seed=assignment.config.seed)
     except RuntimeError as error:
         # torch tells of a broken connection so, and of much else.
         followers.raise_if_lost(within=SOON if isinstance(error, GroupBroken) else AT_ONCE, cause=error)
@@ -120,13 +120,13 @@ class Followers:
             said = self.said[rank] = deque(maxlen=LINES_KEPT)
             Thread(target=_keep_lines, args=(process, said), daemon=True, name=f"embexp-device-{rank}").start()
 
-    def hand_over(self, work: Work, *, port: int) -> None:
+    def hand_over(self, assignment: Assignment, *, port: int) -> None:
         """Gives every follower what it needs. Its stdin is left open: that it ends tells it that the run is over."""
         for rank, process in self.processes.items():
             assert process.stdin is not None
             try:
                 pickle.dump((sys.path, Place(port, rank, self.size)), process.stdin)
-                cloudpickle.dump(work, process.stdin)
+                cloudpickle.dump(assignment, process.stdin)
                 process.stdin.flush()
             except BrokenPipeError:
                 self.raise_if_lost(within=SOON)
