@@ -22,8 +22,8 @@ HOST = "127.0.0.1"
 # For all to be there; afterwards, while one scores the model, the others wait: that a member is gone is noticed otherwise.
 MEETING = timedelta(minutes=10)
 PATIENCE = timedelta(days=7)
-# How long it is looked for another member without a pause; then at every fiftieth of the time waited, and at least so often.
-SPIN, LOOK_EVERY = 0.002, 0.05  # seconds
+# Another member is looked for at every fiftieth of the time waited, but within these bounds.
+SOON, LOOK_EVERY = 2e-5, 0.05  # seconds
 # Elements that are added up at a time: few large messages, little memory beside the gradients.
 BUCKET = 2**23
 
@@ -145,9 +145,8 @@ def _nccl(store: Any, rank: int, size: int) -> Any:
 def _look_until(done: Callable[[], bool]) -> None:
     began = time.monotonic()
     while not done():
-        waited = time.monotonic() - began
-        # No pause gives way to other threads nevertheless.
-        time.sleep(min(waited / 50, LOOK_EVERY) if waited > SPIN else 0)
+        # Never without a pause: looking on would take the core from gloo's own thread, which does the work.
+        time.sleep(min(max((time.monotonic() - began) / 50, SOON), LOOK_EVERY))
 
 
 def _buckets(parameters: Sequence[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
