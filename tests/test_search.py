@@ -10,7 +10,8 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
 from embexp.config import ConfigError
-from embexp.config.composition import an_instance_of, check_command
+from embexp.config.composition import check_command
+from embexp.config.ranges import an_instance_of
 from tests.test_main import SMALL, embexp, results
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")

@@ -16,7 +16,6 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -25,9 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embexp.config.checks import check, check_launching, check_share
-from embexp.config.errors import ConfigError, nearest
+from embexp.config.errors import ConfigError, first_line, nearest
 from embexp.config.launching import OPTUNA
-from embexp.config.ranges import corners, said_of_ranges, trials
+from embexp.config.ranges import corners, parse, said_of_ranges, trials
 from embexp.config.schema import Config
 
 # The options of evaluation that bring the pairs by which the best step is chosen, and those that are scored at the end.
@@ -52,7 +51,7 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
         ConfigError: with every problem found.
     """
     with _loader(config_dir) as loader:
-        return _compose_job(loader, _parse(overrides))
+        return _compose_job(loader, parse(overrides))
 
 
 def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None) -> list[list[str]]:
@@ -64,13 +63,13 @@ def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str |
         ConfigError: with the problems of all jobs, each told once.
     """
     with _loader(config_dir) as loader:
-        parsed = _parse(overrides)
+        parsed = parse(overrides)
         jobs = _jobs(loader, parsed) if multirun else [list(overrides)]
-        searched = multirun and any(override.is_sweep_override() for override in _parse(jobs[0]))
+        searched = multirun and any(override.is_sweep_override() for override in parse(jobs[0]))
         problems: dict[str, None] = {}
-        for job in corners(_parse(jobs[0])) if searched else jobs:
+        for job in corners(parse(jobs[0])) if searched else jobs:
             try:
-                _compose_job(loader, _parse(job))
+                _compose_job(loader, parse(job))
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
@@ -78,15 +77,10 @@ def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str |
         return jobs
 
 
-def an_instance_of(job: Sequence[str]) -> list[str]:
-    """The overrides of a job, those that a search would draw at the first end of their ranges."""
-    return next(corners(_parse(job)))
-
-
 def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> bool:
     """Whether the chosen options make it a sweep by themselves (hydra.mode), as a named sweep's file does."""
     with _loader(config_dir) as loader:
-        chosen = [o for o in _parse(overrides) if _group_of(loader, o) and not o.is_sweep_override()]
+        chosen = [o for o in parse(overrides) if _group_of(loader, o) and not o.is_sweep_override()]
         if any(_unknown_option(loader, override) for override in chosen):
             return False
         return str(_composed(tuple(_text(o) for o in chosen)).hydra.mode) == "RunMode.MULTIRUN"
@@ -99,7 +93,7 @@ def for_multirun(overrides: Sequence[str], *, config_dir: str | Path | None = No
     as a choice of one, such a key is set job by job.
     """
     with _loader(config_dir) as loader:
-        parsed = _parse(overrides)
+        parsed = parse(overrides)
         fixed = [override for override in parsed if not override.is_sweep_override()]
         bare = _composed(tuple(_text(override) for override in fixed if _group_of(loader, override)))
         early = [override for override in fixed if _unknown_key(loader, bare, override)]
@@ -114,7 +108,7 @@ def checked(composed: DictConfig, hydra: Any) -> Config:
     try:
         values = OmegaConf.to_container(_without_hydra(composed), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError([f"{error.full_key}: {_first_line(error)}"]) from None
+        raise ConfigError([f"{error.full_key}: {first_line(error)}"]) from None
     assert isinstance(values, dict)
     names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
     chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", list(hydra.overrides.task))
@@ -172,19 +166,6 @@ def _refuse_hidden_options(own: Path) -> None:
         )
 
 
-def _parse(overrides: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed, problems = [], []
-    for override in overrides:
-        try:
-            parsed.append(parser.parse_override(override))
-        except HydraException as error:
-            problems.append(f"{override}: {_first_line(error)}; write KEY=VALUE, with quotes around odd characters.")
-    if problems:
-        raise ConfigError(problems)
-    return parsed
-
-
 def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]]:
     """The overrides of every job of a sweep; where a sweeper of another kind draws them, of none but the base."""
     fixed = [override for override in overrides if not override.is_sweep_override()]
@@ -197,7 +178,7 @@ def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]
     sweeper = _composed((*chosen, *map(_text, typed))).hydra.sweeper
     # What is none is refused with the first job.
     params = sweeper.params if isinstance(sweeper.params, DictConfig) else {}
-    named = _parse([f"{key}={value}" for key, value in params.items()])
+    named = parse([f"{key}={value}" for key, value in params.items()])
     if str(sweeper._target_) == OPTUNA:
         return trials([*named, *overrides], sweeper.n_trials)
     if not str(sweeper._target_).endswith(".BasicSweeper"):
@@ -224,7 +205,7 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
             raise ConfigError(problems)
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([_first_line(error)]) from None
+        raise ConfigError([first_line(error)]) from None
     launcher = _plain(composed.hydra.launcher)
     config = checked(composed, composed.hydra)
     check_launching(launcher, _plain(composed.hydra.sweeper), config)
@@ -309,10 +290,3 @@ def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
         if isinstance(value, DictConfig) and not value._is_none():
             keys += _dotted(value, f"{path}.")
     return keys
-
-
-def _first_line(error: Exception) -> str:
-    # A cause may say nothing, or "None".
-    said = [str(each).strip() for each in (error.__cause__, error) if each is not None]
-    text = next((words for words in said if words not in ("", "None")), type(error).__name__)
-    return text.splitlines()[0].rstrip(".")

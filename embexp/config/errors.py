@@ -21,3 +21,11 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     """ " Did you mean 'x'?", or nothing where no allowed word is near."""
     matches = get_close_matches(word, list(allowed), n=1, cutoff=0.65)
     return f" Did you mean {matches[0]!r}?" if matches else ""
+
+
+def first_line(error: Exception) -> str:
+    """What Hydra or OmegaConf says is wrong, without the rest."""
+    # A cause may say nothing, or "None".
+    said = [str(each).strip() for each in (error.__cause__, error) if each is not None]
+    text = next((words for words in said if words not in ("", "None")), type(error).__name__)
+    return text.splitlines()[0].rstrip(".")

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
+from hydra.errors import HydraException
 
-from embexp.config.errors import ConfigError
+from embexp.config.errors import ConfigError, first_line
 
 # Of a drawn number: the rest tells no two runs apart, and is long to read.
 DIGITS = 4
@@ -62,6 +64,24 @@ class Interval:
             return str(trial.suggest_int(self.key, self.low, self.high, log=self.log))
         drawn = trial.suggest_float(self.key, self.low, self.high, log=self.log)
         return repr(min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high))
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """The overrides of a command, as Hydra reads them.
+
+    Raises:
+        ConfigError: some of them cannot be read.
+    """
+    parser = OverridesParser.create()
+    parsed, problems = [], []
+    for override in overrides:
+        try:
+            parsed.append(parser.parse_override(override))
+        except HydraException as error:
+            problems.append(f"{override}: {first_line(error)}; write KEY=VALUE, with quotes around odd characters.")
+    if problems:
+        raise ConfigError(problems)
+    return parsed
 
 
 def split(overrides: Sequence[Override]) -> tuple[list[str], list[Listed | Interval]]:
@@ -119,6 +139,11 @@ def corners(overrides: Sequence[Override]) -> Iterator[list[str]]:
     ends = [[f"{each.key}={end}" for end in each.ends()] for each in drawn]
     for combination in itertools.islice(itertools.product(*ends), MOST_CORNERS):
         yield [*fixed, *combination]
+
+
+def an_instance_of(job: Sequence[str]) -> list[str]:
+    """The overrides of a job, those that a search would draw at the first end of their ranges."""
+    return next(corners(parse(job)))
 
 
 def said_of_ranges(problems: Iterable[str], overrides: Sequence[Override]) -> list[str]:

@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from embexp.config import Config, ConfigError, compose
-from embexp.config.composition import _loader, _parse, check_command, conf_folder, for_multirun, is_sweep
+from embexp.config.composition import _loader, check_command, conf_folder, for_multirun, is_sweep
+from embexp.config.ranges import parse
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 
@@ -233,4 +234,4 @@ def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job
         with pytest.raises(HydraException, match=r"data\.path"):
             loader.load_configuration("config", typed, RunMode.MULTIRUN)
         loader.load_configuration("config", given, RunMode.MULTIRUN)
-    assert BasicSweeper.split_arguments(_parse(given), None)[0] == check_command(typed, multirun=True)
+    assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True)
