@@ -96,10 +96,9 @@ def main() -> None:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
-        code = INTERRUPTED
-    except Terminated:
-        code = TERMINATED
+    except (KeyboardInterrupt, Terminated) as error:
+        print(f"{SAID_OF.get(type(error), 'told to go')}; the same command again goes on from here", file=sys.stderr)
+        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
     sys.exit(code)
 
 

@@ -139,7 +139,8 @@ def test_a_job_that_is_killed_costs_its_own_run_and_the_same_command_picks_it_up
         stderr=subprocess.PIPE,
         text=True,
     ) as sweep:
-        wait_for(lambda: folder_of_checkpoints(tmp_path), seconds=300)
+        # All three train, and are known to MLflow: which process is which run's is not.
+        wait_for(lambda: len(folder_of_checkpoints(tmp_path)) == 3, seconds=300)
         os.kill(processes_of(sweep)[0].pid, signal.SIGKILL)
         out, err = sweep.communicate(timeout=600)
     assert sweep.returncode == 1, err

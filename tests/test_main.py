@@ -170,9 +170,10 @@ def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp
     wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/checkpoint-100")))
     os.kill(process.pid, number)
     try:
-        process.communicate(timeout=60)
+        _, told = process.communicate(timeout=60)
     finally:
         process.kill()
+    assert b"the same command again goes on from here" in told
     assert process.returncode == code
     first, second = results(tmp_path)
     assert (first["status"], second["status"]) == ("FINISHED", "KILLED")

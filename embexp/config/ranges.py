@@ -78,7 +78,13 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         try:
             parsed.append(parser.parse_override(override))
         except HydraException as error:
-            problems.append(f"{override}: {first_line(error)}; write KEY=VALUE, with quotes around odd characters.")
+            # What the grammar's parser says of an odd character is its own affair.
+            why = "cannot be read" if "Exception(" in first_line(error) else first_line(error)
+            key, _, value = override.partition("=") if "=" in override else ("KEY", "", "VALUE")
+            problems.append(
+                f"{override}: {why}; write KEY=VALUE, and a value with blanks, commas or letters beyond a to z in two pairs of "
+                f"quotes: '{key}=\"{value}\"'."
+            )
     if problems:
         raise ConfigError(problems)
     return parsed

@@ -69,6 +69,8 @@ def open_store(uri: str | None, *, experiment: str) -> str:
     where = store_uri(uri)
     # The lock lies beside the database; a server takes care of itself.
     with FileLock(f"{where.removeprefix(SQLITE)}.lock") if is_local(where) else nullcontext():
+        if is_local(where):
+            _make_database(where)
         client = client_of(uri)
         found = client.get_experiment_by_name(experiment)
         if found is None:
@@ -77,6 +79,25 @@ def open_store(uri: str | None, *, experiment: str) -> str:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
+
+
+def _make_database(where: str) -> None:
+    """Makes the file of a sqlite store, whole or not at all, where it is not there yet.
+
+    MLflow makes its tables in dozens of steps. A process that is killed between them would leave a database under its name
+    that nothing can open any more.
+    """
+    database = Path(where.removeprefix(SQLITE))
+    if database.exists() or "?" in where or database.name == ":memory:":
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    partial = database.with_name(f".{database.name}.partial")
+    for left in (partial, partial.with_name(f"{partial.name}-journal")):
+        left.unlink(missing_ok=True)
+    store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
+    store.engine.dispose()
+    os.replace(partial, database)
 
 
 def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None = None) -> int:

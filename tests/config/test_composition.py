@@ -103,6 +103,7 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("trainer.precision=fp16", "needs a CUDA GPU"),
         ("batch_size=1,2", "add -m to run them all"),
         ("batch_size", "write KEY=VALUE"),
+        ("data.train=/x/Süß Ordner/qa.csv", 'data.train="/x/Süß Ordner/qa.csv"\'.'),
         ("data.path=a=b", "mismatched input"),
     ],
 )

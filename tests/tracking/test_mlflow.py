@@ -179,6 +179,21 @@ def test_processes_that_make_one_store_at_once_all_get_it(tmp_path):
     assert len(answers) == 1
 
 
+def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cannot_be_opened(workplace):
+    # As a SIGKILL in the middle of MLflow's dozens of steps would.
+    script = (
+        "import os, signal, mlflow.store.db.utils as tables\n"
+        "from embexp.tracking import prepare_store\n"
+        "tables._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "prepare_store(None, experiment='e')"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    assert killed.returncode == -9
+    assert not Path("mlflow.db").exists()
+    assert prepare_store(None, experiment="e")
+    assert sorted(path.name for path in workplace.glob("*mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+
+
 def test_the_store_is_beside_the_runs_unless_another_is_named(workplace, monkeypatch):
     assert store_uri(None) == f"sqlite:///{workplace}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
