@@ -90,6 +90,7 @@ def _make_database(where: str) -> None:
     database = Path(where.removeprefix(SQLITE))
     if database.exists() or "?" in where or database.name == ":memory:":
         return
+    _hush()
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     partial = database.with_name(f".{database.name}.partial")
@@ -151,12 +152,19 @@ def client_of(uri: str | None) -> MlflowClient:
     # MLflow would try an unreachable server for four minutes, and a request that it repeats after an unsure answer
     # can make a run twice. The sender tries again by itself, in order, and looks first at what has arrived.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    _hush()
     from mlflow import MlflowClient
 
-    # What it says of its own database is of no use to a person.
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     return MlflowClient(tracking_uri=store_uri(uri))
+
+
+def _hush() -> None:
+    """What MLflow says of its own database is of no use to a person."""
+    # Its import sets its own logger, and no other.
+    import mlflow  # noqa: F401
+
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def is_away(error: BaseException) -> bool:
