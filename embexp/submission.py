@@ -226,18 +226,25 @@ def _end(jobs: Sequence[submitit.Job[None]], look_every: float) -> None:
 def _out_of_reach_of_signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM are obeyed at the end of the block."""
     noted: list[int] = []
-    # Not blocked, as Ctrl-C is: what is started in here would have it blocked too, and a job must hear it.
-    at_sigterm = signal.signal(signal.SIGTERM, lambda number, frame: noted.append(number))
+    # Noted, and SIGTERM not blocked: what is started in here would have it blocked too, and a job must hear it.
+    obeyed = {
+        number: signal.signal(number, lambda number, frame: noted.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        # What a shell starts in the background ignores Ctrl-C, and so do its children.
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     # In a terminal Ctrl-C reaches a whole group of processes, and those which mind local jobs would kill them. What is
-    # started in here never gets it: the sweep tells them.
+    # started in here never gets it: the sweep tells them. (Blocked in this thread; another one may still be given it.)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, at_sigterm)
+        # First, so that one that waited is noted too.
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in obeyed.items():
+            signal.signal(number, handler)
         if noted:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(noted[0])
 
 
 def _end_with(pid: int, started: float) -> None:

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import psutil
 import pytest
@@ -232,8 +232,12 @@ def test_a_signal_while_the_jobs_are_handed_over_cancels_them_and_no_child_is_de
             return [Sent(number) for number, _ in enumerate(works)]
 
     jobs = [OmegaConf.create({"hydra": {"job": {"num": number}}}) for number in range(2)]
+    # As the tracker's thread does: a signal that the main thread blocks is given to another one.
+    over = Event()
+    Thread(target=over.wait, daemon=True).start()
     with pytest.raises(raised):
         submission.submit(jobs, Queue(), at_a_time=None)
+    over.set()
     assert (cancelled, deaf) == ({0, 1}, ["False"])
 
 
