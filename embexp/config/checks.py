@@ -39,6 +39,19 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
     Raises:
         ConfigError: with every problem that could be found without loading anything.
     """
+    parts, problems = check_sections(values)
+    if problems:
+        raise ConfigError(problems)
+    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+    config = Config.model_validate({**parts, **scalars, "names": dict(names)})
+    problems = [problem for rule in RULES for problem in rule(config)]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[str]]:
+    """Every section against its schema, and the scalars: those that keep to theirs, and the problems of the others."""
     problems: list[str] = []
     parts: dict[str, Schema] = {}
     for group, section in values.items():
@@ -50,13 +63,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
                 parts[group] = part
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
     collect(problems, Scalars, scalars, "")
-    if problems:
-        raise ConfigError(problems)
-    config = Config.model_validate({**parts, **scalars, "names": dict(names)})
-    problems = [problem for rule in RULES for problem in rule(config)]
-    if problems:
-        raise ConfigError(problems)
-    return config
+    return parts, problems
 
 
 def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], config: Config) -> None:

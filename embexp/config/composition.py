@@ -23,7 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from embexp.config.checks import check, check_launching, check_share
+from embexp.config.checks import check, check_launching, check_sections, check_share
 from embexp.config.errors import ConfigError, first_line, nearest
 from embexp.config.launching import OPTUNA
 from embexp.config.ranges import corners, parse, said_of_ranges, trials
@@ -105,15 +105,20 @@ def for_multirun(overrides: Sequence[str], *, config_dir: str | Path | None = No
 
 def checked(composed: DictConfig, hydra: Any) -> Config:
     """The checked config of what Hydra composed and of the options that it chose, as its own node tells them."""
+    values = _values(composed)
+    names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
+    chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", list(hydra.overrides.task))
+    names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
+    return check(values, names)
+
+
+def _values(composed: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(_without_hydra(composed), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise ConfigError([f"{error.full_key}: {first_line(error)}"]) from None
     assert isinstance(values, dict)
-    names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
-    chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", list(hydra.overrides.task))
-    names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
-    return check({str(key): value for key, value in values.items()}, names)
+    return {str(key): value for key, value in values.items()}
 
 
 def _listed(group: str, overrides: list[str]) -> list[str]:
@@ -168,11 +173,9 @@ def _refuse_hidden_options(own: Path) -> None:
 
 def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]]:
     """The overrides of every job of a sweep; where a sweeper of another kind draws them, of none but the base."""
-    fixed = [override for override in overrides if not override.is_sweep_override()]
-    problems = [problem for override in fixed if (problem := _unknown_option(loader, override))]
-    if problems:
-        raise ConfigError(problems)
-    chosen = tuple(_text(override) for override in fixed if _group_of(loader, override))
+    # What is no option of its group is told with the first job.
+    fixed = [o for o in overrides if not o.is_sweep_override()]
+    chosen = tuple(_text(o) for o in fixed if _group_of(loader, o) and not _unknown_option(loader, o))
     bare = _composed(chosen)
     typed = [o for o in fixed if o.key_or_group.startswith("hydra.sweeper.") and not _unknown_key(loader, bare, o)]
     sweeper = _composed((*chosen, *map(_text, typed))).hydra.sweeper
@@ -194,15 +197,10 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
     swept = [override for override in overrides if override.is_sweep_override()]
     if swept:
         raise ConfigError([f"{o.input_line}: several values make a sweep; add -m to run them all." for o in swept])
-    problems = [problem for override in overrides if (problem := _unknown_option(loader, override))]
-    if problems:
-        raise ConfigError(problems)
-    groups = tuple(_text(override) for override in overrides if _group_of(loader, override))
+    unknown, known = _told_apart(loader, overrides)
+    if unknown:
+        raise ConfigError([*unknown, *_wrong_values(known)])
     try:
-        bare = _composed(groups)
-        problems = [problem for override in overrides if (problem := _unknown_key(loader, bare, override))]
-        if problems:
-            raise ConfigError(problems)
         composed = hydra_compose("config", [_text(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([first_line(error)]) from None
@@ -211,6 +209,37 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
     check_launching(launcher, _plain(composed.hydra.sweeper), config)
     check_share(config, launcher)
     return config
+
+
+def _told_apart(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
+    """The problem of every override that nothing reads, and the overrides that can be judged without it."""
+    problems: list[str] = []
+    known: list[Override] = []
+    lost: set[str] = set()
+    for override in overrides:
+        if (problem := _unknown_option(loader, override)) is not None:
+            problems.append(problem)
+            lost.add(override.key_or_group)
+        else:
+            known.append(override)
+    # Which keys a group has is not known where its option is not.
+    known = [override for override in known if override.key_or_group.partition(".")[0] not in lost]
+    try:
+        bare = _composed(tuple(_text(override) for override in known if _group_of(loader, override)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([*problems, first_line(error)]) from None
+    keys = {id(override): problem for override in known if (problem := _unknown_key(loader, bare, override))}
+    return [*problems, *keys.values()], [override for override in known if id(override) not in keys]
+
+
+def _wrong_values(overrides: Sequence[Override]) -> list[str]:
+    """What is wrong with a typed value in itself; what goes together is not known where something typed is not."""
+    try:
+        _, problems = check_sections(_values(hydra_compose("config", [_text(override) for override in overrides])))
+    except (HydraException, OmegaConfBaseException, ConfigError):
+        return []
+    typed = tuple(f"{_text(override)}: " for override in overrides)
+    return [problem for problem in problems if problem.startswith(typed)]
 
 
 @lru_cache(maxsize=256)

@@ -128,6 +128,22 @@ def test_all_problems_are_told_at_once():
     assert len(problems) == 4
 
 
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["batchsize=3", "epochs=-1"], ["batchsize: ", "epochs=-1: "]),
+        (["loss=mnrr", "trainer.foo=1", "seed=x"], ["loss=mnrr: ", "trainer.foo: ", "seed=x: "]),
+        # Of a loss that is not known, neither its keys nor what goes with it can be judged.
+        (["loss=cosin", "loss.margin=3", "batch_size=1"], ["loss=cosin: "]),
+    ],
+)
+def test_a_wrong_value_is_told_beside_a_misspelt_word(overrides, told):
+    for words, multirun in ((overrides, False), ([*overrides, "warmup_steps=1,2"], True)):
+        with pytest.raises(ConfigError) as refused:
+            check_command(words, multirun=multirun)
+        assert [f"{problem.split(': ')[0]}: " for problem in refused.value.problems] == told
+
+
 def test_a_loss_whose_view_the_data_cannot_give_names_the_data_that_would_do(tmp_path):
     texts = tmp_path / "notes.csv"
     texts.write_text("text\na first note\na second note\n")
