@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from embexp.config.schema import (
     Files,
     Hub,
     Kind,
+    MLflow,
     MultipleNegativesRanking,
     Scalars,
     Schema,
@@ -27,6 +29,9 @@ from embexp.config.sections import collect, data_schema, schema_of
 
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+# What an MLflow store's URI begins with; its plugins bring others.
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "file", "databricks", "databricks-uc", "uc")
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
@@ -236,6 +241,22 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
             yield f"{key}={file}: there is no such file or folder."
 
 
+def _store_is_known(config: Config) -> Iterator[str]:
+    if not isinstance(config.tracker, MLflow):
+        return
+    # Not above: it needs this package.
+    from embexp.tracking.secrets import without_secrets
+    from embexp.tracking.store import store_uri
+
+    uri = store_uri(config.tracker.uri)
+    scheme, colon, _ = uri.partition("://")
+    # A database's driver may be named in it: postgresql+psycopg2.
+    kind = scheme.partition("+")[0]
+    if colon and kind not in STORES and kind not in entry_points(group="mlflow.tracking_store").names:
+        shown = f"tracker.uri={without_secrets(uri)}"
+        yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
+
+
 def _sources(config: Config) -> Iterator[tuple[str, Data]]:
     yield "data", config.data
     if config.evaluation.source is not None:
@@ -273,4 +294,5 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _selection_is_scored,
     _evaluations_have_their_files,
     _something_is_scored,
+    _store_is_known,
 )

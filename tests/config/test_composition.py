@@ -101,6 +101,9 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("devices=0", "devices=0: must be at least 1"),
         ("devices=33", "devices=33 share the rows of a batch; batch_size must be at least 33"),
         ("trainer.precision=fp16", "needs a CUDA GPU"),
+        ("tracker.uri=foo://bar", "no store of this kind"),
+        ("tracker.uri=htpp://me:secret@host", "tracker.uri=htpp://host: MLflow"),
+        ("tracker.uri=htpp://host", "Did you mean 'http'?"),
         ("batch_size=1,2", "add -m to run them all"),
         ("batch_size", "write KEY=VALUE"),
         ("data.train=/x/Süß Ordner/qa.csv", 'data.train="/x/Süß Ordner/qa.csv"\'.'),
@@ -121,6 +124,11 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypat
 )
 def test_what_several_devices_cannot_share_is_refused(overrides, said):
     assert any(said in problem for problem in problems_of("devices=2", *overrides))
+
+
+def test_a_store_may_be_named_with_its_driver_and_by_its_path_alone():
+    for uri in ("postgresql+psycopg2://me@host/runs", "sqlite:///mlflow.db", "mlruns", "databricks"):
+        assert compose([f"tracker.uri={uri}"]).tracker.uri == uri
 
 
 def test_all_problems_are_told_at_once():
