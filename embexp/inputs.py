@@ -45,10 +45,11 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     hardware = choose_hardware(config.trainer, devices=config.devices)
     torch.set_num_threads(hardware.threads)
     set_seed(config.seed, deterministic=config.trainer.deterministic)
-    rows = build_source(config.data, cache=config.trainer.data_cache).load("train")
+    source = build_source(config.data, cache=config.trainer.data_cache)
+    rows = source.load("train")
     if rows is None:
         raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
-    pairs = evaluation_pairs(config)
+    pairs = evaluation_pairs(config, trained_on=source)
     extras = build_extras(config, hardware)
     encoder = load_encoder(config.model)
     shares = [shares_in_words(hardware, devices=config.devices, rows=config.batch_size)] if config.devices > 1 else []

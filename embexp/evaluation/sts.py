@@ -21,7 +21,7 @@ from sentence_transformers.util import (
 from embexp.config import Config, ConfigError, Similarity, data_schema
 from embexp.data import build_source
 from embexp.data.files import FileSource
-from embexp.data.rows import Rows, Split
+from embexp.data.rows import Rows, Source, Split
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
@@ -60,16 +60,22 @@ class Scores:
     similarities: dict[str, np.ndarray]
 
 
-def evaluation_pairs(config: Config) -> dict[str, Pairs]:
+def evaluation_pairs(config: Config, *, trained_on: Source | None = None) -> dict[str, Pairs]:
     """The pairs that every run of this config is scored on: `evaluation.source`, else the data's own dev and test.
 
     Rows of any kind but bare texts become scored pairs, by the rules of `embexp.data.views`.
 
+    Args:
+        config: which pairs.
+        trained_on: the source of `config.data` where it is at hand: what it has read is not read again.
+
     Raises:
         ConfigError: there is no dev set, or no pairs can be made from it.
     """
-    data = config.data if config.evaluation.source is None else data_schema(config.evaluation.source)
-    source = build_source(data, cache=config.trainer.data_cache)
+    if config.evaluation.source is not None:
+        source = build_source(data_schema(config.evaluation.source), cache=config.trainer.data_cache)
+    else:
+        source = trained_on or build_source(config.data, cache=config.trainer.data_cache)
     found: dict[str, Pairs] = {}
     splits: tuple[Split, ...] = ("dev", "test")
     for split in splits:

@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import pearsonr, spearmanr
 
 from embexp.config import ConfigError, compose
+from embexp.data import build_source
 from embexp.evaluation import Pairs, build_extras, evaluation_pairs, score_pairs, write_predictions
 from embexp.training import Hardware
 
@@ -88,6 +89,19 @@ def test_further_sets_are_scored_by_their_names(model, pairs, tmp_path):
     assert logged["sts/mine/spearman_cosine"] == pytest.approx(expected, abs=1e-6)
     assert logged["sts_before/mine/spearman_cosine"] == logged["sts/mine/spearman_cosine"]
     assert logged["gain/sts/mine/spearman_cosine"] == 0
+
+
+def test_a_file_whose_dev_part_is_set_aside_is_read_and_told_of_once(tmp_path, caplog):
+    file = tmp_path / "mine.csv"
+    file.write_text("sentence1,sentence2,score\n" + "".join(f"left {n},right {n},{n % 6}\n" for n in range(60)))
+    config = compose(["data=files", f"data.train={file}", f"trainer.data_cache={tmp_path / 'cache'}"])
+    with caplog.at_level("INFO"):
+        source = build_source(config.data, cache=config.trainer.data_cache)
+        rows = source.load("train")
+        pairs = evaluation_pairs(config, trained_on=source)
+    assert len(rows.table) + len(pairs["dev"].scores) == 60
+    told = [record.getMessage() for record in caplog.records]
+    assert [sum(word in line for line in told) for word in ("read as", "set aside", "scores taken")] == [1, 1, 1]
 
 
 @pytest.mark.slow
