@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embexp.config.checks import check, check_launching, check_sections, check_share
-from embexp.config.errors import ConfigError, first_line, nearest
+from embexp.config.errors import ConfigError, closest, first_line, nearest
 from embexp.config.launching import OPTUNA
 from embexp.config.ranges import corners, parse, said_of_ranges, trials
 from embexp.config.schema import Config
@@ -296,8 +296,29 @@ def _unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> 
     known = _dotted(settable)
     if node is None and parent in known:
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
-    near = next((k for k in known if nearest(name, [k.rpartition(".")[2]])), None) or key
-    return f"{key}: nothing reads this key.{nearest(near, known)} See them all with --cfg job."
+    if others := _options_with(parent.replace(".", "/"), name):
+        return f"{key}: nothing reads this key here; it is a key of {' and of '.join(others)}."
+    likely = _likely(key, known, in_a_section=node is not None)
+    said = "" if likely is None else f" Did you mean {likely!r}?"
+    return f"{key}: nothing reads this key.{said} See them all with --cfg job."
+
+
+def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None:
+    """The key that was meant: of the same section, else of any; where there is no such section, one that is like the whole."""
+    if not in_a_section and (whole := closest(key, known)) is not None:
+        return whole
+    parent, _, name = key.rpartition(".")
+    for keys in ([each for each in known if each.rpartition(".")[0] == parent], known):
+        by_name = {each.rpartition(".")[2]: each for each in reversed(keys)}
+        if (found := closest(name, by_name)) is not None:
+            return by_name[found]
+    return None
+
+
+def _options_with(group: str, name: str) -> list[str]:
+    """The shipped options of a group that have a key of this name: ["loss=tsdae"]."""
+    files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
+    return [f"{group}={file.stem}" for file in files if name in OmegaConf.load(file)]
 
 
 def _plain(section: DictConfig) -> dict[str, Any]:

@@ -17,10 +17,15 @@ class ConfigError(Exception):
         return type(self), (self.problems,)
 
 
+def closest(word: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word that is most like it; None where none is near."""
+    return next(iter(get_close_matches(word, list(allowed), n=1, cutoff=0.65)), None)
+
+
 def nearest(word: str, allowed: Iterable[str]) -> str:
     """ " Did you mean 'x'?", or nothing where no allowed word is near."""
-    matches = get_close_matches(word, list(allowed), n=1, cutoff=0.65)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    match = closest(word, allowed)
+    return "" if match is None else f" Did you mean {match!r}?"
 
 
 def first_line(error: Exception) -> str:

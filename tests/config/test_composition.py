@@ -182,7 +182,16 @@ def test_a_sweep_becomes_one_job_a_combination():
 
 def test_a_key_of_one_loss_is_not_a_key_of_another():
     (problem,) = problems_of("loss=mnr", "loss.deletion_ratio=0.5")
-    assert "loss.deletion_ratio: nothing reads this key" in problem
+    assert problem == "loss.deletion_ratio: nothing reads this key here; it is a key of loss=tsdae."
+    (problem,) = problems_of("hydra.launcher.n_jobs=2")
+    assert "it is a key of hydra/launcher=joblib" in problem
+
+
+def test_no_key_is_named_for_one_that_is_like_none():
+    assert problems_of("model.foo=3") == ["model.foo: nothing reads this key. See them all with --cfg job."]
+    assert problems_of("trainr.precision=fp32") == [
+        "trainr.precision: nothing reads this key. Did you mean 'trainer.precision'? See them all with --cfg job."
+    ]
 
 
 def test_a_named_sweep_is_a_sweep_by_itself(tmp_path):
