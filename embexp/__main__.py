@@ -16,11 +16,11 @@ from omegaconf import DictConfig
 from embexp.config import ConfigError, compose
 from embexp.config.composition import (
     check_command,
-    conf_folder,
     for_multirun,
     is_sweep,
     keep_to_own_options,
 )
+from embexp.config.folder import conf_folder
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.interrupts import Terminated, raise_on_sigterm

@@ -25,7 +25,8 @@ import yaml
 
 from embexp import identity
 from embexp.config import Config, ConfigError, compose
-from embexp.config.composition import check_command, conf_folder
+from embexp.config.composition import check_command
+from embexp.config.folder import conf_folder
 from embexp.interrupts import Terminated, raise_on_sigterm
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from embexp.config import ConfigError, compose
-from embexp.config.composition import conf_folder
+from embexp.config.folder import conf_folder
 from embexp.losses import build_loss
 from embexp.models import load_encoder, weights_hash
 from tests.hub_server import HubServer

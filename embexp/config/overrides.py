@@ -1,0 +1,139 @@
+"""What is typed on the command line, held against the options and keys that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+from hydra import compose as hydra_compose
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from embexp.config.errors import ConfigError, closest, first_line, nearest
+from embexp.config.folder import conf_folder
+
+# The options of evaluation that bring the pairs by which the best step is chosen.
+PAIRS = ("own", "stsb", "helpdesk", "files")
+
+
+def told_apart(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
+    """The problem of every override that nothing reads, and the overrides that can be judged without it."""
+    problems: list[str] = []
+    known: list[Override] = []
+    lost: set[str] = set()
+    for override in overrides:
+        if (problem := unknown_option(loader, override)) is not None:
+            problems.append(problem)
+            lost.add(override.key_or_group)
+        else:
+            known.append(override)
+    # Which keys a group has is not known where its option is not.
+    known = [override for override in known if override.key_or_group.partition(".")[0] not in lost]
+    try:
+        bare = composed_of(tuple(text_of(override) for override in known if group_of(loader, override)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([*problems, first_line(error)]) from None
+    keys = {id(override): problem for override in known if (problem := unknown_key(loader, bare, override))}
+    return [*problems, *keys.values()], [override for override in known if id(override) not in keys]
+
+
+@lru_cache(maxsize=256)
+def composed_of(groups: tuple[str, ...]) -> DictConfig:
+    """The config of a choice of options alone; valid as long as the loader that stands."""
+    return hydra_compose("config", list(groups), return_hydra_config=True)
+
+
+def without_hydra(composed: DictConfig) -> DictConfig:
+    """A run's own config, without Hydra's settings."""
+    return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+
+
+def text_of(override: Override) -> str:
+    """As it was typed."""
+    assert override.input_line is not None
+    return override.input_line
+
+
+def group_of(loader: ConfigLoader, override: Override) -> str | None:
+    """The group of which it chooses an option; None where it sets a key."""
+    key = override.key_or_group
+    return key if "." not in key and loader.get_group_options(key) else None
+
+
+def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
+    """What is wrong with the choice of an option; None where nothing is, or none is chosen."""
+    group = group_of(loader, override)
+    if group is None or (override.value() is None and group == "experiment"):
+        return None
+    options = loader.get_group_options(group)
+    if override.is_delete():
+        return f"~{group}: a run needs one; {group} is one of {', '.join(options)}."
+    value = override.value()
+    if isinstance(value, list) and group != "evaluation":
+        return f"{text_of(override)}: a run has one {group}; a sweep over several is {group}={','.join(map(str, value))} -m."
+    pairs = [option for option in value if option in PAIRS] if isinstance(value, list) else []
+    if len(pairs) > 1:
+        return (
+            f"{text_of(override)}: one set of pairs chooses the best step; keep one of {', '.join(pairs)}, and name files "
+            "of further pairs in evaluation.sets: 'evaluation.sets={mine: FILE}'."
+        )
+    for option in map(str, value) if isinstance(value, list) else [value]:
+        if option not in options:
+            return f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}.{nearest(str(option), options)}"
+    return (
+        None
+        if value != []
+        else f"{text_of(override)}: a run needs at least one; {group} is one of {', '.join(options)}."
+    )
+
+
+def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> str | None:
+    """What is to be said of a key that the config of the options alone, `bare`, does not have; None where it has it."""
+    key = override.key_or_group
+    if group_of(loader, override) or override.is_add() or override.is_force_add():
+        return None
+    settable: DictConfig = bare if key.startswith("hydra.") else without_hydra(bare)
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(settable, parent) if parent else settable
+    if isinstance(node, DictConfig) and name in node:
+        return None
+    known = _dotted(settable)
+    if node is None and parent in known:
+        return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
+    if others := _options_with(parent.replace(".", "/"), name):
+        return f"{key}: nothing reads this key here; it is a key of {' and of '.join(others)}."
+    likely = _likely(key, known, in_a_section=node is not None)
+    said = "" if likely is None else f" Did you mean {likely!r}?"
+    return f"{key}: nothing reads this key.{said} See them all with --cfg job."
+
+
+def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None:
+    """The key that was meant: of the same section, else of any; where there is no such section, one that is like the whole."""
+    if not in_a_section and (whole := closest(key, known)) is not None:
+        return whole
+    parent, _, name = key.rpartition(".")
+    for keys in ([each for each in known if each.rpartition(".")[0] == parent], known):
+        by_name = {each.rpartition(".")[2]: each for each in reversed(keys)}
+        if (found := closest(name, by_name)) is not None:
+            return by_name[found]
+    return None
+
+
+def _options_with(group: str, name: str) -> list[str]:
+    """The shipped options of a group that have a key of this name: ["loss=tsdae"]."""
+    files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
+    return [f"{group}={file.stem}" for file in files if name in OmegaConf.load(file)]
+
+
+def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
+    keys: list[str] = []
+    for key in map(str, node):
+        path = f"{prefix}{key}"
+        keys.append(path)
+        value = node._get_node(key)
+        if isinstance(value, DictConfig) and not value._is_none():
+            keys += _dotted(value, f"{path}.")
+    return keys
