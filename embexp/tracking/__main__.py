@@ -30,11 +30,11 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
         How many are still not whole at the server.
     """
     found = [journal for folder in folders for journal in journals_under(folder)]
-    waiting = [journal for journal in found if journal.unsent() or not close_if_dead(journal)]
+    # The end of a run whose process is gone is among what is to be sent.
+    waiting = [journal for journal in found if not close_if_dead(journal) or journal.unsent()]
     missing = 0
     for journal in waiting:
         before = journal.sent().bytes
-        close_if_dead(journal)
         sender = Sender(journal, store_for(journal, uri))
         try:
             whole = sender.deliver()

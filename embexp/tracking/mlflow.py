@@ -179,7 +179,7 @@ class MLflowTracker(Tracker):
     def _asked(self, key: str) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
         for journal in self._journals(key):
-            if journal.unsent() and close_if_dead(journal):
+            if close_if_dead(journal) and journal.unsent():
                 Sender(journal, self.uri).deliver()
         experiment_id = open_store(self.uri, experiment=self.experiment)
         found = client_of(self.uri).search_runs(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REASON = "embexp.reason"
+# Whose process trains a run.
+OWNER = ("embexp.host", "embexp.pid", "embexp.pid_started")
 # What MLflow takes at once.
 MOST_METRICS = 1000
 LOCK_SECONDS = 5.0
@@ -199,9 +201,14 @@ class Sender:
             log.warning("tracker: %s is not there any more and could not be sent", path)
 
     def _send_end(self, client: MlflowClient, entry: Entry) -> None:
+        tags = client.get_run(self.run_id).data.tags
+        own = (self.journal.start or {"tags": {}})["tags"]
+        if any(tags.get(name) != own.get(name) for name in OWNER):
+            # Another process goes on with the run, or has ended it: how this attempt ended is no news any more.
+            return
         if entry["reason"] is not None:
             client.set_tag(self.run_id, REASON, entry["reason"])
-        elif REASON in client.get_run(self.run_id).data.tags:
+        elif REASON in tags:
             # Of an attempt before, or of a run that was held for dead while its server was away.
             client.delete_tag(self.run_id, REASON)
         client.set_terminated(self.run_id, status=entry["status"], end_time=entry["time"])

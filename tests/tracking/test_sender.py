@@ -174,20 +174,39 @@ def test_what_was_cut_off_unsent_is_sent_before_the_run_is_looked_up(down, store
     assert found.run_id == store.runs_with("embexp.key", "unsent")[0].info.run_id
 
 
-def test_a_killed_process_leaves_a_journal_that_sync_closes_as_killed(store):
-    tracker = store.started(tags={"test": "gone"})
-    run_id = tracker.run_id
-    path = Path(tracker.reference)
-    content = path.read_text().replace('"embexp.pid_started":"', '"embexp.pid_started":"of another process ')
+def left_by_a_killed_process(store: Store, tracker: MLflowTracker, *, unsent: str = "") -> Journal:
+    """A copy of the journal so far, all of it sent but `unsent`, of a process that is not there any more."""
+    content = Path(tracker.reference).read_text().replace('"embexp.pid_started":"', '"embexp.pid_started":"before ')
+    own = Journal(Path(tracker.reference)).start["tags"]["embexp.pid_started"]
+    store.client.set_tag(tracker.run_id, "embexp.pid_started", f"before {own}")
     folder = store.folder / "copy"
     folder.mkdir()
-    (folder / "journal.jsonl").write_text(content + '{"kind":"metrics","time":1,"step":1,"values":{"a":1.0}}\n{"torn')
-    (folder / "journal.jsonl.sent").write_text(f'{{"bytes": {len(content)}, "run_id": "{run_id}"}}')
-    assert sync([folder], uri=None) == 0
-    assert store.run(run_id).info.status == "KILLED"
-    assert store.run(run_id).data.tags["embexp.reason"] == "its process is gone"
-    assert store.run(run_id).data.metrics == {"a": 1.0}
-    assert Journal(folder / "journal.jsonl").end() is not None
+    (folder / "journal.jsonl").write_text(content + unsent)
+    (folder / "journal.jsonl.sent").write_text(f'{{"bytes": {len(content)}, "run_id": "{tracker.run_id}"}}')
+    return Journal(folder / "journal.jsonl")
+
+
+@pytest.mark.parametrize("unsent", ["", '{"kind":"metrics","time":1,"step":1,"values":{"a":1.0}}\n{"torn'])
+def test_a_killed_process_leaves_a_journal_that_sync_closes_as_killed(store, unsent):
+    tracker = store.started(tags={"test": "gone"})
+    journal = left_by_a_killed_process(store, tracker, unsent=unsent)
+    assert sync([journal.path.parent], uri=None) == 0
+    run = store.run(tracker.run_id)
+    assert (run.info.status, run.data.tags["embexp.reason"]) == ("KILLED", "its process is gone")
+    assert run.data.metrics == ({"a": 1.0} if unsent else {})
+    assert journal.end() is not None
+
+
+def test_a_run_that_another_process_has_finished_is_not_killed_by_the_journal_of_the_one_before(store):
+    first = store.started(tags={"embexp.key": "taken over"})
+    journal = left_by_a_killed_process(store, first)
+    second = store.started(tags={"embexp.key": "taken over"}, run_id=first.run_id)
+    assert end(second) == first.run_id
+    assert sync([journal.path.parent], uri=None) == 0
+    run = store.run(first.run_id)
+    assert (run.info.status, "embexp.reason" in run.data.tags) == ("FINISHED", False)
+    assert sync([journal.path.parent], uri=None) == 0
+    assert journal.unsent() == 0
 
 
 def test_a_lost_cursor_makes_no_second_run(store):
