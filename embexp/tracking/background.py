@@ -8,7 +8,7 @@ from threading import Condition, Thread
 
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender
-from embexp.tracking.store import store_uri, told
+from embexp.tracking.store import is_away, store_uri, told
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Background(Thread):
         self.failure: Exception | None = None
         self.done = False
         self._began = self._over = 0
-        self._hurry = False
+        self._hurry = self._stopped = self._told = False
         self._changed = Condition()
 
     def run(self) -> None:
@@ -40,6 +40,8 @@ class Background(Thread):
         pause = 0.0
         while not self.done:
             self._rest(pause)
+            if self._stopped:
+                return
             begun, first = time.thread_time(), self._began == 1
             failure = self._try()
             # The first try imports MLflow and makes the run, which every run has to pay.
@@ -63,6 +65,13 @@ class Background(Thread):
             self._changed.notify_all()
             self._changed.wait_for(lambda: self.done or self._over >= tries, seconds)
 
+    def stop(self) -> None:
+        """Sends no more; returns when what was under way is over."""
+        with self._changed:
+            self._stopped = self._hurry = True
+            self._changed.notify_all()
+        self.join()
+
     def _rest(self, seconds: float) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._hurry, seconds)
@@ -85,7 +94,9 @@ class Background(Thread):
     def _tell(self, failure: Exception | None) -> None:
         # Once when it goes and once when it is back, however often it is tried between.
         where = without_secrets(store_uri(self.sender.uri))
-        if failure is not None and self.failure is None:
+        # Of a store that cannot be, whoever waits for the first try tells.
+        if failure is not None and not self._told and (is_away(failure) or self._over > 0):
+            self._told = True
             self._since = time.monotonic()
             log.warning(
                 "tracker: %s cannot be reached (%s); the run goes on, what it logs is kept in %s",
@@ -93,7 +104,8 @@ class Background(Thread):
                 told(failure),
                 self.sender.journal.path,
             )
-        elif failure is None and self.failure is not None:
+        elif failure is None and self._told:
+            self._told = False
             log.info(
                 "tracker: %s is back after %.0f s; what was missing is sent", where, time.monotonic() - self._since
             )

@@ -107,6 +107,7 @@ class MLflowTracker(Tracker):
         background.start()
         background.wait_for_first_try(patience(self.uri))
         if background.failure is not None and not is_away(background.failure):
+            background.stop()
             journal.discard()
             raise cannot_open(self.uri, background.failure) from background.failure
         self._journal, self._background = journal, background

@@ -257,7 +257,8 @@ def test_a_server_that_never_answers_does_not_slow_logging(workplace, hanging, m
     assert "the server is slow" in caplog.text
 
 
-def test_a_store_that_cannot_be_is_refused_before_anything_is_logged(workplace):
+def test_a_store_that_cannot_be_is_refused_before_anything_is_logged(workplace, caplog):
+    senders = {thread for thread in threading.enumerate() if thread.name == "embexp-sender"}
     (workplace / "text.db").write_text("no database at all " * 100)
     for uri in ("htp://host", "sqlite:///text.db"):
         store = Store(uri, workplace / "multirun")
@@ -268,6 +269,8 @@ def test_a_store_that_cannot_be_is_refused_before_anything_is_logged(workplace):
         with pytest.raises(ConfigError, match="tracker=none"):
             reap_dead_runs(uri, experiment=EXPERIMENT)
     assert not list(workplace.glob("multirun/**/journal*"))
+    assert {thread for thread in threading.enumerate() if thread.name == "embexp-sender"} <= senders
+    assert "the run goes on" not in caplog.text
 
 
 def test_a_password_is_nowhere_but_in_the_request(workplace, caplog, capfd):
