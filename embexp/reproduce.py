@@ -1,7 +1,8 @@
 """`python -m embexp.reproduce RUN`: runs a recorded run again, compares the scores, and says what else differs.
 
 RUN is the id of an MLflow run, or the folder of a run. The run is made anew from its recorded config, into
-multirun/reproduced/, and logged nowhere else.
+multirun/reproduced/, and logged nowhere else. Whoever may write to a store may write such a config: code that it names and
+embexp does not ship is run with --trust-code only.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import yaml
 
 from embexp.config import Config, ConfigError, check
+from embexp.config.folder import conf_folder
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 
 # What is compared: scores, not times.
@@ -58,6 +61,8 @@ def main() -> None:
     try:
         with TemporaryDirectory() as scratch:
             before = read_record(_record_folder(arguments.run, arguments.uri, Path(scratch)))
+        if not arguments.trust_code:
+            refuse_code_of_others(before.config)
         now = run_again(before.config, name=Path(arguments.run).name)
     except ConfigError as error:
         sys.exit("\n".join(error.problems))
@@ -90,15 +95,49 @@ def read_record(folder: Path) -> Recorded:
     return Recorded(check(values, names), scores, parts)
 
 
+def refuse_code_of_others(config: Config) -> None:
+    """Lets nothing pass that would run code which is neither embexp's nor named in conf/.
+
+    Raises:
+        ConfigError: with all that is named.
+    """
+    source = config.evaluation.source or {}
+    named = {
+        "model": config.model.target,
+        "loss": config.loss.target,
+        "data": config.data.target,
+        "evaluation.source": source.get("_target_"),
+    }
+    problems = [
+        f"{section}._target_={target}: is none of embexp's"
+        for section, target in named.items()
+        if target is not None and target not in _shipped("data" if section == "evaluation.source" else section)
+    ]
+    if getattr(config.model, "trust_remote_code", False):
+        problems.append("model.trust_remote_code=true: the model brings code of its own")
+    if problems:
+        raise ConfigError([f"{problem}; --trust-code runs it." for problem in problems])
+
+
+def _shipped(group: str) -> set[str]:
+    return {
+        yaml.safe_load(file.read_text(encoding="utf-8"))["_target_"] for file in (conf_folder() / group).glob("*.yaml")
+    }
+
+
 def run_again(config: Config, *, name: str) -> Recorded:
-    """Trains as the config says, with no tracker, and reads what that left."""
+    """Trains as the config says, from its first step and with no tracker, and reads what that left."""
     from embexp.config import compose
     from embexp.experiment import run_experiment
 
     untracked = compose(["tracker=none"])
-    trackless = config.model_copy(update={"tracker": untracked.tracker, "rerun": True})
-    folder = Path("multirun") / "reproduced" / name
-    run_experiment(trackless, folder=folder)
+    names = (name if time == 1 else f"{name}-{time}" for time in count(1))
+    folder = next(folder for each in names if not (folder := Path("multirun") / "reproduced" / each).exists())
+    # Not the run's own: had it been interrupted, this one would go on from there.
+    apart = {"checkpoints": False, "checkpoint_folder": str(folder / "checkpoints")}
+    trainer = config.trainer.model_copy(update=apart)
+    alone = config.model_copy(update={"tracker": untracked.tracker, "trainer": trainer})
+    run_experiment(alone, folder=folder)
     return read_record(folder)
 
 
@@ -178,6 +217,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("run", metavar="RUN", help="the id of an MLflow run, or the folder of a run")
     parser.add_argument(
         "--tolerance", type=float, default=1e-3, help="how far a score may be off (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--trust-code", action="store_true", help="run code that the record names and embexp does not ship"
     )
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
     return parser.parse_args()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from embexp.config import ConfigError, compose
 from embexp.experiment import run_experiment
@@ -73,6 +74,44 @@ def test_what_differs_is_named(workplace):
     assert "commit" in lines["code"]
     assert "train" in lines["data"]
     assert lines["weights"] == "weights: the same"
+
+
+@pytest.mark.parametrize(
+    ("section", "named", "said"),
+    [
+        (
+            "model",
+            {"_target_": "subprocess.getoutput", "cmd": "touch broken_into"},
+            "model._target_=subprocess.getoutput",
+        ),
+        ("loss", {"_target_": "subprocess.getoutput", "view": ["scored"]}, "loss._target_=subprocess.getoutput"),
+        (
+            "evaluation",
+            {"source": {**compose(["evaluation=helpdesk"]).evaluation.source, "_target_": "os.system"}},
+            "evaluation.source._target_=os.system",
+        ),
+    ],
+)
+def test_code_that_only_the_record_names_is_not_run(workplace, monkeypatch, section, named, said):
+    folder = trained("tracker=none")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config[section] = {**(config[section] if section == "evaluation" else {}), **named}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    assert said in str(reproduce(monkeypatch, str(folder)))
+    assert not (workplace / "broken_into").exists()
+    assert not (workplace / "multirun" / "reproduced").exists()
+
+
+def test_a_run_with_a_loss_of_ones_own_is_made_again_where_it_is_trusted(workplace, monkeypatch, capsys):
+    (workplace / "mine" / "loss").mkdir(parents=True)
+    own = "_target_: sentence_transformers.sentence_transformer.losses.ContrastiveLoss\nview: scored\n"
+    (workplace / "mine" / "loss" / "contrastive.yaml").write_text(own)
+    config = compose([*SMALL, "tracker=none", "loss=contrastive"], config_dir=workplace / "mine")
+    folder = run_experiment(config, folder="run").folder
+    assert "ContrastiveLoss: is none of embexp's" in str(reproduce(monkeypatch, str(folder)))
+    for name in ("run", "run-2"):
+        assert reproduce(monkeypatch, str(folder), "--trust-code") == 0
+        assert (workplace / "multirun" / "reproduced" / name / "result.json").is_file()
 
 
 def test_what_is_no_run_is_told(workplace):
