@@ -121,9 +121,8 @@ def made_or_found(
     config: Config, inputs: Inputs, record: Record, *, tags: dict[str, str], parent: str | None
 ) -> Result:
     """Trains and scores the run, from its last checkpoint where there is one; a run that had finished is skipped."""
-    if config.rerun:
-        remove_checkpoints(config, record)
-    found = None if config.rerun else record.tracker.find_run(str(record.key))
+    # What is trained anew and was interrupted goes on too: the same command again.
+    found = record.tracker.find_run(str(record.key), finished=not config.rerun)
     if found is not None and found.status is Status.FINISHED:
         return skip(config, record, found)
     tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}
@@ -142,7 +141,7 @@ def checkpoints_of(config: Config, record: Record) -> Path:
 
 
 def remove_checkpoints(config: Config, record: Record) -> None:
-    """Those of a run that has finished, or is to be trained anew."""
+    """Those of a run that has finished."""
     shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
 
 

@@ -139,3 +139,25 @@ def test_a_model_that_was_not_kept_is_told_when_it_is_asked_for(tmp_path, monkey
     again = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "2")
     assert again.skipped
     assert "its model was not kept then; with rerun=true" in caplog.text
+
+
+def test_what_is_trained_anew_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    anew = [*(word for word in SMALL if word != "tracker=none"), "max_steps=4", "evaluation.times=2", "rerun=true"]
+    first = run_experiment(compose(anew), folder=tmp_path / "1")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(experiment, "log_outcome", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(compose(anew), folder=tmp_path / "2")
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        third = run_experiment(compose(anew), folder=tmp_path / "3")
+    assert "goes on from its checkpoint" in caplog.text
+    assert third.run_id != first.run_id
+    killed = json.loads((tmp_path / "2" / "result.json").read_text())
+    assert (killed["status"], killed["run_id"]) == ("KILLED", third.run_id)
+    assert third.metrics["best/dev/spearman_cosine"] == first.metrics["best/dev/spearman_cosine"]

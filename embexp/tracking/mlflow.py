@@ -157,18 +157,18 @@ class MLflowTracker(Tracker):
                 _shown(journal.path.parent),
             )
 
-    def find_run(self, key: str) -> FoundRun | None:
+    def find_run(self, key: str, *, finished: bool = True) -> FoundRun | None:
         """See `Tracker`. Where the server is away, the journals of this folder are all that can be asked.
 
         Raises:
             ConfigError: there can be no such store.
         """
         try:
-            return within(patience(self.uri), lambda: self._asked(key))
+            return within(patience(self.uri), lambda: self._asked(key, finished))
         except Exception as error:
             if not is_away(error):
                 raise cannot_open(self.uri, error) from error
-            found = self._in_journals(key)
+            found = self._in_journals(key, finished)
             log.warning(
                 "tracker: %s cannot be reached (%s): whether this run was made before could not be looked up there; %s",
                 without_secrets(store_uri(self.uri)),
@@ -177,7 +177,7 @@ class MLflowTracker(Tracker):
             )
             return found
 
-    def _asked(self, key: str) -> FoundRun | None:
+    def _asked(self, key: str, finished: bool) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
         for journal in self._journals(key):
             if close_if_dead(journal) and journal.unsent():
@@ -191,6 +191,7 @@ class MLflowTracker(Tracker):
         )
         # A run that is still being made elsewhere is left to whoever makes it.
         runs = [run for run in found if run.info.status != Status.RUNNING or is_dead(run.data.tags)]
+        runs = [run for run in runs if finished or run.info.status != Status.FINISHED]
         runs.sort(key=lambda run: run.info.status != Status.FINISHED)
         if not runs:
             return None
@@ -199,11 +200,13 @@ class MLflowTracker(Tracker):
         artifacts, missed = str(info.artifact_uri), data.tags.get("embexp.missed")
         return FoundRun(info.run_id, Status(info.status), dict(data.metrics), artifacts, missed)
 
-    def _in_journals(self, key: str) -> FoundRun | None:
+    def _in_journals(self, key: str, finished: bool) -> FoundRun | None:
         found = []
         for journal in self._journals(key):
             if close_if_dead(journal) and (end := journal.end()):
                 status, folder = Status(end["status"]), str(journal.path.parent)
+                if status is Status.FINISHED and not finished:
+                    continue
                 found.append(FoundRun(str(journal.path), status, _last_values(journal), folder))
                 self._began[str(journal.path)] = _first_of(journal)["time"] / 1000
         found.sort(key=lambda run: run.status is Status.FINISHED)

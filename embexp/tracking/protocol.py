@@ -96,8 +96,8 @@ class Tracker:
     def end(self, status: Status, reason: str | None = None) -> None:
         """Closes the run."""
 
-    def find_run(self, key: str) -> FoundRun | None:
-        """The run of this key: the finished one if there is, else the last that was begun."""
+    def find_run(self, key: str, *, finished: bool = True) -> FoundRun | None:
+        """The run of this key: the finished one if there is and `finished` ones are asked for, else the last begun."""
         return None
 
 
