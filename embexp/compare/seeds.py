@@ -17,9 +17,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.judge import resampled
-from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, ranked, score_of
+from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, is_cost, ranked, score_of
 from embexp.compare.runs import Run
 from embexp.statistics import Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
+from embexp.tracking import Status
 
 SEED = "seed"
 RESAMPLES = 2_000
@@ -53,6 +54,7 @@ def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAM
         resamples: of the pairs.
     """
     best = ranked(runs, metric)
+    sign = 1 if is_cost(metric) else -1
     members: dict[str, dict[str, Run]] = defaultdict(dict)
     for _, run in best:
         if run.evaluation == best[0][1].evaluation:
@@ -64,12 +66,12 @@ def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAM
     drawn = {id(run): row for run, row in zip(found.runs, found.drawn, strict=True)} if found else {}
     groups = []
     for by_its_seed in members.values():
-        of_setting = sorted(by_its_seed.values(), key=lambda run: -(score_of(run, metric) or 0.0))
+        of_setting = sorted(by_its_seed.values(), key=lambda run: sign * (score_of(run, metric) or 0.0))
         scores = np.array([score_of(run, metric) for run in of_setting], dtype=np.float64)
         rows = [drawn[id(run)] for run in of_setting if id(run) in drawn]
         all_drawn = np.stack(rows) if len(rows) == len(of_setting) else None
         groups.append(Group(tuple(of_setting), scores, all_drawn, seed_spread(scores, all_drawn)))
-    return sorted(groups, key=lambda group: -group.spread.mean)
+    return sorted(groups, key=lambda group: sign * group.spread.mean)
 
 
 def _setting_of(run: Run) -> str:
@@ -95,6 +97,9 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
         numbers = [_shown(spread.mean), _shown(spread.sd), _shown(math.sqrt(spread.of_pairs))]
         table.add_row(str(rank), *cells, str(spread.seeds), *numbers, style="bold" if rank == 1 else "")
     console.print(table)
+    pairs = {run.evaluation for run in firsts}
+    if left_out := sum(run.status != Status.FINISHED or run.evaluation not in pairs for run in runs):
+        console.print(f"left out: {left_out} that did not finish or were scored on other pairs", highlight=False)
     for line in told(groups, keys):
         console.print(escape(line), highlight=False, soft_wrap=True)
 

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from embexp.compare.ranking import score_of
 from embexp.compare.seeds import by_seed, draw_by_seed
+from embexp.tracking import Status
 from tests.compare.test_judge import METRIC
 from tests.compare.test_judge import run as judged
 
@@ -59,6 +60,26 @@ def test_without_predictions_the_seeds_are_still_averaged(tmp_path):
     (group,) = by_seed(runs)
     assert group.spread.seeds == 2
     assert group.drawn is None
+
+
+def test_of_what_costs_less_is_better(tmp_path):
+    runs = [*seeds(tmp_path, 32, (1.0, 1.1)), *seeds(tmp_path, 64, (0.5, 0.6))]
+    timed = [
+        replace(run, metrics={**run.metrics, "time/training_seconds": 10.0 * int(run.params["batch_size"]) + number})
+        for number, run in enumerate(runs)
+    ]
+    first, second = by_seed(timed, metric="time/training_seconds")
+    assert [first.spread.mean, second.spread.mean] == [320.5, 642.5]
+    assert [run.metrics["time/training_seconds"] for run in first.runs] == [320.0, 321.0]
+
+
+def test_what_is_left_out_is_counted(tmp_path):
+    first, *others = seeds(tmp_path, 32, (1.0, 1.1, 1.2, 1.3))
+    failed, elsewhere = replace(others[0], status=Status.FAILED), replace(others[1], evaluation="other pairs")
+    assert "left out: 2 that did not finish or were scored on other pairs" in drawn(
+        [first, failed, elsewhere, others[2]]
+    )
+    assert "left out" not in drawn([first, others[2]])
 
 
 def test_a_run_that_was_made_anew_is_no_further_seed(tmp_path):
