@@ -8,6 +8,7 @@ the more of them, the larger the batch. Here all batches of an epoch are filled 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 
@@ -15,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler
+
+log = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
 
@@ -53,6 +56,8 @@ class NoDuplicates(DefaultBatchSampler):
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
             order = torch.randperm(len(self.sampler), generator=generator).numpy()
             batches = fill(self._texts()[order], size=self.batch_size)
+            if self._made is None:
+                _tell_if_small(batches, size=self.batch_size)
             self._made = self.epoch, [order[rows].tolist() for rows in batches]
         if not self.drop_last:
             return self._made[1]
@@ -110,6 +115,20 @@ def fill(texts: Rows, *, size: int) -> list[Rows]:
     parts = [*np.split(free, ends)[:batches], *[free[:0]] * (len(filled) - batches)]
     made = [np.concatenate([np.array(there, dtype=np.int64), part]) for there, part in zip(filled, parts, strict=True)]
     return [batch for batch in made if len(batch)]
+
+
+def _tell_if_small(batches: list[Rows], *, size: int) -> None:
+    rows = sum(map(len, batches))
+    full = math.ceil(rows / size)
+    if len(batches) > 1.1 * full:
+        log.warning(
+            "batches: %d of about %d rows, not %d of %d: some text stands in many rows, and no batch may hold it twice; "
+            "drop such rows, or use loss.batches=shuffled, where it may be its own negative",
+            len(batches),
+            rows // len(batches),
+            full,
+            size,
+        )
 
 
 def _rows_of_the_commonest(number: Rows) -> np.int64:

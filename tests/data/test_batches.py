@@ -62,6 +62,21 @@ def test_a_text_in_every_second_row_makes_as_many_batches_as_it_has_rows():
     assert [len(batch) for batch in fill(texts, size=16)] == [2] * 20
 
 
+def test_batches_that_are_far_from_full_are_told_once(caplog):
+    common = Dataset.from_dict(
+        {"anchor": [str(n) for n in range(90)], "positive": ["+" if n % 3 else f"+{n}" for n in range(90)]}
+    )
+    made = sampler(common, 32)
+    for epoch in range(2):
+        made.set_epoch(epoch)
+        assert len(list(made)) == 60
+    (said,) = caplog.messages
+    assert "batches: 60 of about 1 rows, not 3 of 32" in said
+    caplog.clear()
+    list(sampler(Dataset.from_dict({"anchor": [str(n) for n in range(100)]}), 32))
+    assert not caplog.messages
+
+
 def test_every_epoch_has_an_order_of_its_own_that_its_seed_repeats():
     rows = premises_often_shared(0)
     made, again = sampler(rows, 16), sampler(rows, 16)
