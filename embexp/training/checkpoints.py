@@ -136,18 +136,19 @@ class Checkpoints:
         )
 
     def refuse_a_full_disk(self, module: torch.nn.Module) -> None:
-        """Asks for the room that the run's checkpoints will take, before it is trained.
+        """Asks for the room that the run's checkpoints will take, less what is taken already, before it is trained.
 
         Raises:
             CheckpointFailed: there is less.
         """
         weights = sum(parameter.numel() * parameter.element_size() for parameter in module.parameters())
-        needed = weights * COPIES_OF_WEIGHTS
         self.folder.mkdir(parents=True, exist_ok=True)
+        held = sum(file.stat().st_size for file in self.folder.rglob("*") if file.is_file())
+        needed = max(0, weights * COPIES_OF_WEIGHTS - held)
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise CheckpointFailed(
-                f"{self.folder}: checkpoints of this model take up to {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB "
+                f"{self.folder}: this run's checkpoints will take up to {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB "
                 "are free; make room, set trainer.checkpoint_folder, or train without them: trainer.checkpoints=false."
             )
 

@@ -84,16 +84,17 @@ def train(
         MemberLost: another device's process ended.
     """
     checkpoints = Checkpoints(folder)
-    if config.trainer.checkpoints:
-        checkpoints.refuse_a_full_disk(plan.module)
     found = checkpoints.last()
+    complete = found is not None and read_progress(found)["complete"]
+    if config.trainer.checkpoints and not complete:
+        checkpoints.refuse_a_full_disk(plan.module)
     if found is not None:
         log.info("goes on from its checkpoint of step %s", found.name.rpartition("-")[2])
     assignment = Assignment(encoder, plan, view, config, hardware, found, folder)
     progress = _progress(config, encoder, evaluate, record)
     bar = Bar(clock=progress.clock, losses=progress.losses)
     # What is only loaded needs no other device.
-    devices = 1 if found is not None and read_progress(found)["complete"] else config.devices
+    devices = 1 if complete else config.devices
     with (
         together(assignment, devices=devices) as shared,
         _encoding(assignment) as step_encoder,

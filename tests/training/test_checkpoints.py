@@ -93,6 +93,16 @@ def test_too_little_room_is_told_before_training(tmp_path, monkeypatch):
         Checkpoints(tmp_path).refuse_a_full_disk(torch.nn.Linear(1000, 1000))
 
 
+def test_what_a_run_holds_already_is_no_room_that_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 20 * 2**20))
+    module = torch.nn.Linear(1000, 1000)
+    with pytest.raises(CheckpointFailed, match="take up to 42 MiB, 20 MiB are free"):
+        Checkpoints(tmp_path).refuse_a_full_disk(module)
+    (tmp_path / "checkpoint-5").mkdir()
+    (tmp_path / "checkpoint-5" / "weights.pt").write_bytes(bytes(25 * 2**20))
+    Checkpoints(tmp_path).refuse_a_full_disk(module)
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 16 MiB."""
