@@ -205,6 +205,11 @@ def test_the_hash_of_the_weights_is_of_their_values():
     with torch.no_grad():
         next(model.parameters())[0, 0] += 1
     assert weights_hash(model) != before
+    scale = torch.nn.ParameterDict({"scale": torch.nn.Parameter(torch.tensor(20.0))})
+    before = weights_hash(scale)
+    with torch.no_grad():
+        scale["scale"].fill_(10.0)
+    assert weights_hash(scale) != before
 
 
 FIND = """
