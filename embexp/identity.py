@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,15 @@ from typing import Any
 from embexp.config import Config
 
 CPUINFO = Path("/proc/cpuinfo")
+LONGEST_DIFF = 1_000_000
 # In the environment of a sweep's jobs, whichever process they are in: the command as it was typed.
 COMMAND = "EMBEXP_COMMAND"
 
+# The modules of embexp that rows, weights and scores come out of. Their content counts, not the version: most changes
+# of embexp are none of the results, and in a checkout the version stays the same.
+DECIDING = ("data", "encoding", "evaluation", "training", "denoising.py", "experiment.py", "losses.py", "models.py")
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
-    "embexp",
     "torch",
     "transformers",
     "sentence-transformers",
@@ -35,6 +39,7 @@ TRAINING_LIBRARIES = (
     "numpy",
 )
 RECORDED_LIBRARIES = (
+    "embexp",
     *TRAINING_LIBRARIES,
     "datasets",
     "huggingface_hub",
@@ -74,6 +79,8 @@ NOT_IN_KEY = (
     "evaluation.path",
     "evaluation.sets",
     "evaluation.mteb.cache",
+    "evaluation.mteb.path",
+    "evaluation.mteb.own",
     "evaluation.retrieval.path",
     "evaluation.retrieval.queries",
     "evaluation.retrieval.corpus",
@@ -99,6 +106,7 @@ def run_key(config: Config, *, model: str, fingerprints: Mapping[str, str], hard
         "rows": dict(fingerprints),
         "hardware": dict(hardware),
         "libraries": versions(TRAINING_LIBRARIES),
+        "code": code_of(*DECIDING),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -123,6 +131,15 @@ def sha256_of(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
+@lru_cache
+def code_of(*parts: str) -> str:
+    """The sha256 of embexp's own code, in hex: of the named modules and packages, and of what lies beside their code."""
+    here = Path(__file__).parent
+    files = [file for part in parts for file in ([here / part] if part.endswith(".py") else (here / part).rglob("*"))]
+    deciding = sorted(file for file in files if file.suffix in (".py", ".yaml"))
+    return hashlib.sha256("".join(map(sha256_of, deciding)).encode()).hexdigest()
+
+
 def versions(packages: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
     """The installed version of each package; "not installed" where it is not."""
     found = {}
@@ -135,16 +152,21 @@ def versions(packages: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
 
 
 def git_state(folder: Path) -> dict[str, str]:
-    """{"commit": ..., "dirty": "true" or "false"} of the checkout that holds `folder`; empty where there is none."""
+    """{"commit": ..., "dirty": "true", "false" or "unknown"} of the checkout that holds `folder`; empty where there is none."""
     commit = _git(folder, "rev-parse", "HEAD")
     if commit is None:
         return {}
-    return {"commit": commit, "dirty": str(bool(_git(folder, "status", "--porcelain"))).lower()}
+    changes = _git(folder, "status", "--porcelain")
+    return {"commit": commit, "dirty": "unknown" if changes is None else str(bool(changes)).lower()}
 
 
 def uncommitted(folder: Path) -> str:
-    """The diff of the checkout that holds `folder` against its last commit; empty where there is none, or no checkout."""
-    return _git(folder, "diff", "HEAD") or ""
+    """The diff of the checkout that holds `folder` against its last commit; empty where there is none, or no checkout.
+
+    What of it is longer than LONGEST_DIFF is left out.
+    """
+    diff = _git(folder, "diff", "HEAD") or ""
+    return diff if len(diff) <= LONGEST_DIFF else f"{diff[:LONGEST_DIFF]}\n[{len(diff) - LONGEST_DIFF} characters more]"
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

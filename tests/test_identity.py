@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,6 +92,36 @@ def test_another_version_of_a_training_library_is_another_run(monkeypatch):
     before = key(CONFIGS["cached_mnr"])
     monkeypatch.setattr(identity, "version", lambda package: "0.0")
     assert key(CONFIGS["cached_mnr"]) != before
+
+
+def test_other_code_that_decides_results_is_another_run_and_another_version_alone_is_none(monkeypatch):
+    before = key(CONFIGS["cached_mnr"])
+    monkeypatch.setattr(identity, "code_of", lambda *parts: "other code")
+    assert key(CONFIGS["cached_mnr"]) != before
+    monkeypatch.undo()
+    real = identity.version
+    monkeypatch.setattr(identity, "version", lambda package: "9.9" if package == "embexp" else real(package))
+    assert key(CONFIGS["cached_mnr"]) == before
+    assert identity.versions()["embexp"] == "9.9"
+
+
+def test_the_code_that_decides_is_there_and_each_file_of_it_counts(monkeypatch):
+    here = Path(identity.__file__).parent
+    assert all((here / part).exists() for part in identity.DECIDING)
+    read: list[str] = []
+    monkeypatch.setattr(identity, "sha256_of", lambda file: read.append(file.relative_to(here).as_posix()) or "")
+    identity.code_of.cache_clear()
+    identity.code_of(*identity.DECIDING)
+    identity.code_of.cache_clear()
+    assert {"losses.py", "training/trainer.py", "encoding/unpadded.py", "data/helpdesk/__init__.py"} <= set(read)
+    assert not any(name.startswith(("report", "tracking")) for name in read)
+
+
+def test_what_cannot_be_asked_of_git_is_not_taken_for_clean(monkeypatch, tmp_path):
+    monkeypatch.setattr(identity, "_git", lambda folder, *words: "abc" if words[0] == "rev-parse" else None)
+    assert identity.git_state(tmp_path) == {"commit": "abc", "dirty": "unknown"}
+    monkeypatch.setattr(identity, "_git", lambda folder, *words: "x" * (identity.LONGEST_DIFF + 5))
+    assert identity.uncommitted(tmp_path).endswith("x\n[5 characters more]")
 
 
 def test_git_state_of_a_folder_outside_any_checkout_is_empty(tmp_path):

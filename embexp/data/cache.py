@@ -15,7 +15,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +23,7 @@ import pyarrow as pa
 from embexp.config import VIEWS_OF_KIND, Data, ViewName
 from embexp.data.rows import KeptSource, Rows, Split
 from embexp.data.views import View, make_view
-from embexp.identity import sha256_of, versions
+from embexp.identity import code_of, sha256_of, versions
 from embexp.locks import alone_with
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ TABLE, FACTS = "table.arrow", "facts.json"
 PARTIAL = ".partial-"
 ENTRY = re.compile(rf"({re.escape(PARTIAL)})?[0-9a-f]{{32}}")
 # Whose versions decide how files are read and tables are written.
-LIBRARIES = ("embexp", "datasets", "pyarrow")
+LIBRARIES = ("datasets", "pyarrow")
 UNUSED_FOR = 30 * 24 * 3600  # seconds after which an entry is removed
 
 
@@ -101,7 +100,7 @@ def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **
 
 def _found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[], Made]) -> tuple[Made, bool]:
     """What is kept of this, and whether it had been there before."""
-    content = json.dumps({**made_from, "code": _own_code(), "libraries": versions(LIBRARIES)}, sort_keys=True)
+    content = json.dumps({**made_from, "code": code_of("data"), "libraries": versions(LIBRARIES)}, sort_keys=True)
     entry = folder / hashlib.sha256(content.encode()).hexdigest()[:32]
     if (found := _read(entry)) is not None:
         return found, True
@@ -176,8 +175,10 @@ def _write(entry: Path, made: Made) -> None:
 def _tidy(folder: Path) -> None:
     """Removes entries that have not been used for long, and nothing else that may lie there."""
     for entry in folder.iterdir():
-        if ENTRY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > UNUSED_FOR:
-            shutil.rmtree(entry, ignore_errors=True)
+        # Another process may tidy up too.
+        with suppress(FileNotFoundError):
+            if ENTRY.fullmatch(entry.name) and time.time() - entry.stat().st_mtime > UNUSED_FOR:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextmanager
@@ -199,11 +200,3 @@ def _noting() -> Iterator[list[tuple[str, int, str]]]:
 
 def _contents(files: Sequence[Path]) -> list[list[str]]:
     return [[str(file), sha256_of(file)] for file in files]
-
-
-@lru_cache
-def _own_code() -> str:
-    """Of this package: rows made by other code are other rows."""
-    here = Path(__file__).parent
-    files = sorted(file for file in here.rglob("*") if file.suffix in (".py", ".yaml"))
-    return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
