@@ -37,14 +37,12 @@ class LossPlan:
         module: forward(sentence_features, labels) -> scalar; may own parameters, which are trained with the model's.
         view: the views it accepts.
         batches: "shuffled", or "no_duplicates": no text twice in a batch.
-        in_batch_negatives: whether the rows of a batch are compared with each other.
         noise: what makes the first column of the noisy view; None for other views.
     """
 
     module: nn.Module
     view: tuple[ViewName, ...]
     batches: str
-    in_batch_negatives: bool
     noise: WordDeletion | None = None
 
 
@@ -83,7 +81,7 @@ def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPl
         module = target(model, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError([f"loss {config.target}: {error}."]) from error
-    return LossPlan(module, tuple(config.view), config.batches, config.in_batch_negatives, noise)
+    return LossPlan(module, tuple(config.view), config.batches, noise)
 
 
 def mnr(
