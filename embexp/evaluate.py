@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import logging.config
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -76,7 +77,8 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
         record.evaluation = fingerprint_of_pairs(pairs)
         record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
         found = None if config.rerun else record.tracker.find_run(record.key)
-        if found is not None and found.status is Status.FINISHED:
+        # What was missed then is tried again: with all else, which costs little beside a training.
+        if found is not None and found.status is Status.FINISHED and not found.missed:
             take_over(found, record)
             log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
             return record.end(Status.FINISHED, "finished before", skipped=True)
@@ -105,6 +107,7 @@ def score(
 
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.experiment import prefixed, score_beside
+    from embexp.training.diverged import diverged
 
     torch.set_num_threads(hardware.threads)
     model = encoder.model.to(hardware.device).eval()
@@ -118,6 +121,8 @@ def score(
         metrics |= prefixed("best/dev" if name == "dev" else name, found.metrics)
         metrics |= prefixed("dev" if name == "dev" else f"{name}_before", found.metrics)
         metrics |= {f"gain/{name}/{key}": 0.0 for key in ("pearson_cosine", "spearman_cosine") if key in found.metrics}
+    if not math.isfinite(score := scores["dev"].metrics[settings.select_by]):
+        raise diverged(f"dev/{settings.select_by}", score, 0)
     record.log_metrics(metrics, 0)
     for name, found in scores.items():
         log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in list(found.metrics)[::4]))
@@ -134,6 +139,7 @@ def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: S
         "rows": list(fingerprints),
         "hardware": [hardware.device, hardware.threads],
         "libraries": identity.versions((*identity.TRAINING_LIBRARIES, "mteb", "scikit-learn")),
+        "code": identity.code_of("evaluation", "models.py"),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

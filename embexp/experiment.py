@@ -103,6 +103,9 @@ def run_experiment(
         # Before the end: run.log is handed on there.
         if isinstance(error, Exception) and not isinstance(error, TOLD_IN_WORDS):
             logging.getLogger("traceback").info("the run broke", exc_info=error)
+        if isinstance(error, TrainingDiverged):
+            # From there it would only diverge again.
+            remove_checkpoints(config, record)
         record.end(*verdict(error))
         raise
     finally:
@@ -141,7 +144,7 @@ def checkpoints_of(config: Config, record: Record) -> Path:
 
 
 def remove_checkpoints(config: Config, record: Record) -> None:
-    """Those of a run that has finished."""
+    """Those of a run that has finished, or can go nowhere."""
     shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
 
 
@@ -203,8 +206,8 @@ def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, 
     extras.score_after(model, lambda metrics: record.log_metrics(metrics, step))
     extras.write(record.folder / RECORD)
     record.log_artifact(record.folder / RECORD)
-    if extras.missed:
-        record.tracker.set_tags({"embexp.missed": "; ".join(f"{name}: {why}" for name, why in extras.missed.items())})
+    # Empty too: a run that goes on may have missed something before.
+    record.tracker.set_tags({"embexp.missed": "; ".join(f"{name}: {why}" for name, why in extras.missed.items())})
 
 
 def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:

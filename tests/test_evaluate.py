@@ -14,6 +14,7 @@ from embexp.compare import read_runs
 from embexp.config import compose
 from embexp.evaluate import evaluate_model
 from embexp.tracking import Status
+from embexp.training import TrainingDiverged
 
 SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100"]
 
@@ -49,6 +50,38 @@ def test_the_same_model_is_scored_once_and_other_settings_anew(workplace):
         assert len(database.execute("SELECT run_uuid FROM runs").fetchall()) == 2
     runs = read_runs(None, experiment="embexp")
     assert len({run.evaluation for run in runs}) == 1
+
+
+def test_what_was_missed_is_tried_again_by_the_same_command(workplace, monkeypatch):
+    from embexp.evaluation.latency import LatencyEvaluation
+
+    settings = [*SMALL, "evaluation=[own,latency]", "evaluation.latency.batch_sizes=[1]", "evaluation.latency.calls=1"]
+    settings += ["evaluation.latency.seconds=0.01"]
+    with monkeypatch.context() as patched:
+        patched.setattr(LatencyEvaluation, "parts", lambda self, model: (_ for _ in ()).throw(OSError("not now")))
+        first = evaluate_model(compose(settings), folder=workplace / "1")
+    again = evaluate_model(compose(settings), folder=workplace / "2")
+    third = evaluate_model(compose(settings), folder=workplace / "3")
+    assert ("latency/p50_ms" in first.metrics, "latency/p50_ms" in again.metrics) == (False, True)
+    assert (first.skipped, again.skipped, third.skipped) == (False, False, True)
+    assert first.run_id == again.run_id == third.run_id
+    assert third.metrics["latency/p50_ms"] == pytest.approx(again.metrics["latency/p50_ms"])
+
+
+def test_a_model_without_a_score_does_not_finish(workplace, monkeypatch):
+    from embexp import models
+
+    def constant(**arguments):
+        model, origin = models.tiny(**arguments)
+        for parameter in model.parameters():
+            parameter.data.zero_()
+        return model, origin
+
+    monkeypatch.setattr(models, "constant", constant, raising=False)
+    with pytest.raises(TrainingDiverged, match="dev/spearman_cosine is nan"):
+        evaluate_model(
+            compose([*SMALL, "model._target_=embexp.models.constant", "tracker=none"]), folder=workplace / "1"
+        )
 
 
 def test_what_only_training_reads_is_refused(tmp_path):

@@ -14,6 +14,7 @@ from embexp.inputs import own_code
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
 from embexp.tracking import NullTracker, Status
+from embexp.training import TrainingDiverged
 
 SMALL = [
     "model=tiny",
@@ -161,3 +162,16 @@ def test_what_is_trained_anew_goes_on_where_it_was_interrupted(tmp_path, monkeyp
     killed = json.loads((tmp_path / "2" / "result.json").read_text())
     assert (killed["status"], killed["run_id"]) == ("KILLED", third.run_id)
     assert third.metrics["best/dev/spearman_cosine"] == first.metrics["best/dev/spearman_cosine"]
+
+
+def test_a_run_that_diverged_leaves_no_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def breaks(*_, **given):
+        (given["folder"] / "checkpoint-1").mkdir(parents=True)
+        raise TrainingDiverged("train/loss is nan at step 2")
+
+    monkeypatch.setattr(experiment, "train", breaks)
+    with pytest.raises(TrainingDiverged):
+        run_experiment(compose(SMALL), folder=tmp_path / "run")
+    assert not list((tmp_path / "multirun" / "checkpoints").glob("*/checkpoint-1"))
