@@ -60,6 +60,7 @@ NOT_IN_KEY = (
     "trainer.checkpoint_folder",
     "trainer.save_model",
     "trainer.logging_steps",
+    "loss.decoder",
     "model.target",
     "model.path",
     "model.revision",

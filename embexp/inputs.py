@@ -16,16 +16,18 @@ from transformers import set_seed
 
 from embexp import identity
 from embexp.config import Config, ConfigError
+from embexp.config.schema import DenoisingAutoEncoder
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
+from embexp.model_files import find
 from embexp.models import Encoder, load_encoder
 from embexp.record import Record
 from embexp.training import Hardware, choose_hardware, shares_in_words
 
 log = logging.getLogger(__name__)
 
-# Whose code is known by its version, which is in the key.
+# Whose code is in the key without being named: embexp's by its content, theirs by their versions.
 PINNED = ("embexp", "sentence_transformers", "torch", "transformers")
 
 
@@ -98,13 +100,26 @@ def own_code(*targets: str) -> dict[str, str]:
     return found
 
 
+def decoder_of(config: Config) -> dict[str, str]:
+    """The hash of the files of TSDAE's decoder where it is a model of its own: its weights are trained, too.
+
+    Raises:
+        ConfigError: it cannot be found.
+    """
+    if not isinstance(config.loss, DenoisingAutoEncoder) or config.loss.decoder is None:
+        return {}
+    folder, _ = find(config.loss.decoder, revision=None, package=None, key="loss.decoder")
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
+    return {"decoder": hashlib.sha256("".join(map(identity.sha256_of, files)).encode()).hexdigest()}
+
+
 def keys_of(config: Config, inputs: Inputs) -> tuple[str, str]:
     """The run key, and the key of the setting, which runs share that differ by their seed alone: see embexp.identity.
 
     Threads that the machine decided are not in it, those that were asked for are: how many cores a launcher or another
     machine gives a job changes a result's last digits, and is no reason to train it again.
     """
-    code = own_code(config.loss.target, config.model.target, config.data.target)
+    code = own_code(config.loss.target, config.model.target, config.data.target) | decoder_of(config)
     decided = {"device": inputs.hardware.device, "precision": inputs.hardware.precision}
     key, setting = (
         identity.run_key(

@@ -10,7 +10,7 @@ import pytest
 from embexp import experiment
 from embexp.config import compose
 from embexp.experiment import run_experiment
-from embexp.inputs import own_code
+from embexp.inputs import decoder_of, own_code
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
 from embexp.tracking import NullTracker, Status
@@ -175,3 +175,13 @@ def test_a_run_that_diverged_leaves_no_checkpoints(tmp_path, monkeypatch):
     with pytest.raises(TrainingDiverged):
         run_experiment(compose(SMALL), folder=tmp_path / "run")
     assert not list((tmp_path / "multirun" / "checkpoints").glob("*/checkpoint-1"))
+
+
+def test_a_decoder_whose_weights_were_changed_in_place_is_another_run(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    untied = ["loss=tsdae", "loss.tie_encoder_decoder=false", f"loss.decoder={tmp_path}"]
+    before = decoder_of(compose(untied))
+    assert decoder_of(compose(untied)) == before
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    assert decoder_of(compose(untied)) != before
+    assert decoder_of(compose(["loss=tsdae"])) == {}
