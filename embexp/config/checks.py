@@ -11,6 +11,7 @@ from typing import Any
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.schema import (
+    SCHEMAS,
     VIEWS_OF_KIND,
     Config,
     Data,
@@ -34,12 +35,13 @@ GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/de
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "file", "databricks", "databricks-uc", "uc")
 
 
-def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
+def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
     """The checked config of one run.
 
     Args:
         values: the composed config as plain Python values, interpolations resolved.
         names: the option chosen in each group, as typed: {"loss": "mnr", "model": "minilm", ...}.
+        elsewhere: it is run on another machine, which knows best what it can do.
 
     Raises:
         ConfigError: with every problem that could be found without loading anything.
@@ -49,7 +51,8 @@ def check(values: Mapping[str, Any], names: Mapping[str, str]) -> Config:
         raise ConfigError(problems)
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
     config = Config.model_validate({**parts, **scalars, "names": dict(names)})
-    problems = [problem for rule in RULES for problem in rule(config)]
+    rules = [rule for rule in RULES if not (elsewhere and rule is _hardware_can_do_it)]
+    problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError(problems)
     return config
@@ -59,9 +62,12 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[s
     """Every section against its schema, and the scalars: those that keep to theirs, and the problems of the others."""
     problems: list[str] = []
     parts: dict[str, Schema] = {}
+    plain: dict[str, type[Schema]] = {"trainer": Trainer, "evaluation": Evaluation}
+    groups = [*SCHEMAS, *plain]
     for group, section in values.items():
-        if isinstance(section, Mapping) and group in Config.model_fields:
-            plain: dict[str, type[Schema]] = {"trainer": Trainer, "evaluation": Evaluation}
+        if isinstance(section, Mapping) and group not in groups:
+            problems.append(f"{group}: nothing reads this section.{nearest(group, groups)}")
+        elif isinstance(section, Mapping):
             schema = plain[group] if group in plain else schema_of(group, section)
             part = collect(problems, schema, section, group)
             if part is not None:
@@ -125,7 +131,9 @@ def _files_are_there(config: Config) -> Iterator[str]:
         if isinstance(source, Hub) and source.path is not None and not Path(source.path).expanduser().is_dir():
             key = "evaluation.path" if group == "evaluation.source" else f"{group}.path"
             yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
-        if isinstance(source, Files):
+        if isinstance(source, Files) and group == "evaluation.source" and source.dev is None:
+            yield "evaluation.source.dev=null: name a file of scored pairs: evaluation.source.dev=FILE."
+        elif isinstance(source, Files):
             try:
                 kind_of(source)
             except ConfigError as error:
@@ -182,6 +190,8 @@ def _directions_go_together(config: Config) -> Iterator[str]:
     one_sided = sorted({"query_to_query", "doc_to_doc"} & set(loss.directions))
     if loss.partition_mode == "per_direction" and one_sided:
         yield f"loss.partition_mode=per_direction: not with {', '.join(one_sided)}, which hold no positive; use joint."
+    if loss.hardness_mode is None and loss.hardness_strength > 0:
+        yield f"loss.hardness_strength={loss.hardness_strength}: nothing reads it without a loss.hardness_mode; set one."
     if loss.hardness_mode is not None and loss.hardness_strength == 0:
         yield f"loss.hardness_mode={loss.hardness_mode}: has no effect with loss.hardness_strength=0; raise it or set hardness_mode=null."
 
@@ -197,6 +207,14 @@ def _decoder_is_named_where_needed(config: Config) -> Iterator[str]:
 
 def _selection_is_scored(config: Config) -> Iterator[str]:
     evaluation = config.evaluation
+    patience = config.trainer.early_stopping
+    if patience is not None and patience >= evaluation.times:
+        yield (
+            f"trainer.early_stopping={patience}: of evaluation.times={evaluation.times} evaluations never so many are without "
+            "a better one while it trains; lower it, or raise evaluation.times."
+        )
+    if evaluation.path is not None and (evaluation.source or {}).get("path") != evaluation.path:
+        yield f"evaluation.path={evaluation.path}: nothing reads it with evaluation={config.names['evaluation']}; it is stsb's."
     names = [*evaluation.similarities, *(["max"] if len(evaluation.similarities) > 1 else [])]
     scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
     if evaluation.select_by not in scored:

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 from embexp.config.checks import check, check_launching, check_sections, check_share
 from embexp.config.errors import ConfigError, first_line
 from embexp.config.folder import conf_folder
-from embexp.config.launching import OPTUNA
+from embexp.config.launching import LAUNCHERS, OPTUNA, SlurmSubmission
 from embexp.config.overrides import (
     composed_of,
     group_of,
@@ -111,7 +111,7 @@ def checked(composed: DictConfig, hydra: Any) -> Config:
     names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
     chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", list(hydra.overrides.task))
     names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
-    return check(values, names)
+    return check(values, names, elsewhere=LAUNCHERS.get(str(hydra.launcher._target_)) is SlurmSubmission)
 
 
 def _values(composed: DictConfig) -> dict[str, Any]:

@@ -101,6 +101,11 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
     if isinstance(node, DictConfig) and name in node:
         return None
     known = _dotted(settable)
+    group, _, option = parent.rpartition(".")
+    if node is None and (conf_folder() / group / f"{option}.yaml").is_file():
+        return (
+            f"{key}: nothing reads this key without {group}={option}; choose it beside others: {group}=[own,{option}]."
+        )
     if node is None and parent in known:
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
     if others := _options_with(parent.replace(".", "/"), name):

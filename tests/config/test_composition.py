@@ -105,6 +105,13 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("tracker.uri=foo://bar", "no store of this kind"),
         ("tracker.uri=htpp://me:secret@host", "tracker.uri=htpp://host: MLflow"),
         ("tracker.uri=htpp://host", "Did you mean 'http'?"),
+        ("evaluation.mteb.tasks=[STS12]", "without evaluation=mteb; choose it beside others: evaluation=[own,mteb]"),
+        ("+trainr.precision=fp32", "trainr: nothing reads this section. Did you mean 'trainer'?"),
+        ("+names.x=1", "names: nothing reads this section"),
+        ("evaluation.path=/nowhere", "nothing reads it with evaluation=own"),
+        ("loss.hardness_strength=5.0", "nothing reads it without a loss.hardness_mode"),
+        ("trainer.early_stopping=4", "of evaluation.times=4 evaluations never"),
+        ("evaluation=files", "evaluation.source.dev=null: name a file of scored pairs"),
         ("batch_size=1,2", "add -m to run them all"),
         ("batch_size", "write KEY=VALUE"),
         ("data.train=/x/Süß Ordner/qa.csv", 'data.train="/x/Süß Ordner/qa.csv"\'.'),
@@ -125,6 +132,15 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypat
 )
 def test_what_several_devices_cannot_share_is_refused(overrides, said):
     assert any(said in problem for problem in problems_of("devices=2", *overrides))
+
+
+def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(monkeypatch):
+    monkeypatch.setattr("embexp.config.checks.has_cuda", lambda: False)
+    monkeypatch.setattr("embexp.config.launching.shutil.which", lambda program: program)
+    asked = ["trainer.device=cuda", "trainer.precision=fp16", "batch_size=32,64"]
+    assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True)) == 2
+    with pytest.raises(ConfigError, match="no NVIDIA driver"):
+        check_command([*asked, "hydra/launcher=submitit_local"], multirun=True)
 
 
 def test_a_store_may_be_named_with_its_driver_and_by_its_path_alone():
