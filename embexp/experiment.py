@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import shutil
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -34,7 +35,7 @@ from embexp.locks import alone_with
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
-from embexp.tracking import FoundRun, Status, build_tracker
+from embexp.tracking import PLACE, FoundRun, Status, build_tracker
 from embexp.training import (
     CheckpointFailed,
     MemberLost,
@@ -125,11 +126,12 @@ def made_or_found(
 ) -> Result:
     """Trains and scores the run, from its last checkpoint where there is one; a run that had finished is skipped."""
     # What is trained anew and was interrupted goes on too: the same command again.
-    found = record.tracker.find_run(str(record.key), finished=not config.rerun)
+    place = place_of(checkpoints_of(config, record))
+    found = record.tracker.find_run(str(record.key), finished=not config.rerun, place=place)
     if found is not None and found.status is Status.FINISHED:
         return skip(config, record, found)
     tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}
-    tags |= {"embexp.evaluation": str(record.evaluation)}
+    tags |= {"embexp.evaluation": str(record.evaluation), PLACE: place}
     record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
     train_and_score(config, inputs, record)
     result = record.end(Status.FINISHED)
@@ -141,6 +143,15 @@ def made_or_found(
 def checkpoints_of(config: Config, record: Record) -> Path:
     """Where this run's checkpoints are, whatever sweep it is part of: by its key."""
     return Path(config.trainer.checkpoint_folder) / str(record.key)
+
+
+def place_of(checkpoints: Path) -> str:
+    """What tells this folder from one of the same path on another machine: drawn once, kept in it."""
+    kept = checkpoints / "place"
+    if not kept.is_file():
+        checkpoints.mkdir(parents=True, exist_ok=True)
+        kept.write_text(uuid.uuid4().hex, encoding="utf-8")
+    return kept.read_text(encoding="utf-8")
 
 
 def remove_checkpoints(config: Config, record: Record) -> None:

@@ -8,6 +8,7 @@ from embexp.tracking.mlflow import MLflowTracker
 from embexp.tracking.protocol import (
     JOBS,
     PARENT_RUN,
+    PLACE,
     FoundRun,
     MetricLogger,
     NullTracker,
@@ -21,6 +22,7 @@ from embexp.tracking.store import prepare_store, reap_dead_runs, store_uri
 __all__ = [
     "JOBS",
     "PARENT_RUN",
+    "PLACE",
     "FoundRun",
     "MLflowTracker",
     "MetricLogger",

@@ -16,7 +16,7 @@ from typing import Any
 
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Entry, Journal, journals_under
-from embexp.tracking.protocol import FoundRun, Status, Tracker
+from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import (
@@ -157,14 +157,14 @@ class MLflowTracker(Tracker):
                 _shown(journal.path.parent),
             )
 
-    def find_run(self, key: str, *, finished: bool = True) -> FoundRun | None:
+    def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
         """See `Tracker`. Where the server is away, the journals of this folder are all that can be asked.
 
         Raises:
             ConfigError: there can be no such store.
         """
         try:
-            return within(patience(self.uri), lambda: self._asked(key, finished))
+            return within(patience(self.uri), lambda: self._asked(key, finished, place))
         except Exception as error:
             if not is_away(error):
                 raise cannot_open(self.uri, error) from error
@@ -177,7 +177,7 @@ class MLflowTracker(Tracker):
             )
             return found
 
-    def _asked(self, key: str, finished: bool) -> FoundRun | None:
+    def _asked(self, key: str, finished: bool, place: str | None) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
         for journal in self._journals(key):
             if close_if_dead(journal) and journal.unsent():
@@ -190,7 +190,13 @@ class MLflowTracker(Tracker):
             max_results=100,
         )
         # A run that is still being made elsewhere is left to whoever makes it.
-        runs = [run for run in found if run.info.status != Status.RUNNING or is_dead(run.data.tags)]
+        runs = [
+            run
+            for run in found
+            if run.info.status != Status.RUNNING
+            or is_dead(run.data.tags)
+            or (place is not None and run.data.tags.get(PLACE) == place)
+        ]
         runs = [run for run in runs if finished or run.info.status != Status.FINISHED]
         runs.sort(key=lambda run: run.info.status != Status.FINISHED)
         if not runs:

@@ -11,6 +11,8 @@ from typing import Any, Protocol
 from embexp.config import ConfigError
 from embexp.config import Tracker as TrackerConfig
 
+# A run's tag: what tells the folder of its checkpoints from all others, on whatever machine it is used.
+PLACE = "embexp.place"
 # Where a sweep's jobs, in whatever process, find the run that they belong to.
 PARENT_RUN = "EMBEXP_PARENT_RUN"
 # And how many they are.
@@ -96,8 +98,15 @@ class Tracker:
     def end(self, status: Status, reason: str | None = None) -> None:
         """Closes the run."""
 
-    def find_run(self, key: str, *, finished: bool = True) -> FoundRun | None:
-        """The run of this key: the finished one if there is and `finished` ones are asked for, else the last begun."""
+    def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
+        """The run of this key: the finished one if there is, else the last that was begun and is not under way.
+
+        Args:
+            key: of the run.
+            finished: whether a finished one may be told.
+            place: the caller alone makes this run there at present: one that says it is under way and has this for its
+                PLACE is not, whatever machine it was on.
+        """
         return None
 
 

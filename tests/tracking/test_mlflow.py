@@ -12,6 +12,7 @@ import pytest
 from embexp.compare.runs import _from_client, read_runs
 from embexp.config import ConfigError
 from embexp.tracking import (
+    PLACE,
     NullTracker,
     Status,
     prepare_store,
@@ -64,6 +65,15 @@ def test_a_run_is_found_by_its_key_the_finished_one_first(store):
     assert found.status is Status.FINISHED
     assert found.metrics == {"dev/score": 0.7}
     assert store.tracker().find_run("another key") is None
+
+
+def test_a_run_whose_machine_died_is_gone_on_with_by_whoever_has_its_checkpoints(store):
+    tracker = store.started(tags={"embexp.key": "machine", PLACE: "a folder"})
+    store.client.set_tag(tracker.run_id, "embexp.host", "another machine")
+    assert store.tracker().find_run("machine") is None
+    assert store.tracker().find_run("machine", place="another folder") is None
+    found = store.tracker().find_run("machine", place="a folder")
+    assert (found.run_id, found.status) == (tracker.run_id, Status.RUNNING)
 
 
 def test_a_run_that_finished_on_a_second_attempt_does_not_keep_the_reason_of_the_first(store):
