@@ -14,7 +14,6 @@ import hashlib
 import json
 import logging
 import logging.config
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -106,8 +105,8 @@ def score(
     import torch
 
     from embexp.evaluation import score_pairs, write_predictions
-    from embexp.experiment import prefixed, score_beside
-    from embexp.training.diverged import diverged
+    from embexp.evaluation.extras import HEADLINES
+    from embexp.experiment import prefixed, refuse_no_score, score_beside
 
     torch.set_num_threads(hardware.threads)
     model = encoder.model.to(hardware.device).eval()
@@ -121,11 +120,10 @@ def score(
         metrics |= prefixed("best/dev" if name == "dev" else name, found.metrics)
         metrics |= prefixed("dev" if name == "dev" else f"{name}_before", found.metrics)
         metrics |= {f"gain/{name}/{key}": 0.0 for key in ("pearson_cosine", "spearman_cosine") if key in found.metrics}
-    if not math.isfinite(score := scores["dev"].metrics[settings.select_by]):
-        raise diverged(f"dev/{settings.select_by}", score, 0)
+    refuse_no_score(scores["dev"], settings.select_by)
     record.log_metrics(metrics, 0)
     for name, found in scores.items():
-        log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in list(found.metrics)[::4]))
+        log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in HEADLINES if k in found.metrics))
     write_predictions(record.folder / "predictions.parquet", pairs, scores, scores)
     score_beside(extras, model, record, step=0)
 

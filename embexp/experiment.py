@@ -10,14 +10,16 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import math
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
@@ -94,7 +96,11 @@ def run_experiment(
         record.describe_inputs(what_was_loaded(config, inputs, record))
         # Two processes that make one run would write over each other's checkpoints.
         waiting = f"{name}: another process is making the same run; waiting for it to end"
-        with alone_with(checkpoints_of(config, record), waiting=waiting):
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(alone_with(checkpoints_of(config, record), waiting=waiting))
+            except OSError as error:
+                raise cannot_write(config, error) from error
             return made_or_found(config, inputs, record, tags=tags, parent=parent)
     except BaseException as error:
         if not record.started:
@@ -145,6 +151,14 @@ def checkpoints_of(config: Config, record: Record) -> Path:
     return Path(config.trainer.checkpoint_folder) / str(record.key)
 
 
+def cannot_write(config: Config, error: OSError) -> ConfigError:
+    """What is said where nothing can be written to the folder of checkpoints, which holds the runs' locks too."""
+    where = config.trainer.checkpoint_folder
+    return ConfigError(
+        [f"trainer.checkpoint_folder={where}: cannot be written to: {error.strerror}; name another folder."]
+    )
+
+
 def place_of(checkpoints: Path) -> str:
     """What tells this folder from one of the same path on another machine: drawn once, kept in it."""
     kept = checkpoints / "place"
@@ -178,6 +192,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         )
 
     before = scores_before(config, inputs, score)
+    refuse_no_score(before["dev"], config.evaluation.select_by)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:
@@ -219,6 +234,21 @@ def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, 
     record.log_artifact(record.folder / RECORD)
     # Empty too: a run that goes on may have missed something before.
     record.tracker.set_tags({"embexp.missed": "; ".join(f"{name}: {why}" for name, why in extras.missed.items())})
+
+
+def refuse_no_score(scores: Scores, select_by: str) -> None:
+    """Lets no model pass whose dev pairs tell nothing before any training.
+
+    Raises:
+        ConfigError: what it is ranked by is no number.
+    """
+    if math.isfinite(scores.metrics[select_by]):
+        return
+    if all(np.isfinite(found).all() for found in scores.similarities.values()):
+        why = "it finds every dev pair equally alike; are their words in its vocabulary, and do its weights differ from 0?"
+    else:
+        why = "its embeddings hold values that are no numbers"
+    raise ConfigError([f"dev/{select_by}: is no number for the model as it is, before any training: {why}"])
 
 
 def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:

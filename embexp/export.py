@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from embexp.compare.runs import Run, read_runs
+from embexp.compare.runs import OF_STORE, Run, read_runs
 from embexp.config import ConfigError
 from embexp.report.card import card_of
-from embexp.report.details import OF_STORE, Details, details_of
+from embexp.report.details import Details, details_of
 from embexp.tracking import Status
 
 MODEL, CARD = "model", "README.md"
@@ -116,6 +116,8 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
 
 def _how_to_keep(details: Details) -> str:
     command = details.command or "python -m embexp ..."
+    if "embexp.evaluate" in command:
+        return "It was scored as it is, not trained: its model lies where that command took it from"
     return f"Train it again, keeping it: {command} trainer.save_model=true rerun=true"
 
 

@@ -60,7 +60,7 @@ def main() -> None:
     arguments = _arguments()
     try:
         with TemporaryDirectory() as scratch:
-            before = read_record(_record_folder(arguments.run, arguments.uri, Path(scratch)))
+            before = read_record(_record_folder(arguments.run, arguments.uri, Path(scratch)), name=arguments.run)
         if not arguments.trust_code:
             refuse_code_of_others(before.config)
         now = run_again(before.config, name=Path(arguments.run).name)
@@ -70,8 +70,8 @@ def main() -> None:
     sys.exit(0 if _largest_difference(before, now) <= arguments.tolerance else 1)
 
 
-def read_record(folder: Path) -> Recorded:
-    """What a run's folder tells.
+def read_record(folder: Path, *, name: str | None = None) -> Recorded:
+    """What a run's folder tells; `name` is what the person called it, where that is another.
 
     Raises:
         ConfigError: it is no run's folder, or the run has no scores.
@@ -79,7 +79,10 @@ def read_record(folder: Path) -> Recorded:
     missing = [name for name in (CONFIG, ENVIRONMENT, INPUTS, RESULT) if not (folder / name).is_file()]
     if missing:
         raise ConfigError(
-            [f"{folder}: has no {', '.join(missing)}; give the id or the folder of a run that was trained."]
+            [
+                f"{name or folder}: has no {', '.join(missing)}; give the id or the folder of a run that was trained, not of a "
+                "sweep or an evaluation."
+            ]
         )
     values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     names = values.pop("names")
@@ -208,7 +211,9 @@ def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
                 client.download_artifacts(run, name, str(scratch))
     except MlflowException as error:
         where = f" in {without_secrets(uri)}" if uri else ""
-        raise ConfigError([f"{run}: there is no such folder, and no such run{where}: {error.message}"]) from None
+        raise ConfigError(
+            [f"{run}: there is no such folder, and no such run{where} (an id is written whole): {error.message}"]
+        ) from None
     return scratch
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 
 import pytest
 
 from embexp import experiment
-from embexp.config import compose
+from embexp.config import ConfigError, compose
 from embexp.experiment import run_experiment
 from embexp.inputs import decoder_of, own_code
 from embexp.models import load_encoder, use_pooling
@@ -185,3 +186,28 @@ def test_a_decoder_whose_weights_were_changed_in_place_is_another_run(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"others")
     assert decoder_of(compose(untied)) != before
     assert decoder_of(compose(["loss=tsdae"])) == {}
+
+
+def test_a_checkpoint_folder_that_cannot_be_written_to_is_told_by_its_key(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("a file, where a folder is to be")
+    with pytest.raises(
+        ConfigError, match=r"trainer\.checkpoint_folder=taken: cannot be written to: .*; name another folder"
+    ):
+        run_experiment(compose([*SMALL, "trainer.checkpoint_folder=taken"]), folder=tmp_path / "run")
+
+
+def test_a_model_that_finds_all_pairs_alike_is_told_before_it_is_trained(tmp_path, scored, monkeypatch):
+    original = experiment.score_pairs
+
+    def alike(*given, **named):
+        found = original(*given, **named)
+        same = {name: values * 0 + 1 for name, values in found.similarities.items()}
+        return replace(found, metrics={name: float("nan") for name in found.metrics}, similarities=same)
+
+    monkeypatch.setattr(experiment, "score_pairs", alike)
+    monkeypatch.setattr(experiment, "train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(
+        ConfigError, match="no number for the model as it is, before any training: it finds every dev pair"
+    ):
+        run_experiment(compose(SMALL), folder=tmp_path / "run")

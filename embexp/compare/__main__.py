@@ -33,6 +33,7 @@ def main() -> None:
             print(text(chosen, arguments.metric), end="")
         elif target is not None:
             Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
+            print(f"{target} is written", file=sys.stderr)
     if arguments.html is not None or arguments.png is not None:
         try:
             _write_report(chosen, arguments)
@@ -87,6 +88,7 @@ def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
     for target, write in ((arguments.html, write_report), (arguments.png, write_slide)):
         if target is not None:
             write(chosen, Path(target), title=title, metric=arguments.metric, uri=arguments.uri)
+            print(f"{target} is written", file=sys.stderr)
 
 
 def _arguments() -> argparse.Namespace:

@@ -20,6 +20,8 @@ SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
 # Tags of a sweep's run: the ids of the runs that it did not train, because they had finished before.
 FOUND_BY_SWEEP = "embexp.found"
+# What stands before the id of a run of the store, where a run is told from others.
+OF_STORE = "run "
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
             evaluation=tags.get("embexp.evaluation"),
             sweeps=sweeps.get(run_id, {}),
             started=started / 1000,
-            where=f"run {run_id}",
+            where=f"{OF_STORE}{run_id}",
             predictions=local_predictions(artifacts),
         )
         for run_id, name, status, started, artifacts, params, metrics, tags in rows

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from embexp.compare.judge import Verdict, judge
 from embexp.compare.ranking import METRIC, by_evaluation, differing, ranked, score_of, scored_on
-from embexp.compare.runs import Run
+from embexp.compare.runs import OF_STORE, Run
 from embexp.tracking import Status
 
 SCORES = (
@@ -175,6 +175,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
         {
             "rank": rank,
             "name": run.name,
+            "run": run.where.removeprefix(OF_STORE),
             "status": run.status.value,
             "reason": run.reason,
             "scored_on": scored_on(run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import entry_points
@@ -32,7 +33,7 @@ from embexp.config.sections import collect, data_schema, schema_of
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 # What an MLflow store's URI begins with; its plugins bring others.
-STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "file", "databricks", "databricks-uc", "uc")
+STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
@@ -270,8 +271,14 @@ def _store_is_known(config: Config) -> Iterator[str]:
     scheme, colon, _ = uri.partition("://")
     # A database's driver may be named in it: postgresql+psycopg2.
     kind = scheme.partition("+")[0]
-    if colon and kind not in STORES and kind not in entry_points(group="mlflow.tracking_store").names:
-        shown = f"tracker.uri={without_secrets(uri)}"
+    shown = f"tracker.uri={without_secrets(uri)}"
+    if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
+        return
+    if not colon or kind == "file":
+        # MLflow's own condition, see mlflow.store.tracking.file_store.
+        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
+            yield f"{shown}: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
+    else:
         yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
 
 

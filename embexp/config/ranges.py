@@ -81,13 +81,17 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             # What the grammar's parser says of an odd character is its own affair.
             why = "cannot be read" if "Exception(" in first_line(error) else first_line(error)
             key, _, value = override.partition("=") if "=" in override else ("KEY", "", "VALUE")
-            problems.append(
-                f"{override}: {why}; write KEY=VALUE, and a value with blanks, commas or letters beyond a to z in two pairs of "
-                f"quotes: '{key}=\"{value}\"'."
-            )
+            problems.append(f"{override}: {why}; write KEY=VALUE, and {_how_to_quote(key, value)}")
     if problems:
         raise ConfigError(problems)
     return parsed
+
+
+def _how_to_quote(key: str, value: str) -> str:
+    odd = "with blanks, commas or letters beyond a to z"
+    if value.startswith(("{", "[")):
+        return f"quote each part of a value {odd}, and the whole: \"data.columns={{anchor: 'Süß', positive: b}}\"."
+    return f"a value {odd} in two pairs of quotes: '{key}=\"{value}\"'."
 
 
 def split(overrides: Sequence[Override]) -> tuple[list[str], list[Listed | Interval]]:

@@ -14,11 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from embexp.compare.runs import SQLITE, Run
+from embexp.compare.runs import OF_STORE, SQLITE, Run
 from embexp.record import RESULT
 from embexp.tracking import store_uri
 
-OF_STORE = "run "
 # The loss of a model that was scored without training.
 UNTRAINED = "none"
 

@@ -104,6 +104,7 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("trainer.precision=fp16", "needs a CUDA GPU"),
         ("tracker.uri=foo://bar", "no store of this kind"),
         ("tracker.uri=htpp://me:secret@host", "tracker.uri=htpp://host: MLflow"),
+        ("tracker.uri=mlruns", "no runs in a plain folder any more; name a database"),
         ("tracker.uri=htpp://host", "Did you mean 'http'?"),
         ("evaluation.mteb.tasks=[STS12]", "without evaluation=mteb; choose it beside others: evaluation=[own,mteb]"),
         ("+trainr.precision=fp32", "trainr: nothing reads this section. Did you mean 'trainer'?"),
@@ -143,7 +144,8 @@ def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(mo
         check_command([*asked, "hydra/launcher=submitit_local"], multirun=True)
 
 
-def test_a_store_may_be_named_with_its_driver_and_by_its_path_alone():
+def test_a_store_may_be_named_with_its_driver_and_by_its_path_where_mlflow_allows_it(monkeypatch):
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for uri in ("postgresql+psycopg2://me@host/runs", "sqlite:///mlflow.db", "mlruns", "databricks"):
         assert compose([f"tracker.uri={uri}"]).tracker.uri == uri
 

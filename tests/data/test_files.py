@@ -125,7 +125,7 @@ BAD = {
     "list on a line": ("r.jsonl", '{"text": "a"}\n"b"\n', "row 2: a line must be a JSON object"),
     "null in json": ("r.jsonl", '{"text": "a"}\n{"text": null}\n', "row 2: text is missing"),
     "broken parquet": ("r.parquet", b"PAR1 and no more", "broken parquet"),
-    "semicolons": ("r.csv", "anchor;positive\na;b\n", "set data.delimiter=';'"),
+    "semicolons": ("r.csv", "anchor;positive\na;b\n", "set 'data.delimiter=\";\"'"),
     "open quote": ("r.csv", 'anchor,positive\n"a,b\nc,d\n', "unexpected end of data"),
     "hidden label": ("r.csv", "premise,hypothesis,label\na,b,-1\nc,d,0\n", "row 2: label '-1' is none of"),
     "empty label": ("r.csv", "premise,hypothesis,label\na,b,\nc,d,0\n", "row 2: label is empty"),

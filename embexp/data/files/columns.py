@@ -39,7 +39,7 @@ def match(
         fitting = [k for k, columns in COLUMNS.items() if set(columns) == set(named) and kind in (None, k)]
         if not fitting:
             options = "; ".join(", ".join(columns) for columns in COLUMNS.values())
-            return f"data.columns names {', '.join(named)}, but rows are made of: {options}"
+            return f"data.columns names {', '.join(named)}; on the left it takes our names of the columns: {options}"
         return fitting[0], dict(named)
     lower = {name.lower(): name for name in found}
     for known, columns in KNOWN:
@@ -53,4 +53,5 @@ def match(
 def _hint(found: Sequence[str]) -> str:
     """What to try where a single column holds what looks like several."""
     delimiter = next((sign for sign in ";\t|," if len(found) == 1 and sign in found[0]), None)
-    return "" if delimiter is None else f"; separated by {delimiter!r}? set data.delimiter={delimiter!r}"
+    shown = "\\t" if delimiter == "\t" else delimiter
+    return "" if delimiter is None else f"; separated by {delimiter!r}? set 'data.delimiter=\"{shown}\"'"

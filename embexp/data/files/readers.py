@@ -71,7 +71,7 @@ def read(
         UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
     """
     if not path.is_file():
-        raise UnreadableError("there is no such file")
+        raise UnreadableError("is a folder; name a file" if path.is_dir() else "there is no such file")
     if path.suffix.lower() not in SUFFIXES:
         raise UnreadableError(f"the suffix {path.suffix!r} is none of {', '.join(SUFFIXES)}")
     with path.open("rb") as file:

@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
+# Two to train on, two to score on.
+FEWEST_TO_SPLIT = 4
 
 Good = list[tuple[Any, ...]]
 
@@ -232,6 +234,13 @@ class FileSource:
 
         if self._parts is not None:
             return self._parts
+        if len(rows.table) < FEWEST_TO_SPLIT:
+            raise ConfigError(
+                [
+                    f"{self._where('train')}: {len(rows.table)} rows are too few to set a dev set aside ({FEWEST_TO_SPLIT} at "
+                    "least); give data.dev=FILE."
+                ]
+            )
         columns = [column for column in COLUMNS[rows.kind] if column not in TYPES]
         groups = _linked(list(zip(*(rows.values(column) for column in columns), strict=True)))
         random.Random(self.seed).shuffle(groups)
