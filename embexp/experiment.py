@@ -12,9 +12,8 @@ import json
 import logging
 import math
 import shutil
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +23,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embexp import identity
+from embexp.checkpoint_folder import alone_in, checkpoints_of, remove_checkpoints
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.data.cache import cached_view
@@ -33,7 +33,6 @@ from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
 from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
-from embexp.locks import alone_with
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
@@ -94,14 +93,9 @@ def run_experiment(
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.describe_inputs(what_was_loaded(config, inputs, record))
-        # Two processes that make one run would write over each other's checkpoints.
         waiting = f"{name}: another process is making the same run; waiting for it to end"
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(alone_with(checkpoints_of(config, record), waiting=waiting))
-            except OSError as error:
-                raise cannot_write(config, error) from error
-            return made_or_found(config, inputs, record, tags=tags, parent=parent)
+        with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
+            return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
     except BaseException as error:
         if not record.started:
             # Where it is the tracker that cannot be reached, the run's folder still tells.
@@ -112,7 +106,7 @@ def run_experiment(
             logging.getLogger("traceback").info("the run broke", exc_info=error)
         if isinstance(error, TrainingDiverged):
             # From there it would only diverge again.
-            remove_checkpoints(config, record)
+            remove_checkpoints(config, record.key)
         record.end(*verdict(error))
         raise
     finally:
@@ -132,45 +126,17 @@ def made_or_found(
 ) -> Result:
     """Trains and scores the run, from its last checkpoint where there is one; a run that had finished is skipped."""
     # What is trained anew and was interrupted goes on too: the same command again.
-    place = place_of(checkpoints_of(config, record))
-    found = record.tracker.find_run(str(record.key), finished=not config.rerun, place=place)
+    found = record.tracker.find_run(str(record.key), finished=not config.rerun, place=tags[PLACE])
     if found is not None and found.status is Status.FINISHED:
         return skip(config, record, found)
     tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}
-    tags |= {"embexp.evaluation": str(record.evaluation), PLACE: place}
+    tags |= {"embexp.evaluation": str(record.evaluation)}
     record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
     train_and_score(config, inputs, record)
     result = record.end(Status.FINISHED)
     # Not before: a run that is killed while its end is recorded goes on from its last step.
-    remove_checkpoints(config, record)
+    remove_checkpoints(config, record.key)
     return result
-
-
-def checkpoints_of(config: Config, record: Record) -> Path:
-    """Where this run's checkpoints are, whatever sweep it is part of: by its key."""
-    return Path(config.trainer.checkpoint_folder) / str(record.key)
-
-
-def cannot_write(config: Config, error: OSError) -> ConfigError:
-    """What is said where nothing can be written to the folder of checkpoints, which holds the runs' locks too."""
-    where = config.trainer.checkpoint_folder
-    return ConfigError(
-        [f"trainer.checkpoint_folder={where}: cannot be written to: {error.strerror}; name another folder."]
-    )
-
-
-def place_of(checkpoints: Path) -> str:
-    """What tells this folder from one of the same path on another machine: drawn once, kept in it."""
-    kept = checkpoints / "place"
-    if not kept.is_file():
-        checkpoints.mkdir(parents=True, exist_ok=True)
-        kept.write_text(uuid.uuid4().hex, encoding="utf-8")
-    return kept.read_text(encoding="utf-8")
-
-
-def remove_checkpoints(config: Config, record: Record) -> None:
-    """Those of a run that has finished, or can go nowhere."""
-    shutil.rmtree(checkpoints_of(config, record), ignore_errors=True)
 
 
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
@@ -210,7 +176,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         view=view,
         config=config,
         hardware=inputs.hardware,
-        folder=checkpoints_of(config, record),
+        folder=checkpoints_of(config, record.key),
         evaluate=evaluate,
         record=record,
     )
@@ -305,7 +271,7 @@ def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
 
 def skip(config: Config, record: Record, found: FoundRun) -> Result:
     """The result of the same run, which had finished before."""
-    remove_checkpoints(config, record)
+    remove_checkpoints(config, record.key)
     predictions = take_over(found, record)
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, found.run_id)
     if found.missed:

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import entry_points
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
+from embexp.config.rules import RULES, hardware_can_do_it
 from embexp.config.schema import (
     SCHEMAS,
-    VIEWS_OF_KIND,
     Config,
-    Data,
-    DenoisingAutoEncoder,
     Evaluation,
-    Files,
-    Hub,
-    Kind,
-    MLflow,
-    MultipleNegativesRanking,
     Scalars,
     Schema,
     Trainer,
 )
-from embexp.config.sections import collect, data_schema, schema_of
-
-# NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
-GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-
-# What an MLflow store's URI begins with; its plugins bring others.
-STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+from embexp.config.sections import collect, schema_of
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
@@ -52,7 +35,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
         raise ConfigError(problems)
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
     config = Config.model_validate({**parts, **scalars, "names": dict(names)})
-    rules = [rule for rule in RULES if not (elsewhere and rule is _hardware_can_do_it)]
+    rules = [rule for rule in RULES if not (elsewhere and rule is hardware_can_do_it)]
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError(problems)
@@ -111,213 +94,3 @@ def check_share(config: Config, launcher: Mapping[str, Any]) -> None:
 
     if config.trainer.device != "cpu" and (problem := too_few(visible_gpus(), config.devices)):
         raise ConfigError([problem])
-
-
-def _loss_is_fed(config: Config) -> Iterator[str]:
-    kind = kind_of(config.data)
-    if kind is None or set(config.loss.view) & set(VIEWS_OF_KIND[kind]):
-        return
-    would_do = [known for known, views in VIEWS_OF_KIND.items() if set(config.loss.view) & set(views)]
-    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": "files", "texts": "files"}
-    names = dict.fromkeys(["helpdesk", *(shipped[known] for known in would_do)])
-    yield (
-        f"loss={config.names['loss']} data={config.names['data']}: this loss is fed {' or '.join(config.loss.view)}, "
-        f"which cannot be made from {kind} rows; data that would do: {', '.join(names)} "
-        f"(rows of kind {', '.join(would_do)})."
-    )
-
-
-def _files_are_there(config: Config) -> Iterator[str]:
-    for group, source in _sources(config):
-        if isinstance(source, Hub) and source.path is not None and not Path(source.path).expanduser().is_dir():
-            key = "evaluation.path" if group == "evaluation.source" else f"{group}.path"
-            yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
-        if isinstance(source, Files) and group == "evaluation.source" and source.dev is None:
-            yield "evaluation.source.dev=null: name a file of scored pairs: evaluation.source.dev=FILE."
-        elif isinstance(source, Files):
-            try:
-                kind_of(source)
-            except ConfigError as error:
-                yield from error.problems
-
-
-def _batches_make_sense(config: Config) -> Iterator[str]:
-    if not config.loss.in_batch_negatives:
-        return
-    name = config.names["loss"]
-    if config.trainer.accumulation_steps > 1:
-        yield (
-            f"trainer.accumulation_steps={config.trainer.accumulation_steps}: with loss={name} accumulation adds no in-batch "
-            "negatives, so it is not a larger batch; raise batch_size instead, or set accumulation_steps=1."
-        )
-    if config.batch_size < 2:
-        yield f"batch_size={config.batch_size}: loss={name} takes its negatives from the batch; it must be at least 2."
-
-
-def _devices_can_share(config: Config) -> Iterator[str]:
-    devices, name = config.devices, config.names["loss"]
-    if devices == 1:
-        return
-    if config.batch_size < devices:
-        yield (
-            f"batch_size={config.batch_size}: devices={devices} share the rows of a batch; batch_size must be at least "
-            f"{devices}."
-        )
-    if config.trainer.device == "mps":
-        yield f"devices={devices}: trainer.device=mps is one GPU; use devices=1 or trainer.device=cpu."
-    if isinstance(config.loss, DenoisingAutoEncoder) and not config.trainer.sort_by_length:
-        yield f"devices={devices}: loss={name} is shared only with trainer.sort_by_length=true; set it, or use devices=1."
-
-
-def _hardware_can_do_it(config: Config) -> Iterator[str]:
-    trainer = config.trainer
-    if trainer.device == "cuda" and not has_cuda():
-        yield "trainer.device=cuda: this machine has no NVIDIA driver; use trainer.device=auto or cpu."
-    elif trainer.device == "mps" and platform.system() != "Darwin":
-        yield "trainer.device=mps: only Apple machines have it; use trainer.device=auto or cpu."
-    elif trainer.precision == "fp16" and (trainer.device in ("cpu", "mps") or not has_cuda()):
-        yield (
-            "trainer.precision=fp16: needs a CUDA GPU, and without one it would be ignored without a word; "
-            "use trainer.precision=auto, bf16 or fp32."
-        )
-
-
-def _directions_go_together(config: Config) -> Iterator[str]:
-    loss = config.loss
-    if not isinstance(loss, MultipleNegativesRanking):
-        return
-    if "query_to_doc" not in loss.directions:
-        yield f"loss.directions={loss.directions}: must contain query_to_doc, the pair that is learnt."
-    one_sided = sorted({"query_to_query", "doc_to_doc"} & set(loss.directions))
-    if loss.partition_mode == "per_direction" and one_sided:
-        yield f"loss.partition_mode=per_direction: not with {', '.join(one_sided)}, which hold no positive; use joint."
-    if loss.hardness_mode is None and loss.hardness_strength > 0:
-        yield f"loss.hardness_strength={loss.hardness_strength}: nothing reads it without a loss.hardness_mode; set one."
-    if loss.hardness_mode is not None and loss.hardness_strength == 0:
-        yield f"loss.hardness_mode={loss.hardness_mode}: has no effect with loss.hardness_strength=0; raise it or set hardness_mode=null."
-
-
-def _decoder_is_named_where_needed(config: Config) -> Iterator[str]:
-    loss = config.loss
-    if isinstance(loss, DenoisingAutoEncoder) and loss.tie_encoder_decoder == (loss.decoder is not None):
-        yield (
-            f"loss.decoder={loss.decoder}: a tied decoder (loss.tie_encoder_decoder=true) is the encoder's own, an untied one "
-            "must be named; set one of the two."
-        )
-
-
-def _selection_is_scored(config: Config) -> Iterator[str]:
-    evaluation = config.evaluation
-    patience = config.trainer.early_stopping
-    if patience is not None and patience >= evaluation.times:
-        yield (
-            f"trainer.early_stopping={patience}: of evaluation.times={evaluation.times} evaluations never so many are without "
-            "a better one while it trains; lower it, or raise evaluation.times."
-        )
-    if evaluation.path is not None and (evaluation.source or {}).get("path") != evaluation.path:
-        yield f"evaluation.path={evaluation.path}: nothing reads it with evaluation={config.names['evaluation']}; it is stsb's."
-    names = [*evaluation.similarities, *(["max"] if len(evaluation.similarities) > 1 else [])]
-    scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
-    if evaluation.select_by not in scored:
-        yield (
-            f"evaluation.select_by={evaluation.select_by}: must be one of {', '.join(scored)}."
-            f"{nearest(evaluation.select_by, scored)}"
-        )
-
-
-def _something_is_scored(config: Config) -> Iterator[str]:
-    if config.evaluation.source is not None:
-        return
-    data = config.data
-    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or kind_of(data) == "texts"
-    if unscored:
-        yield (
-            f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
-            "use evaluation=stsb, evaluation=helpdesk, or evaluation=files with pairs of yours."
-        )
-
-
-def _evaluations_have_their_files(config: Config) -> Iterator[str]:
-    evaluation = config.evaluation
-    given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
-    if (mteb := evaluation.mteb) is not None:
-        given |= {"evaluation.mteb.path": mteb.path}
-        given |= {f"evaluation.mteb.own.{name}": folder for name, folder in (mteb.own or {}).items()}
-        if not (mteb.tasks or mteb.types or mteb.benchmark or mteb.own):
-            yield "evaluation.mteb.tasks=[]: name tasks, types or a benchmark: evaluation.mteb.tasks=[STSBenchmark]."
-    if (retrieval := evaluation.retrieval) is not None:
-        files = {key: getattr(retrieval, key) for key in ("queries", "corpus", "relevance")}
-        given |= {f"evaluation.retrieval.{key}": file for key, file in {"path": retrieval.path, **files}.items()}
-        missing = [key for key, file in files.items() if file is None]
-        if retrieval.path is None and 0 < len(missing) < len(files):
-            yield f"evaluation.retrieval.{missing[0]}=null: queries, corpus and relevance go together; name all three files."
-    if (probe := evaluation.classification) is not None:
-        given |= {f"evaluation.classification.{key}": getattr(probe, key) for key in ("path", "train", "test")}
-        if probe.path is None and (probe.train is None) != (probe.test is None):
-            yield "evaluation.classification: train and test go together; name both files, or a folder as path."
-    for key, file in given.items():
-        if file is not None and not Path(file).expanduser().exists():
-            yield f"{key}={file}: there is no such file or folder."
-
-
-def _store_is_known(config: Config) -> Iterator[str]:
-    if not isinstance(config.tracker, MLflow):
-        return
-    # Not above: it needs this package.
-    from embexp.tracking.secrets import without_secrets
-    from embexp.tracking.store import store_uri
-
-    uri = store_uri(config.tracker.uri)
-    scheme, colon, _ = uri.partition("://")
-    # A database's driver may be named in it: postgresql+psycopg2.
-    kind = scheme.partition("+")[0]
-    shown = f"tracker.uri={without_secrets(uri)}"
-    if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
-        return
-    if not colon or kind == "file":
-        # MLflow's own condition, see mlflow.store.tracking.file_store.
-        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
-            yield f"{shown}: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
-    else:
-        yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
-
-
-def _sources(config: Config) -> Iterator[tuple[str, Data]]:
-    yield "data", config.data
-    if config.evaluation.source is not None:
-        yield "evaluation.source", data_schema(config.evaluation.source)
-
-
-def has_cuda() -> bool:
-    """Whether there may be a CUDA GPU, as far as can be told without torch, which decides in the end."""
-    return platform.system() == "Windows" or any(Path(device).exists() for device in GPU_DEVICES)
-
-
-def kind_of(data: Data) -> Kind | None:
-    """What the rows are: as configured, or read off a file's header; None where only loading would tell.
-
-    Raises:
-        ConfigError: a file is missing, or its columns are none that embexp knows.
-    """
-    if data.kind != "auto":
-        return data.kind
-    if isinstance(data, Files):
-        from embexp.data.files import FileSource
-
-        return FileSource(**data.arguments()).peek_kind()
-    return None
-
-
-RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
-    _files_are_there,
-    _loss_is_fed,
-    _batches_make_sense,
-    _devices_can_share,
-    _hardware_can_do_it,
-    _directions_go_together,
-    _decoder_is_named_where_needed,
-    _selection_is_scored,
-    _evaluations_have_their_files,
-    _something_is_scored,
-    _store_is_known,
-)

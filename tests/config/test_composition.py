@@ -120,7 +120,7 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
     ],
 )
 def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypatch):
-    monkeypatch.setattr("embexp.config.checks.has_cuda", lambda: False)
+    monkeypatch.setattr("embexp.config.rules.has_cuda", lambda: False)
     assert any(said in problem for problem in problems_of(override))
 
 
@@ -136,7 +136,7 @@ def test_what_several_devices_cannot_share_is_refused(overrides, said):
 
 
 def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(monkeypatch):
-    monkeypatch.setattr("embexp.config.checks.has_cuda", lambda: False)
+    monkeypatch.setattr("embexp.config.rules.has_cuda", lambda: False)
     monkeypatch.setattr("embexp.config.launching.shutil.which", lambda program: program)
     asked = ["trainer.device=cuda", "trainer.precision=fp16", "batch_size=32,64"]
     assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True)) == 2
