@@ -130,8 +130,6 @@ def _selection_is_scored(config: Config) -> Iterator[str]:
             f"trainer.early_stopping={patience}: of evaluation.times={evaluation.times} evaluations never so many are without "
             "a better one while it trains; lower it, or raise evaluation.times."
         )
-    if evaluation.path is not None and (evaluation.source or {}).get("path") != evaluation.path:
-        yield f"evaluation.path={evaluation.path}: nothing reads it with evaluation={config.names['evaluation']}; it is stsb's."
     names = [*evaluation.similarities, *(["max"] if len(evaluation.similarities) > 1 else [])]
     scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
     if evaluation.select_by not in scored:
