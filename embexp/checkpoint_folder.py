@@ -11,7 +11,8 @@ from pathlib import Path
 from embexp.config import Config, ConfigError
 from embexp.locks import alone_with
 
-PLACE = "place"
+# The file that holds what a run is tagged with as its place (embexp.tracking.PLACE).
+KEPT_IN = "place"
 
 
 def checkpoints_of(config: Config, key: str | None) -> Path:
@@ -52,7 +53,7 @@ def remove_checkpoints(config: Config, key: str | None) -> None:
 
 
 def _place_of(folder: Path) -> str:
-    kept = folder / PLACE
+    kept = folder / KEPT_IN
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         kept.write_text(uuid.uuid4().hex, encoding="utf-8")
