@@ -104,9 +104,6 @@ def run_experiment(
         # Before the end: run.log is handed on there.
         if isinstance(error, Exception) and not isinstance(error, TOLD_IN_WORDS):
             logging.getLogger("traceback").info("the run broke", exc_info=error)
-        if isinstance(error, TrainingDiverged):
-            # From there it would only diverge again.
-            remove_checkpoints(config, record.key)
         record.end(*verdict(error))
         raise
     finally:
@@ -132,7 +129,12 @@ def made_or_found(
     tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}
     tags |= {"embexp.evaluation": str(record.evaluation)}
     record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
-    train_and_score(config, inputs, record)
+    try:
+        train_and_score(config, inputs, record)
+    except TrainingDiverged:
+        # From there it would only diverge again. Here, where no other process may be making the same run.
+        remove_checkpoints(config, record.key)
+        raise
     result = record.end(Status.FINISHED)
     # Not before: a run that is killed while its end is recorded goes on from its last step.
     remove_checkpoints(config, record.key)
