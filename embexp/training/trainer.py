@@ -97,8 +97,8 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         if self.shared is not None:
             self.shared.add_up_gradients(self.loss, self.model)
-        # The Trainer clips the model alone; a decoder or a softmax head is trained too.
-        norm = self.accelerator.clip_grad_norm_(self.loss.parameters(), self.args.max_grad_norm)
+        # As the library does, by the norm of the model alone: what a loss owns (a decoder, a softmax head) is not in it.
+        norm = super()._clip_grad_norm(model)
         self.progress.losses.grad_norm = norm
         return norm
 
