@@ -106,7 +106,7 @@ def score(
 
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.evaluation.extras import HEADLINES
-    from embexp.experiment import prefixed, refuse_no_score, score_beside
+    from embexp.scoring import prefixed, refuse_no_score, score_beside
 
     torch.set_num_threads(hardware.threads)
     model = encoder.model.to(hardware.device).eval()
@@ -192,7 +192,9 @@ def run_command(arguments: argparse.Namespace) -> int:
             failed += 1
             tell_failure(error)
     runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]
-    draw(runs, console=Console(), title=f"Evaluation of {len(jobs)} models · {parent}")
+    draw(
+        runs, console=Console(), title=f"Evaluation of {len(jobs)} {'model' if len(jobs) == 1 else 'models'} · {parent}"
+    )
     return 1 if failed else 0
 
 

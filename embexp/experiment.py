@@ -8,39 +8,34 @@
 from __future__ import annotations
 
 import gc
-import json
 import logging
-import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
-import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
 
 from embexp import identity
+from embexp.cautions import cautions
 from embexp.checkpoint_folder import alone_in, checkpoints_of, remove_checkpoints
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.data.cache import cached_view
 from embexp.data.rows import Rows
 from embexp.data.views import View
-from embexp.evaluation import Extras, Scores, score_pairs, write_predictions
-from embexp.evaluation.extras import RECORD
+from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
 from embexp.losses import LossPlan, build_loss
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
+from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker
 from embexp.training import (
     CheckpointFailed,
     MemberLost,
-    Trained,
     TrainingDiverged,
     refuse_what_cannot_be_shared,
     train,
@@ -50,8 +45,6 @@ log = logging.getLogger(__name__)
 
 # What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
 TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed, MemberLost)
-# In this process: what the first job of a sweep scored before training, its others need not score again.
-SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
 
 
 def run_experiment(
@@ -161,6 +154,9 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
 
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
+    score_before = before["dev"].metrics[config.evaluation.select_by]
+    for told in cautions(view, model, dev_pairs=len(inputs.pairs["dev"].scores), dev_score=score_before):
+        log.warning("%s", told)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:
@@ -193,46 +189,6 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     score_beside(inputs.extras, model, record, step=trained.steps)
 
 
-def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, step: int) -> None:
-    """What is scored once, at the end, on the model that was kept; what could not be scored costs only itself."""
-    if not extras.chosen:
-        return
-    extras.score_after(model, lambda metrics: record.log_metrics(metrics, step))
-    extras.write(record.folder / RECORD)
-    record.log_artifact(record.folder / RECORD)
-    # Empty too: a run that goes on may have missed something before.
-    record.tracker.set_tags({"embexp.missed": "; ".join(f"{name}: {why}" for name, why in extras.missed.items())})
-
-
-def refuse_no_score(scores: Scores, select_by: str) -> None:
-    """Lets no model pass whose dev pairs tell nothing before any training.
-
-    Raises:
-        ConfigError: what it is ranked by is no number.
-    """
-    if math.isfinite(scores.metrics[select_by]):
-        return
-    if all(np.isfinite(found).all() for found in scores.similarities.values()):
-        why = "it finds every dev pair equally alike; are their words in its vocabulary, and do its weights differ from 0?"
-    else:
-        why = "its embeddings hold values that are no numbers"
-    raise ConfigError([f"dev/{select_by}: is no number for the model as it is, before any training: {why}"])
-
-
-def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:
-    """Those of the model before training: the jobs of a sweep that start from one model have them from the first."""
-    what = {
-        "model": inputs.encoder.identity,
-        "pairs": fingerprints(inputs)["evaluation"],
-        "evaluation": config.evaluation.model_dump(),
-        "hardware": asdict(inputs.hardware),
-    }
-    known = json.dumps(what, sort_keys=True, default=str)
-    if known not in SCORED_BEFORE:
-        SCORED_BEFORE[known] = {name: score(name) for name in inputs.pairs}
-    return SCORED_BEFORE[known]
-
-
 def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
     """The view of the rows that the loss asks for."""
     return cached_view(
@@ -244,31 +200,6 @@ def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
         threshold=config.data.threshold,
         seed=config.seed,
     )
-
-
-def log_outcome(record: Record, trained: Trained, before: Mapping[str, Scores], after: Mapping[str, Scores]) -> None:
-    """The scores of the model that was kept (the best step's), its gain over step 0, and what it cost."""
-    metrics = prefixed("best/dev", after["dev"].metrics)
-    if "test" in after:
-        metrics |= prefixed("test", after["test"].metrics)
-    for name in after:
-        for metric in ("pearson_cosine", "spearman_cosine"):
-            if metric in after[name].metrics:
-                gain = after[name].metrics[metric] - before[name].metrics[metric]
-                metrics[f"gain/{name}/{metric}"] = gain
-    metrics |= {
-        "best/step": trained.best_step,
-        "time/training_seconds": trained.seconds,
-        "throughput/texts_per_second": trained.texts_per_second,
-    }
-    if trained.peak_memory_bytes is not None:
-        metrics["memory/peak_bytes"] = trained.peak_memory_bytes
-    record.log_metrics(metrics, trained.steps)
-
-
-def prefixed(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    """{"dev/spearman_cosine": ...} from {"spearman_cosine": ...}."""
-    return {f"{prefix}/{name}": value for name, value in metrics.items()}
 
 
 def skip(config: Config, record: Record, found: FoundRun) -> Result:

@@ -28,7 +28,17 @@ COMMAND = "EMBEXP_COMMAND"
 
 # The modules of embexp that rows, weights and scores come out of. Their content counts, not the version: most changes
 # of embexp are none of the results, and in a checkout the version stays the same.
-DECIDING = ("data", "encoding", "evaluation", "training", "denoising.py", "experiment.py", "losses.py", "models.py")
+DECIDING = (
+    "data",
+    "encoding",
+    "evaluation",
+    "training",
+    "denoising.py",
+    "experiment.py",
+    "losses.py",
+    "models.py",
+    "scoring.py",
+)
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
     "torch",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from embexp import experiment
+from embexp import experiment, scoring
 from embexp.config import ConfigError, compose
 from embexp.experiment import run_experiment
 from embexp.inputs import decoder_of, own_code
@@ -39,7 +39,7 @@ def scored(monkeypatch, tmp_path):
         return original(model, pairs, **arguments)
 
     monkeypatch.setattr(experiment, "score_pairs", watched)
-    monkeypatch.setattr(experiment, "SCORED_BEFORE", {})
+    monkeypatch.setattr(scoring, "SCORED_BEFORE", {})
     monkeypatch.chdir(tmp_path)
     return names
 
@@ -66,6 +66,14 @@ def test_the_best_step_is_not_scored_on_dev_twice(tmp_path, scored):
     assert scored.count("helpdesk dev") == 1 + 2
     best = dict(result.history["dev/spearman_cosine"])[int(result.metrics["best/step"])]
     assert result.metrics["best/dev/spearman_cosine"] == best
+
+
+def test_texts_that_are_cut_and_few_pairs_are_told_of_before_the_training(tmp_path, scored, caplog):
+    with caplog.at_level(logging.WARNING):
+        run_experiment(compose([*SMALL, "model.max_length=8"]), folder=tmp_path)
+    told = [message for message in caplog.messages if message.startswith(("data: ", "dev: "))]
+    assert "more than the 8 tokens that the model reads" in told[0]
+    assert told[1].startswith("dev: 100 pairs are few")
 
 
 def test_the_same_weights_with_another_pooling_are_another_run(tmp_path, monkeypatch):

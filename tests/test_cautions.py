@@ -1,0 +1,79 @@
+"""What is said of data that would quietly spoil a run, and that nothing is said of other data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from embexp.cautions import cautions
+from embexp.config import compose
+from embexp.data.views import View
+from embexp.models import load_encoder
+
+LENGTH = 16
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_encoder(compose(["model=tiny", f"model.max_length={LENGTH}"]).model).model
+
+
+def scored(*texts: str) -> View:
+    rows = {"sentence1": list(texts), "sentence2": ["short"] * len(texts), "score": [1.0] * len(texts)}
+    return View("scored", Dataset.from_dict(rows), {})
+
+
+def told(view: View, model, *, pairs: int = 1_500, score: float = 0.8) -> list[str]:
+    return cautions(view, model, dev_pairs=pairs, dev_score=score)
+
+
+def test_texts_that_the_model_would_cut_are_counted(model):
+    long = " ".join(["order"] * 40)
+    tokens = len(model.tokenizer(long, truncation=False)["input_ids"])
+    assert tokens > LENGTH
+    (said,) = told(scored(long, "where is my order", "hello"), model)
+    assert said.startswith("data: 1 of 6 texts that were looked at have more than the 16 tokens")
+    assert f"the longest has {tokens}" in said
+
+
+def test_a_text_of_just_the_length_and_one_in_many_are_not_told_of(model):
+    fits = " ".join(["a"] * (LENGTH - 2))
+    assert len(model.tokenizer(fits)["input_ids"]) == LENGTH
+    assert told(scored(fits), model) == []
+    assert told(scored(" ".join(["order"] * 40), *["hello"] * 200), model) == []
+
+
+def test_of_many_rows_some_are_looked_at_from_end_to_end(model):
+    rows = ["hello"] * 2_500 + [" ".join(["order"] * 40)] * 2_500
+    (said,) = told(scored(*rows), model)
+    assert said.startswith("data: 500 of 2000 texts")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "score", "said"),
+    [
+        (2, 1.0, "dev: 2 pairs: their scores tell nothing"),
+        (20, 0.8, "dev: 20 pairs are few: a score of theirs is known to about 0.21 up or down"),
+        (100, 0.3, "dev: 100 pairs are few"),
+        (100, 0.85, None),
+        (1_500, 0.0, None),
+    ],
+)
+def test_few_pairs_are_told_of_with_how_little_they_tell(model, pairs, score, said):
+    found = told(scored("hello"), model, pairs=pairs, score=score)
+    assert [line[: len(said)] for line in found] == [said] if said else found == []
+
+
+def test_the_width_is_that_of_simulated_scores(model):
+    generator = np.random.default_rng(0)
+    pairs, r = 50, 0.7
+    x = generator.standard_normal((4_000, pairs))
+    y = r * x + math.sqrt(1 - r**2) * generator.standard_normal((4_000, pairs))
+    ranks = [each.argsort(axis=1).argsort(axis=1) - (pairs - 1) / 2 for each in (x, y)]
+    drawn = (ranks[0] * ranks[1]).sum(axis=1) / (ranks[0] ** 2).sum(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    (said,) = told(scored("hello"), model, pairs=pairs, score=float(drawn.mean()))
+    assert float(said.split("about ")[1].split()[0]) == pytest.approx((high - low) / 2, rel=0.15)
