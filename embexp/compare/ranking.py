@@ -57,7 +57,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
     """
     keys = dict.fromkeys([*FIRST_COLUMNS, *(key for run in runs for key in run.params)])
     values = {
-        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and _is_trained(run))}
+        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and is_trained(run))}
         for key in keys
     }
     return [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
@@ -67,5 +67,6 @@ def _may_lack(key: str) -> bool:
     return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps")
 
 
-def _is_trained(run: Run) -> bool:
+def is_trained(run: Run) -> bool:
+    """False for one that was only scored, by `python -m embexp.evaluate`."""
     return run.params.get("loss") != "none"

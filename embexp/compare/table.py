@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.judge import Verdict, judge
-from embexp.compare.ranking import METRIC, by_evaluation, differing, ranked, score_of, scored_on
+from embexp.compare.ranking import METRIC, by_evaluation, differing, is_trained, ranked, score_of, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.tracking import Status
 
@@ -27,6 +27,7 @@ SCORES = (
     ("test Pearson", "test/pearson_cosine"),
 )
 COSTS = (("time", "time/training_seconds"), ("texts/s", "throughput/texts_per_second"))
+SEVERAL_SETS = "{} sets of pairs were scored on; scores of one say nothing beside those of another: a table for each."
 WIDE = 160
 # Of the pairs, for the table: enough for two digits of an interval; and how many runs are told of in words.
 RESAMPLES = 2_000
@@ -43,6 +44,9 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
         console = Console(file=console.file, width=WIDE, no_color=True)
     finished = [run for run in runs if score_of(run, metric) is not None and run.status == Status.FINISHED]
     sets = by_evaluation(finished)
+    if len(sets) > 1:
+        console.print()
+        console.print(SEVERAL_SETS.format(len(sets)), style="dim", highlight=False, soft_wrap=True)
     for number, of_set in enumerate(sets, start=1):
         which = f" · scored on {scored_on(of_set[0])}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
         console.print()
@@ -78,7 +82,7 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
 
 
 def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, compact: bool) -> Table:
-    keys = differing(runs) or ["loss", "batch_size"]
+    keys = differing(runs) or (["loss", "batch_size"] if any(is_trained(run) for run in runs) else ["model"])
     scores = [pair for pair in SCORES if any(pair[1] in run.metrics for run in runs)]
     if all(key.removeprefix("best/") != metric for _, key in scores):
         scores = [(metric, metric), *scores]
@@ -166,7 +170,7 @@ def _is_number(text: str) -> bool:
 
 def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     """A flat row a run, the ranked ones first: rank, name, status, reason, differing settings, all metrics."""
-    keys = differing(runs) or ["loss", "batch_size"]
+    keys = differing(runs) or (["loss", "batch_size"] if any(is_trained(run) for run in runs) else ["model"])
     order = _ranked_each(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
     metrics = sorted({key for run in runs for key in run.metrics})
@@ -220,7 +224,7 @@ def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
 
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     """The ranked table as markdown; what did not finish below it."""
-    keys = differing(runs) or ["loss", "batch_size"]
+    keys = differing(runs) or (["loss", "batch_size"] if any(is_trained(run) for run in runs) else ["model"])
     head = ["rank", *keys, "scored on", *(title for title, _ in SCORES), "time"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for rank, run in _ranked_each(runs, metric):

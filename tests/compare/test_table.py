@@ -74,6 +74,14 @@ def test_runs_scored_on_different_pairs_are_not_ranked_together():
     text = drawn([run(0.6, evaluation="one"), run(0.9, evaluation="two")])
     assert "set 1 of 2" in text
     assert "set 2 of 2" in text
+    assert "2 sets of pairs were scored on; scores of one say nothing beside those of another" in text
+    assert "sets of pairs" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
+
+
+def test_of_one_model_that_was_only_scored_its_name_is_shown():
+    text = drawn([run(0.6, loss="none", model="minilm")])
+    assert "minilm" in text
+    assert "none" not in text
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])
