@@ -2,8 +2,9 @@
 
     python -m benchmarks.outage --pairs 3
 
-The same training is made in turns with the server up and with the server killed and started again. Told are the ratios
-of the seconds of each third, gone / up, and how many of the journal's values the server holds at the end.
+The same training is made in turns with the server up and with the server killed and, for the last third, started again;
+beside the one whose server is up another server starts then, for a start computes for seconds. Told are the ratios of the
+seconds of each third, gone / up, and how many of the journal's values the server holds at the end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from tests.tracking.servers import MlflowServer, mlflow_server
 
 TRAINING = ("data.rows=4000", "batch_size=16", "trainer.logging_steps=1", "evaluation.times=1", "trainer.threads=1")
 
+LEAST_STEPS = 30
+
 
 def main() -> None:
     """Measures pairs of trainings, every second one the other way round."""
@@ -32,6 +35,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--steps", type=int, default=150)
     options = parser.parse_args()
+    if options.steps < LEAST_STEPS:
+        parser.error(f"--steps: at least {LEAST_STEPS}, that a third can be timed")
     ratios = []
     with tempfile.TemporaryDirectory() as home, mlflow_server(Path(home)) as server:
         for pair in range(options.pairs):
@@ -50,13 +55,18 @@ def trained(folder: Path, server: MlflowServer, steps: int, gone: bool) -> list[
     command += ["rerun=true", "trainer.checkpoints=false", f"hydra.run.dir={folder}"]
     with (folder.parent / f"{folder.name}.log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
-        if gone:
+        another = MlflowServer(folder)
+        try:
             wait_for(steps // 3, folder, process)
-            server.kill()
+            if gone:
+                server.kill()
             wait_for(2 * steps // 3, folder, process)
-            server.start()
-        if process.wait():
-            raise SystemExit(Path(log.name).read_text())
+            (server if gone else another).start()
+            if process.wait():
+                raise SystemExit(Path(log.name).read_text())
+        finally:
+            process.kill()
+            another.kill()
     entries = read(folder)
     times = {entry["step"]: entry["time"] / 1000 for entry in entries if "train/loss" in entry["values"]}
     tell_what_is_there(entries, server)

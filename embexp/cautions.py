@@ -1,4 +1,4 @@
-"""What a person should hear of the data before the training: texts that will be cut, dev pairs too few to tell by."""
+"""What a person should hear of the data before a training: rows whose texts will be cut, dev pairs that are few."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from transformers import PreTrainedTokenizerBase
 
 from embexp.data.views import View
 
-# Of each column, spread over all rows; to be told of, at least this share of them is cut.
+# Rows, spread over all of them; to be told of, at least this share of their texts is cut.
 LOOKED_AT = 1_000
 SHARE_TO_TELL = 0.01
+# Of a text, for each token that the model reads: more characters than so many have more tokens, and are not looked at.
+CHARACTERS_A_TOKEN = 20
 # Half the width of a score's 95 % interval.
 WIDTH_TO_TELL = 0.1
+# A few pairs that happen to be ranked right say no more than others: no score is held for higher than this.
+HIGHEST_SCORE = 0.9
 NORMAL_95 = 1.96
 
 
 def cautions(view: View, model: SentenceTransformer, *, dev_pairs: int, dev_score: float) -> list[str]:
-    """A sentence for each thing that nothing else would show: the training goes well, the scores look like scores.
+    """A sentence for each thing that would spoil a run quietly: losses fall and scores look like scores.
 
     Args:
         view: the rows to be trained on.
@@ -32,32 +36,35 @@ def cautions(view: View, model: SentenceTransformer, *, dev_pairs: int, dev_scor
 
 def _of_cut_texts(view: View, model: SentenceTransformer) -> str | None:
     most, tokenizer = model.max_seq_length, model.tokenizer
-    rows = len(view.dataset)
-    if most is None or not isinstance(tokenizer, PreTrainedTokenizerBase) or not rows:
+    if most is None or not isinstance(tokenizer, PreTrainedTokenizerBase):
         return None
-    looked_at = np.unique(np.linspace(0, rows - 1, LOOKED_AT, dtype=np.int64))
+    looked_at = np.unique(np.linspace(0, len(view.dataset) - 1, LOOKED_AT, dtype=np.int64))
     sample = view.dataset.select(looked_at).to_dict()
-    texts = [text for column in sample.values() for text in column if isinstance(text, str)]
+    columns = [[text for text in column if isinstance(text, str)] for column in sample.values()]
+    texts = [text[: CHARACTERS_A_TOKEN * most] for column in columns for text in column]
     lengths = [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
     cut = sum(length > most for length in lengths)
-    if cut < SHARE_TO_TELL * len(texts):
+    if not cut or cut < SHARE_TO_TELL * len(texts):
         return None
     return (
-        f"data: {cut} of {len(texts)} texts that were looked at have more than the {most} tokens that the model reads "
-        f"(the longest has {max(lengths)}); what is over is cut off; model.max_length sets another length"
+        f"data: {cut} of {len(texts)} texts that were looked at have more than the {most} tokens that the model reads; "
+        "what is over is cut off: split them, or raise model.max_length where the model reads more"
     )
 
 
 def _of_few_pairs(pairs: int, score: float) -> str | None:
-    """By Fisher's z with the variance of Bonett and Wright (2000), https://doi.org/10.1007/BF02294183."""
+    """By Fisher's z with the variance of Bonett and Wright (2000), https://doi.org/10.1007/BF02294183.
+
+    It is Spearman's; Pearson's is a little less.
+    """
     if pairs <= 3:
         return f"dev: {pairs} pairs: their scores tell nothing"
-    z = math.atanh(max(-0.999, min(0.999, score)))
-    reach = NORMAL_95 * math.sqrt((1 + score**2 / 2) / (pairs - 3))
-    width = (math.tanh(z + reach) - math.tanh(z - reach)) / 2
+    held = max(-HIGHEST_SCORE, min(HIGHEST_SCORE, score))
+    reach = NORMAL_95 * math.sqrt((1 + held**2 / 2) / (pairs - 3))
+    width = (math.tanh(math.atanh(held) + reach) - math.tanh(math.atanh(held) - reach)) / 2
     if width < WIDTH_TO_TELL:
         return None
     return (
-        f"dev: {pairs} pairs are few: a score of theirs is known to about {width:.2f} up or down (95 %); "
-        "models that lie closer cannot be told apart by it"
+        f"dev: {pairs} pairs are few: the score of the model as it is is known to about {width:.2f} up or down (95 %), "
+        "and small differences between models will hardly show"
     )

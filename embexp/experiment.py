@@ -154,8 +154,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
 
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
-    score_before = before["dev"].metrics[config.evaluation.select_by]
-    for told in cautions(view, model, dev_pairs=len(inputs.pairs["dev"].scores), dev_score=score_before):
+    at_step_0 = before["dev"].metrics[config.evaluation.select_by]
+    for told in cautions(view, model, dev_pairs=len(inputs.pairs["dev"].scores), dev_score=at_step_0):
         log.warning("%s", told)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)

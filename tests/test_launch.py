@@ -27,7 +27,7 @@ def processes_of(sweep: subprocess.Popen) -> list[psutil.Process]:
 
 
 def folder_of_checkpoints(folder: Path) -> set[str]:
-    return {path.parent.name for path in folder.glob("multirun/checkpoints/*/*")}
+    return {path.parent.name for path in folder.glob("multirun/checkpoints/*/checkpoint-*")}
 
 
 def test_a_job_s_threads_do_not_depend_on_how_many_jobs_there_are(monkeypatch):

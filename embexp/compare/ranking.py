@@ -50,6 +50,11 @@ def scored_on(run: Run) -> str:
     return run.params.get("data", "own data") if name == "own" else name
 
 
+def columns_of(runs: Sequence[Run]) -> list[str]:
+    """The settings that a table shows: those that differ, else what a run is called by."""
+    return differing(runs) or (["loss", "batch_size"] if any(_is_trained(run) for run in runs) else ["model"])
+
+
 def differing(runs: Sequence[Run]) -> list[str]:
     """The settings that differ. What was typed for one run alone differs from the others' default.
 
@@ -57,7 +62,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
     """
     keys = dict.fromkeys([*FIRST_COLUMNS, *(key for run in runs for key in run.params)])
     values = {
-        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and is_trained(run))}
+        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and _is_trained(run))}
         for key in keys
     }
     return [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
@@ -67,6 +72,6 @@ def _may_lack(key: str) -> bool:
     return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps")
 
 
-def is_trained(run: Run) -> bool:
+def _is_trained(run: Run) -> bool:
     """False for one that was only scored, by `python -m embexp.evaluate`."""
     return run.params.get("loss") != "none"

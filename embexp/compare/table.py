@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.judge import Verdict, judge
-from embexp.compare.ranking import METRIC, by_evaluation, differing, is_trained, ranked, score_of, scored_on
+from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, score_of, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.tracking import Status
 
@@ -27,7 +27,9 @@ SCORES = (
     ("test Pearson", "test/pearson_cosine"),
 )
 COSTS = (("time", "time/training_seconds"), ("texts/s", "throughput/texts_per_second"))
-SEVERAL_SETS = "{} sets of pairs were scored on; scores of one say nothing beside those of another: a table for each."
+SEVERAL_SETS = (
+    "{} sets of pairs were scored on; scores of one say nothing beside those of another: each is ranked by itself."
+)
 WIDE = 160
 # Of the pairs, for the table: enough for two digits of an interval; and how many runs are told of in words.
 RESAMPLES = 2_000
@@ -82,7 +84,7 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
 
 
 def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, compact: bool) -> Table:
-    keys = differing(runs) or (["loss", "batch_size"] if any(is_trained(run) for run in runs) else ["model"])
+    keys = columns_of(runs)
     scores = [pair for pair in SCORES if any(pair[1] in run.metrics for run in runs)]
     if all(key.removeprefix("best/") != metric for _, key in scores):
         scores = [(metric, metric), *scores]
@@ -170,7 +172,7 @@ def _is_number(text: str) -> bool:
 
 def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     """A flat row a run, the ranked ones first: rank, name, status, reason, differing settings, all metrics."""
-    keys = differing(runs) or (["loss", "batch_size"] if any(is_trained(run) for run in runs) else ["model"])
+    keys = columns_of(runs)
     order = _ranked_each(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
     metrics = sorted({key for run in runs for key in run.metrics})
@@ -224,7 +226,7 @@ def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
 
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     """The ranked table as markdown; what did not finish below it."""
-    keys = differing(runs) or (["loss", "batch_size"] if any(is_trained(run) for run in runs) else ["model"])
+    keys = columns_of(runs)
     head = ["rank", *keys, "scored on", *(title for title, _ in SCORES), "time"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for rank, run in _ranked_each(runs, metric):
@@ -232,5 +234,7 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
         cells = [str(rank), *(run.params.get(key, "–") for key in keys), scored_on(run), *scores]
         lines.append(" | ".join([*cells, duration(run.metrics.get("time/training_seconds", 0))]))
     table = "\n".join(f"| {line} |" for line in lines)
+    several = len({run.evaluation for _, run in _ranked_each(runs, metric)})
+    above = [SEVERAL_SETS.format(several)] if several > 1 else []
     failed = [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
-    return "\n\n".join([table, "\n".join(failed)]) + "\n"
+    return "\n\n".join([*above, table, "\n".join(failed)]) + "\n"

@@ -99,7 +99,6 @@ def _make_database(where: str) -> None:
     store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
     store.engine.dispose()
     os.replace(partial, database)
-    log.info("tracker: %s is new: no run is in it yet", database)
 
 
 def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None = None) -> int:

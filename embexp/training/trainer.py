@@ -97,7 +97,7 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
         if self.shared is not None:
             self.shared.add_up_gradients(self.loss, self.model)
-        # As the library does, by the norm of the model alone: what a loss owns (a decoder, a softmax head) is not in it.
+        # As the library does, by the norm of the model alone: what a loss owns, as a decoder, is not in it.
         norm = super()._clip_grad_norm(model)
         self.progress.losses.grad_norm = norm
         return norm

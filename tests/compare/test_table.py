@@ -75,6 +75,7 @@ def test_runs_scored_on_different_pairs_are_not_ranked_together():
     assert "set 1 of 2" in text
     assert "set 2 of 2" in text
     assert "2 sets of pairs were scored on; scores of one say nothing beside those of another" in text
+    assert to_markdown([run(0.6, evaluation="one"), run(0.9, evaluation="two")]).startswith("2 sets of pairs were")
     assert "sets of pairs" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
 
 
@@ -82,6 +83,8 @@ def test_of_one_model_that_was_only_scored_its_name_is_shown():
     text = drawn([run(0.6, loss="none", model="minilm")])
     assert "minilm" in text
     assert "none" not in text
+    assert to_csv([run(0.6, loss="none", model="minilm")]).splitlines()[0].split(",")[6] == "model"
+    assert "| rank | model | scored on |" in to_markdown([run(0.6, loss="none", model="minilm")])
 
 
 @pytest.mark.parametrize("width", [80, 100, 160])

@@ -67,7 +67,8 @@ def open_page(page: Path | str, *, dark: bool = False, width: int = 1200, pictur
             timeout=120,
             check=True,
         )
-        events = json.loads(network.read_text())["events"]
-    begun = [event["params"] for event in events if "initiator" in event.get("params", {})]
+        log = json.loads(network.read_text())
+    asked = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    begun = [event["params"] for event in log["events"] if event["type"] == asked and "params" in event]
     requests = [each["url"] for each in begun if each["initiator"] != THE_BROWSER]
     return Shown(done.stdout, re.findall(r":CONSOLE[:(]\d+\)?\] (.*)", done.stderr), requests)

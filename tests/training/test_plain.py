@@ -63,7 +63,7 @@ def plain(config: Config, batches: list[dict], folder):
 
 @pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
 def test_a_run_is_what_the_library_s_trainer_makes_of_its_batches(tmp_path, monkeypatch, loss):
-    batches, losses, modules = [], [], []
+    batches, losses, modules, norms = [], [], [], []
     original = EmbeddingTrainer.training_step
 
     def watched(self, model, inputs, number=None):
@@ -71,6 +71,7 @@ def test_a_run_is_what_the_library_s_trainer_makes_of_its_batches(tmp_path, monk
         value = original(self, model, inputs, number)
         losses.append(float(value))
         modules.append(self.loss)
+        norms.append(float(torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])))
         return value
 
     monkeypatch.setattr(EmbeddingTrainer, "training_step", watched)
@@ -87,6 +88,7 @@ def test_a_run_is_what_the_library_s_trainer_makes_of_its_batches(tmp_path, monk
     )
     # Every score is higher than the one before: the best weights are the last.
     run(config, tmp_path / "run")
+    assert min(norms) > CLIPPED
     expected, weights = plain(config, batches, tmp_path / "plain")
     assert losses == pytest.approx(expected, abs=1e-4)
     for name, value in modules[-1].state_dict().items():
