@@ -65,6 +65,6 @@ def _of_few_pairs(pairs: int, score: float) -> str | None:
     if width < WIDTH_TO_TELL:
         return None
     return (
-        f"dev: {pairs} pairs are few: the score of the model as it is is known to about {width:.2f} up or down (95 %), "
-        "and small differences between models will hardly show"
+        f"dev: {pairs} pairs are few: the score before training is known to about {width:.2f} up or down (95 %), "
+        "and small differences between models can hardly be seen"
     )
