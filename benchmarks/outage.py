@@ -25,7 +25,6 @@ from mlflow import MlflowClient
 from tests.tracking.servers import MlflowServer, mlflow_server
 
 TRAINING = ("data.rows=4000", "batch_size=16", "trainer.logging_steps=1", "evaluation.times=1", "trainer.threads=1")
-
 LEAST_STEPS = 30
 
 
@@ -44,8 +43,8 @@ def main() -> None:
             seconds = {gone: trained(Path(home) / f"{pair}-{gone}", server, options.steps, gone) for gone in order}
             ratios.append([gone / up for gone, up in zip(seconds[True], seconds[False], strict=True)])
             print("gone / up, by third: " + ", ".join(f"{ratio:.3f}" for ratio in ratios[-1]), flush=True)
-    middles = [median(of_third) for of_third in zip(*ratios, strict=True)]
-    print("medians: " + ", ".join(f"{ratio:.3f}" for ratio in middles))
+    medians = [median(of_third) for of_third in zip(*ratios, strict=True)]
+    print("medians: " + ", ".join(f"{ratio:.3f}" for ratio in medians))
 
 
 def trained(folder: Path, server: MlflowServer, steps: int, gone: bool) -> list[float]:
