@@ -51,7 +51,8 @@ def _files_are_there(config: Config) -> Iterator[str]:
             yield "evaluation.source.dev=null: name a file of scored pairs: evaluation.source.dev=FILE."
         elif isinstance(source, Files):
             try:
-                kind_of(source)
+                # Even where the kind is stated: a file that is not there is told now, not when it is to be read.
+                peek_kind(source)
             except ConfigError as error:
                 yield from error.problems
 
@@ -215,11 +216,19 @@ def kind_of(data: Data) -> Kind | None:
     """
     if data.kind != "auto":
         return data.kind
-    if isinstance(data, Files):
-        from embexp.data.files import FileSource
+    return peek_kind(data) if isinstance(data, Files) else None
 
-        return FileSource(**data.arguments()).peek_kind()
-    return None
+
+def peek_kind(files: Files) -> Kind:
+    """What the rows of a person's own files are, by their headers.
+
+    Raises:
+        ConfigError: a file is missing, or its columns are none that embexp knows.
+    """
+    # Not above: it needs this package.
+    from embexp.data.files import FileSource
+
+    return FileSource(**files.arguments()).peek_kind()
 
 
 RULES: tuple[Callable[[Config], Iterator[str]], ...] = (

@@ -124,6 +124,18 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypat
 
 
 @pytest.mark.parametrize(
+    "override",
+    ["data.train=nowhere.csv", "data.dev=nowhere.csv", "evaluation.source.dev=nowhere.csv"],
+)
+def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_said_of_it(tmp_path, override):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("anchor,positive\na,b\n")
+    given = ["data=files", "evaluation=files", f"data.train={pairs}", f"evaluation.source.dev={pairs}", override]
+    for kinds in ([], ["data.kind=pairs", "evaluation.source.kind=pairs"]):
+        assert f"{override}: there is no such file." in problems_of(*given, *kinds)
+
+
+@pytest.mark.parametrize(
     ("overrides", "said"),
     [
         (["loss=tsdae", "trainer.sort_by_length=false"], "loss=tsdae is shared only with trainer.sort_by_length=true"),
