@@ -56,3 +56,11 @@ def test_a_job_that_a_search_drew_and_that_was_lost_is_told_by_what_was_drawn(sw
     (sweep.folder / "2" / ".hydra" / "overrides.yaml").write_text("- learning_rate=0.25\n")
     assert [run.name for run in sweep.runs()[2:]] == ["learning_rate=0.25", "learning_rate=interval(0, 1)"]
     assert sweep.close(None) == 1
+
+
+def test_a_job_without_a_result_was_stopped_or_never_started(sweep):
+    sweep.jobs = [["batch_size=8"]] * 4
+    (sweep.folder / "2").mkdir()
+    stopped, waiting = sweep.runs()[2:]
+    assert stopped.reason == "left no result: stopped before its run began, or its process was killed"
+    assert waiting.reason == "not started"

@@ -54,8 +54,9 @@ class Run:
 
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
-        """A job that left no result: its process was killed, or never came to it."""
-        return cls(name, Status.KILLED, "left no result: not started, or its process was killed", where=str(folder))
+        """A job that left no result in the folder that Hydra makes when it starts it."""
+        why = "left no result: stopped before its run began, or its process was killed"
+        return cls(name, Status.KILLED, why if folder.is_dir() else "not started", where=str(folder))
 
     def step0(self, metric: str) -> float | None:
         """The score before training, of a metric like "dev/spearman_cosine"."""
