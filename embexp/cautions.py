@@ -31,7 +31,7 @@ def cautions(view: View, model: SentenceTransformer, *, dev_pairs: int, dev_scor
         dev_pairs: how many there are.
         dev_score: their correlation, of the model as it is.
     """
-    return [told for told in (_of_cut_texts(view, model), _of_few_pairs(dev_pairs, dev_score)) if told is not None]
+    return [told for told in (_of_cut_texts(view, model), few_pairs(dev_pairs, dev_score)) if told is not None]
 
 
 def _of_cut_texts(view: View, model: SentenceTransformer) -> str | None:
@@ -52,10 +52,11 @@ def _of_cut_texts(view: View, model: SentenceTransformer) -> str | None:
     )
 
 
-def _of_few_pairs(pairs: int, score: float) -> str | None:
-    """By Fisher's z with the variance of Bonett and Wright (2000), https://doi.org/10.1007/BF02294183.
+def few_pairs(pairs: int, score: float) -> str | None:
+    """What is to be said where a score on so many dev pairs is known but roughly.
 
-    It is Spearman's; Pearson's is a little less.
+    By Fisher's z with the variance of Bonett and Wright (2000), https://doi.org/10.1007/BF02294183. It is Spearman's;
+    Pearson's is a little less.
     """
     if pairs <= 3:
         return f"dev: {pairs} pairs: their scores tell nothing"
@@ -65,6 +66,6 @@ def _of_few_pairs(pairs: int, score: float) -> str | None:
     if width < WIDTH_TO_TELL:
         return None
     return (
-        f"dev: {pairs} pairs are few: the score before training is known to about {width:.2f} up or down (95 %), "
+        f"dev: {pairs} pairs are few: a score of {score:.2f} on them is known to about {width:.2f} up or down (95 %), "
         "and small differences between models can hardly be seen"
     )

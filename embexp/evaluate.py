@@ -104,6 +104,7 @@ def score(
     """Dev and test by the names that a trained run has, then what is scored beside them."""
     import torch
 
+    from embexp.cautions import few_pairs
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.evaluation.extras import HEADLINES
     from embexp.scoring import prefixed, refuse_no_score, score_beside
@@ -122,6 +123,8 @@ def score(
         metrics |= {f"gain/{name}/{key}": 0.0 for key in ("pearson_cosine", "spearman_cosine") if key in found.metrics}
     refuse_no_score(scores["dev"], settings.select_by)
     record.log_metrics(metrics, 0)
+    if told := few_pairs(len(pairs["dev"].scores), scores["dev"].metrics[settings.select_by]):
+        log.warning("%s", told)
     for name, found in scores.items():
         log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in HEADLINES if k in found.metrics))
     write_predictions(record.folder / "predictions.parquet", pairs, scores, scores)

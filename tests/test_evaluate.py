@@ -29,6 +29,11 @@ def test_an_untrained_model_stands_in_the_table_as_a_trained_one_does(workplace)
     assert len(pq.read_table(workplace / "run" / "predictions.parquet")) == 200
 
 
+def test_few_pairs_are_told_of(workplace, caplog):
+    evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run")
+    assert "dev: 100 pairs are few" in caplog.text
+
+
 def test_its_step_0_is_that_of_the_same_model_in_training(workplace):
     from embexp import run_experiment
 
