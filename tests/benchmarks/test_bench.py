@@ -158,6 +158,17 @@ def test_a_scaled_down_sweep_is_scored_on_as_large_a_part_of_the_pairs():
     assert Options(None, None, sweep_rows=1651).few_pairs == 150
 
 
+@pytest.mark.parametrize(("fast", "measured"), [("avx512_bf16", {"fp32", "bf16"}), (None, {"fp32"})])
+def test_the_peak_of_a_precision_that_the_machine_would_have_to_feign_is_not_measured(monkeypatch, fast, measured):
+    monkeypatch.setattr("embexp.training.hardware.fast_bf16", lambda: fast)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr(machine, "SECONDS", 0.0)
+    monkeypatch.setattr(machine, "SHAPES", {})
+    monkeypatch.setattr(machine, "SQUARE", {"cpu": 8})
+    peaks = machine.measure_peaks()
+    assert {name for name in peaks if isinstance(peaks[name], dict)} == measured
+
+
 def test_a_busy_machine_is_told(monkeypatch):
     monkeypatch.setattr(machine, "usable_cores", lambda: 2)
     assert machine.warning(0.1, 2.1) is None
