@@ -6,8 +6,11 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from sqlalchemy import create_engine
 
 from embexp.compare.runs import _from_client, read_runs
 from embexp.config import ConfigError
@@ -202,6 +205,33 @@ def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cann
     assert not Path("mlflow.db").exists()
     assert prepare_store(None, experiment="e")
     assert sorted(path.name for path in workplace.glob("*mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "Süß ordner/mlflow.db"])
+def test_only_while_a_store_is_made_and_in_no_other_one_writes_wait_for_no_disk(workplace, monkeypatch, name):
+    Path(name).parent.mkdir(exist_ok=True)
+    modes: dict[str, int] = {}
+    original = SqlAlchemyStore.__init__
+
+    def opened(uri: str) -> int:
+        engine = create_engine(uri)
+        with engine.connect() as connection:
+            return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    def watched(self, uri, *given, **named):
+        original(self, uri, *given, **named)
+        modes["made"] = opened(uri)
+        modes["other"] = opened("sqlite:///other.db")
+
+    monkeypatch.setattr(SqlAlchemyStore, "__init__", watched)
+    client = SimpleNamespace(
+        get_experiment_by_name=lambda _: SimpleNamespace(lifecycle_stage="active", experiment_id=7)
+    )
+    monkeypatch.setattr("embexp.tracking.store.client_of", lambda _: client)
+    assert prepare_store(f"sqlite:///{name}", experiment="e") == "7"
+    modes["later"] = opened(f"sqlite:///{name}")
+    full, off = 2, 0
+    assert modes == {"made": off, "other": full, "later": full}
 
 
 def test_the_store_is_beside_the_runs_unless_another_is_named(workplace, monkeypatch):
