@@ -80,8 +80,8 @@ def test_an_unknown_option_of_the_command_is_a_usage_error(tmp_path):
     assert embexp("--nope", cwd=tmp_path).returncode == 2
 
 
-def test_a_sweep_of_three_losses_trains_scores_and_ranks(tmp_path):
-    done = embexp("loss=mnr,cosine,tsdae", *SMALL, "-m", cwd=tmp_path)
+def test_a_sweep_of_three_losses_trains_scores_and_ranks_wherever_the_multirun_flag_stands(tmp_path):
+    done = embexp("loss=mnr,cosine,tsdae", "-m", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = results(tmp_path)
     assert [run["status"] for run in runs] == ["FINISHED"] * 3
@@ -95,32 +95,22 @@ def test_a_sweep_of_three_losses_trains_scores_and_ranks(tmp_path):
         assert loss in done.stdout
 
 
-def test_the_multirun_flag_may_stand_anywhere(tmp_path):
-    done = embexp("loss=mnr", "-m", "batch_size=8,16", *SMALL, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert len(results(tmp_path)) == 2
-
-
-def test_a_job_that_diverges_fails_alone_and_the_exit_code_says_so(tmp_path):
-    done = embexp("learning_rate=1e-5,1e30,2e-5", *SMALL, "max_steps=4", "-m", cwd=tmp_path)
-    assert done.returncode == 1
-    assert [run["status"] for run in results(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
-    failed = results(tmp_path)[1]
-    assert "step" in failed["reason"]
-    assert failed["reason"] in done.stdout
-
-
-def test_a_job_that_breaks_keeps_its_traceback_in_its_own_log(tmp_path):
+def test_jobs_that_diverge_and_that_break_fail_alone_and_the_exit_code_says_so(tmp_path):
     (tmp_path / "own" / "loss").mkdir(parents=True)
     (tmp_path / "own" / "loss" / "broken.yaml").write_text(
         "_target_: sentence_transformers.sentence_transformer.losses.MSELoss\nview: pairs\n"
     )
-    done = embexp("--config-dir", "own", "loss=mnr,broken", *SMALL, "-m", cwd=tmp_path)
+    typed = ["--config-dir", "own", "learning_rate=1e30,1e-5", "loss=mnr,broken", *SMALL, "max_steps=4", "-m"]
+    done = embexp(*typed, cwd=tmp_path)
     assert done.returncode == 1
-    finished, failed = results(tmp_path)
-    assert (finished["status"], failed["status"]) == ("FINISHED", "FAILED")
-    assert "Traceback" in Path(failed["log"]).read_text()
     assert "Traceback" not in done.stderr
+    diverged, broken, finished, broken_too = results(tmp_path)
+    assert (diverged["status"], finished["status"]) == ("FAILED", "FINISHED")
+    assert "step" in diverged["reason"]
+    assert diverged["reason"] in done.stdout
+    for run in (broken, broken_too):
+        assert run["status"] == "FAILED"
+        assert "Traceback" in Path(run["log"]).read_text()
 
 
 def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tmp_path):
@@ -157,7 +147,7 @@ def statuses(folder: Path) -> dict[str, str]:
     ("number", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
 )
 def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp_path, number, code, reason):
-    arguments = [*SMALL, "max_steps=2,100000,99999", "epochs=100000", "evaluation.times=1000", "-m"]
+    arguments = [*SMALL, "max_steps=2,100000,99999", "epochs=100000", "evaluation.times=10000", "-m"]
     process = subprocess.Popen(
         [sys.executable, "-m", "embexp", *arguments],
         cwd=tmp_path,
@@ -167,7 +157,7 @@ def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     # The second job's: the first one ends at step 2.
-    wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/checkpoint-100")))
+    wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/checkpoint-10")))
     os.kill(process.pid, number)
     try:
         _, told = process.communicate(timeout=60)
