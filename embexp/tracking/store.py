@@ -110,8 +110,10 @@ def _unsynchronised(database: Path) -> Iterator[None]:
     """Lets what is written to a database in the block wait for no disk: sixty steps, each to be safe, take 5 s more."""
     from sqlalchemy import Engine, event
 
-    def opened(connection: sqlite3.Connection, _: object) -> None:
+    def opened(connection: object, _: object) -> None:
         # Every connection of this process comes by, those of other threads to other stores too.
+        if not isinstance(connection, sqlite3.Connection):
+            return
         files = [Path(file) for *_, file in connection.execute("PRAGMA database_list") if file]
         if database.resolve() in (file.resolve() for file in files):
             connection.execute("PRAGMA synchronous=OFF")
