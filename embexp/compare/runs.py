@@ -56,7 +56,7 @@ class Run:
     def lost(cls, name: str, folder: Path) -> Run:
         """A job that left no result in the folder that Hydra makes when it starts it."""
         why = "left no result: stopped before its run began, or its process was killed"
-        return cls(name, Status.KILLED, why if folder.is_dir() else "not started", where=str(folder))
+        return cls(name, Status.KILLED, why if folder.is_dir() else "left no result: it never began", where=str(folder))
 
     def step0(self, metric: str) -> float | None:
         """The score before training, of a metric like "dev/spearman_cosine"."""
@@ -90,7 +90,7 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
         ConfigError: there is no such store or experiment.
     """
     where = store_uri(uri)
-    if not where.startswith(SQLITE):
+    if not where.startswith(SQLITE) or "?" in where:
         return _from_client(where, experiment)
     path = Path(where.removeprefix(SQLITE))
     if not path.is_file():

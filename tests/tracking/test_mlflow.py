@@ -176,7 +176,9 @@ def test_both_readers_of_a_store_tell_the_same(store):
     tracker = store.started(tags={"embexp.evaluation": "set"})
     tracker.log_metrics({"dev/score": 0.25}, 3)
     tracker.end(Status.FAILED, "why")
-    assert read_runs(store.uri, experiment="tests") == _from_client(store.uri, "tests")
+    found = read_runs(store.uri, experiment="tests")
+    assert found == _from_client(store.uri, "tests")
+    assert found == read_runs(f"{store.uri}?timeout=60", experiment="tests")
 
 
 def test_a_server_that_is_not_there_is_told_with_what_to_do():
