@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.console import Console
@@ -120,12 +119,15 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
     tracker = build_tracker(config.tracker)
     if isinstance(tracker, MLflowTracker):
         reap_dead_runs(tracker.uri, experiment=tracker.experiment)
-    swept = [override for override in overrides if "," in override] or [f"{len(jobs)} jobs"]
+    values = _values(jobs)
+    swept = [f"{key}={','.join(found)}" for key, found in values.items() if len(found) > 1]
+    # A search's jobs are all as typed.
+    swept = swept or [override for override in overrides if "," in override] or [f"{len(jobs)} jobs"]
     tracker.start(
         # What was swept comes first: the MLflow UI cuts long names.
         f"sweep {' '.join(swept)} · {now:%Y-%m-%d %H:%M}",
         folder=folder,
-        params=_swept_values(jobs),
+        params={key: json.dumps(found) if len(found) > 1 else found[0] for key, found in values.items()},
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
@@ -139,10 +141,11 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
         os.environ.pop(PARENT_RUN, None)
 
 
-def _swept_values(jobs: Sequence[Sequence[str]]) -> dict[str, Any]:
+def _values(jobs: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """What the jobs set each key to, every value once."""
     values: dict[str, dict[str, None]] = {}
     for job in jobs:
         for override in job:
             key, _, value = override.partition("=")
             values.setdefault(key, {})[value] = None
-    return {key: json.dumps(list(found)) if len(found) > 1 else next(iter(found)) for key, found in values.items()}
+    return {key: list(found) for key, found in values.items()}

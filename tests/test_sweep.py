@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from embexp.sweep import Sweep
+from embexp.config import compose
+from embexp.sweep import Sweep, open_sweep
 from embexp.tracking import NullTracker
 from tests.report.conftest import leave_run
 
@@ -17,6 +18,10 @@ class Kept(NullTracker):
     def __init__(self) -> None:
         self.artifacts: list[str] = []
         self.ended: list[str] = []
+        self.name = ""
+
+    def start(self, name, **given):
+        self.name = name
 
     def log_artifact(self, path, folder=None):
         self.artifacts.append(Path(path).name)
@@ -58,9 +63,26 @@ def test_a_job_that_a_search_drew_and_that_was_lost_is_told_by_what_was_drawn(sw
     assert sweep.close(None) == 1
 
 
-def test_a_job_without_a_result_was_stopped_or_never_started(sweep):
+def test_a_job_without_a_result_was_stopped_or_never_began(sweep):
     sweep.jobs = [["batch_size=8"]] * 4
     (sweep.folder / "2").mkdir()
     stopped, waiting = sweep.runs()[2:]
     assert stopped.reason == "left no result: stopped before its run began, or its process was killed"
-    assert waiting.reason == "not started"
+    assert waiting.reason == "left no result: it never began"
+
+
+@pytest.mark.parametrize(
+    ("typed", "jobs", "name"),
+    [
+        (["evaluation=[own,latency]", "loss=mnr,cosine"], [["loss=mnr"], ["loss=cosine"]], "loss=mnr,cosine"),
+        (["experiment=mine"], [["batch_size=8", "seed=1"], ["batch_size=16", "seed=1"]], "batch_size=8,16"),
+        (["learning_rate=interval(0,1)"], [["learning_rate=interval(0,1)"]] * 2, "learning_rate=interval(0,1)"),
+        (["seed=1"], [["seed=1"]], "1 jobs"),
+    ],
+)
+def test_a_sweep_is_called_what_differs_between_its_jobs(workplace, monkeypatch, typed, jobs, name):
+    tracker = Kept()
+    monkeypatch.setattr("embexp.sweep.build_tracker", lambda _: tracker)
+    with open_sweep(compose(["tracker=none"]), jobs=jobs, overrides=typed):
+        pass
+    assert tracker.name.startswith(f"sweep {name} · ")
