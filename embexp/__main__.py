@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from math import isnan
-from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -21,7 +20,7 @@ from embexp.config.composition import (
     is_sweep,
     keep_to_own_options,
 )
-from embexp.config.folder import conf_folder
+from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_written_to
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.interrupts import Terminated, raise_on_sigterm
@@ -66,20 +65,6 @@ def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | Non
         return sweep.close(None)
 
 
-def refuse_a_folder_that_cannot_be_written_to(overrides: list[str]) -> None:
-    """Where runs are written to, unless another is typed: Hydra makes the run's folder first, and would tell a traceback.
-
-    Raises:
-        ConfigError: nothing can be written there.
-    """
-    if any(override.startswith(("hydra.run.dir=", "hydra.sweep.dir=")) for override in overrides):
-        return
-    runs = Path("multirun")
-    folder = runs.absolute() if runs.is_dir() else Path.cwd()
-    if not os.access(folder, os.W_OK):
-        raise ConfigError([f"{folder}: cannot be written to, and runs are kept there; start in a folder of your own."])
-
-
 def run_command() -> int:
     """Reads the command, checks every job of it, runs it, and gives the exit code."""
     arguments = get_args_parser().parse_intermixed_args()
@@ -94,7 +79,8 @@ def run_command() -> int:
         said = IN_TORCHRUN_A_SWEEP if multirun else IN_TORCHRUN_A_RUN
         raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
     jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
-    refuse_a_folder_that_cannot_be_written_to(overrides)
+    if not any(override.startswith("hydra.run.dir=") for override in overrides):
+        refuse_a_folder_that_cannot_be_written_to()
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()
     sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]

@@ -26,7 +26,7 @@ import yaml
 from embexp import identity
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import check_command
-from embexp.config.folder import conf_folder
+from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_written_to
 from embexp.interrupts import Terminated, raise_on_sigterm
 
 if TYPE_CHECKING:
@@ -173,6 +173,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     """Checks every job of the command, scores them one after the other, draws the table, and gives the exit code."""
     refuse_training(arguments.overrides)
     jobs = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
+    refuse_a_folder_that_cannot_be_written_to()
     raise_on_sigterm()
     from rich.console import Console
 

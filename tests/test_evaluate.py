@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
+from argparse import Namespace
 from contextlib import closing
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 
 from embexp.compare import read_runs
 from embexp.config import ConfigError, compose
-from embexp.evaluate import evaluate_model
+from embexp.evaluate import evaluate_model, run_command
 from embexp.tracking import Status
 
 SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100"]
@@ -99,3 +100,10 @@ def test_what_only_training_reads_is_refused(tmp_path):
     assert done.returncode == 1
     assert "loss=cosine: nothing is trained here" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_made(workplace, monkeypatch):
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match="cannot be written to, and runs are kept there"):
+        run_command(Namespace(overrides=[*SMALL, "tracker=none"], config_dir=None))
+    assert not list(workplace.iterdir())

@@ -1,11 +1,26 @@
-"""Where the shipped options are."""
+"""Where the shipped options are, and where runs are written to."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from embexp.config.errors import ConfigError
 
 
 def conf_folder() -> Path:
     """The absolute path of conf/: inside the package when installed from a wheel, else beside it in the checkout."""
     package = Path(__file__).resolve().parents[1]
     return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
+
+
+def refuse_a_folder_that_cannot_be_written_to() -> None:
+    """Looks before anything is made in it: what Hydra and pathlib raise would be told with a traceback.
+
+    Raises:
+        ConfigError: runs could not be kept in the current folder.
+    """
+    runs = Path("multirun")
+    folder = runs.absolute() if runs.is_dir() else Path.cwd()
+    if not os.access(folder, os.W_OK):
+        raise ConfigError([f"{folder}: cannot be written to, and runs are kept there; start in a folder of your own."])

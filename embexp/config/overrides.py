@@ -15,6 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from embexp.config.errors import ConfigError, closest, first_line, nearest
 from embexp.config.folder import conf_folder
 
+# What finds a sweep's jobs again, and its table, relies on them.
+OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")
 # The options of evaluation that bring the pairs by which the best step is chosen.
 PAIRS = ("own", "stsb", "helpdesk", "files")
 
@@ -95,6 +97,8 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
     key = override.key_or_group
     if group_of(loader, override) or override.is_add() or override.is_force_add():
         return None
+    if key in OF_A_SWEEP:
+        return f"{key}: a sweep lies in multirun/DATE/TIME, its jobs in 0, 1, ...: start it in the folder where that is to be."
     settable: DictConfig = bare if key.startswith("hydra.") else without_hydra(bare)
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(settable, parent) if parent else settable
