@@ -80,7 +80,7 @@ def test_an_unknown_option_of_the_command_is_a_usage_error(tmp_path):
     assert embexp("--nope", cwd=tmp_path).returncode == 2
 
 
-def test_a_sweep_of_three_losses_trains_scores_and_ranks_wherever_the_multirun_flag_stands(tmp_path):
+def test_a_sweep_of_three_losses_trains_scores_and_ranks_with_the_multirun_flag_in_the_middle(tmp_path):
     done = embexp("loss=mnr,cosine,tsdae", "-m", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = results(tmp_path)

@@ -29,7 +29,7 @@ STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks
 
 
 def _loss_is_fed(config: Config) -> Iterator[str]:
-    kind = kind_of(config.data)
+    kind = _kind_trained_on(config)
     if kind is None or set(config.loss.view) & set(VIEWS_OF_KIND[kind]):
         return
     would_do = [known for known, views in VIEWS_OF_KIND.items() if set(config.loss.view) & set(views)]
@@ -49,12 +49,22 @@ def _files_are_there(config: Config) -> Iterator[str]:
             yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
         if isinstance(source, Files) and group == "evaluation.source" and source.dev is None:
             yield "evaluation.source.dev=null: name a file of scored pairs: evaluation.source.dev=FILE."
-        elif isinstance(source, Files):
+        elif isinstance(source, Files) and group == "data" and source.train is None:
+            yield (
+                "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet). To score on files alone: "
+                "evaluation=files evaluation.source.dev=FILE."
+            )
+        elif isinstance(source, Files) and source.kind == "auto":
             try:
-                # Even where the kind is stated: a file that is not there is told now, not when it is to be read.
-                peek_kind(source)
+                kind_of(source)
             except ConfigError as error:
                 yield from error.problems
+        elif isinstance(source, Files):
+            # Their columns are as they are called; which of their rows have them is seen when they are read.
+            for split in ("train", "dev", "test"):
+                file = getattr(source, split)
+                if file is not None and not Path(file).expanduser().is_file():
+                    yield f"{group}.{split}={file}: there is no such file."
 
 
 def _batches_make_sense(config: Config) -> Iterator[str]:
@@ -144,7 +154,11 @@ def _something_is_scored(config: Config) -> Iterator[str]:
     if config.evaluation.source is not None:
         return
     data = config.data
-    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or kind_of(data) == "texts"
+    # Each file's kind is told from its own header: texts to train on may go with pairs to score on.
+    beside = isinstance(data, Files) and data.kind == "auto" and data.dev is not None
+    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or (
+        _kind_trained_on(config) == "texts" and not beside
+    )
     if unscored:
         yield (
             f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
@@ -197,6 +211,14 @@ def _store_is_known(config: Config) -> Iterator[str]:
         yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
 
 
+def _kind_trained_on(config: Config) -> Kind | None:
+    try:
+        return kind_of(config.data)
+    except ConfigError:
+        # Told by _files_are_there.
+        return None
+
+
 def _sources(config: Config) -> Iterator[tuple[str, Data]]:
     yield "data", config.data
     if config.evaluation.source is not None:
@@ -216,19 +238,12 @@ def kind_of(data: Data) -> Kind | None:
     """
     if data.kind != "auto":
         return data.kind
-    return peek_kind(data) if isinstance(data, Files) else None
+    if isinstance(data, Files):
+        # Not above: it needs this package.
+        from embexp.data.files import FileSource
 
-
-def peek_kind(files: Files) -> Kind:
-    """What the rows of a person's own files are, by their headers.
-
-    Raises:
-        ConfigError: a file is missing, or its columns are none that embexp knows.
-    """
-    # Not above: it needs this package.
-    from embexp.data.files import FileSource
-
-    return FileSource(**files.arguments()).peek_kind()
+        return FileSource(**data.arguments()).peek_kind()
+    return None
 
 
 RULES: tuple[Callable[[Config], Iterator[str]], ...] = (

@@ -92,7 +92,7 @@ def evaluation_pairs(config: Config, *, trained_on: Source | None = None) -> dic
 
 
 def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
-    """Further sets of pairs, each from its file, read as `evaluation=files` reads its own.
+    """Further sets of pairs, each from its file: utf-8, commas or tabs, columns called as embexp knows them.
 
     Raises:
         ConfigError: a file cannot be read, or no scored pairs can be made from it.

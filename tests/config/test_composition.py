@@ -135,6 +135,48 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_
         assert f"{override}: there is no such file." in problems_of(*given, *kinds)
 
 
+def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')
+    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop"])
+
+
+def test_unlabelled_text_goes_with_scored_pairs_of_its_own(tmp_path):
+    from embexp.evaluation import evaluation_pairs
+
+    notes, pairs = tmp_path / "notes.csv", tmp_path / "dev.csv"
+    notes.write_text("text\na\nb\n")
+    pairs.write_text("sentence1,sentence2,score\na,b,0\nc,d,1\n")
+    given = ["loss=tsdae", "data=files", f"data.train={notes}", "evaluation=own"]
+    config = compose([*given, f"data.dev={pairs}"])
+    assert list(evaluation_pairs(config)["dev"].scores) == [0, 1]
+    assert any("brings no scored pairs" in problem for problem in problems_of(*given))
+    stated = problems_of(*given, f"data.dev={pairs}", "data.kind=texts")
+    assert any("brings no scored pairs" in problem for problem in stated)
+
+
+@pytest.mark.parametrize("given", [[], ["data.dev=nowhere.csv"], ["data.dev=nowhere.csv", "data.kind=pairs"]])
+def test_a_file_to_train_on_must_be_named(given):
+    problem = problems_of("data=files", *given)[0]
+    assert problem.startswith("data.train=null: name a file: data.train=FILE.csv")
+
+
+def test_what_would_help_is_told_by_the_key_of_its_section(tmp_path):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("sentence1;sentence2;score\na;b;0\n")
+    (problem,) = problems_of("evaluation=files", f"evaluation.source.dev={pairs}")
+    assert "name yours with evaluation.source.columns" in problem
+    assert "set 'evaluation.source.delimiter=\";\"'" in problem
+    (problem,) = problems_of("evaluation=files", f"evaluation.source.dev={pairs}", 'evaluation.source.delimiter=";;"')
+    assert "evaluation.source.delimiter=';;' must be one character" in problem
+
+
+@pytest.mark.parametrize("override", ["hydra.sweep.dir=elsewhere", "hydra.sweep.subdir=x"])
+def test_a_sweep_has_its_folder_from_embexp(override):
+    (problem,) = problems_of(override)
+    assert "a sweep lies in multirun/DATE/TIME" in problem
+
+
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [

@@ -23,7 +23,7 @@ KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
 
 
 def match(
-    found: Sequence[str], kind: Kind | None, named: Mapping[str, str] | None
+    found: Sequence[str], kind: Kind | None, named: Mapping[str, str] | None, *, section: str
 ) -> tuple[Kind, dict[str, str]] | str:
     """The kind of the rows and our name of each column: theirs; or, in words, why there is none.
 
@@ -31,15 +31,18 @@ def match(
         found: the columns of the file.
         kind: as configured; None: to be recognised.
         named: our name: theirs, as configured.
+        section: of the config, where the keys stand that help.
     """
     if named is not None:
         absent = [theirs for theirs in named.values() if theirs not in found]
         if absent:
-            return f"no column {', '.join(absent)}; it has {', '.join(found)}{_hint(found)}"
+            return f"no column {', '.join(absent)}; it has {', '.join(found)}{_hint(found, section)}"
         fitting = [k for k, columns in COLUMNS.items() if set(columns) == set(named) and kind in (None, k)]
         if not fitting:
             options = "; ".join(", ".join(columns) for columns in COLUMNS.values())
-            return f"data.columns names {', '.join(named)}; on the left it takes our names of the columns: {options}"
+            return (
+                f"{section}.columns names {', '.join(named)}; on the left it takes our names of the columns: {options}"
+            )
         return fitting[0], dict(named)
     lower = {name.lower(): name for name in found}
     for known, columns in KNOWN:
@@ -47,11 +50,11 @@ def match(
             return known, {ours: lower[theirs] for ours, theirs in columns.items()}
     options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
     there = ", ".join(found) or "none"
-    return f"its columns are {there}; known are {options}; or name yours with data.columns{_hint(found)}"
+    return f"its columns are {there}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
 
 
-def _hint(found: Sequence[str]) -> str:
+def _hint(found: Sequence[str], section: str) -> str:
     """What to try where a single column holds what looks like several."""
     delimiter = next((sign for sign in ";\t|," if len(found) == 1 and sign in found[0]), None)
     shown = "\\t" if delimiter == "\t" else delimiter
-    return "" if delimiter is None else f"; separated by {delimiter!r}? set 'data.delimiter=\"{shown}\"'"
+    return "" if delimiter is None else f"; separated by {delimiter!r}? set '{section}.delimiter=\"{shown}\"'"

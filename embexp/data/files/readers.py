@@ -21,8 +21,8 @@ FOREIGN = {
     b"PK\x03\x04": "a zip or Excel file; export it as csv",
     b"\xd0\xcf\x11\xe0": "an old Excel file; export it as csv",
     b"\x1f\x8b": "compressed by gzip; unpack it",
-    codecs.BOM_UTF16_LE: "utf-16; set data.encoding=utf-16",
-    codecs.BOM_UTF16_BE: "utf-16; set data.encoding=utf-16",
+    codecs.BOM_UTF16_LE: "utf-16; set {section}.encoding=utf-16",
+    codecs.BOM_UTF16_BE: "utf-16; set {section}.encoding=utf-16",
 }
 HEAD_BYTES = 1 << 20
 
@@ -55,7 +55,13 @@ class Records:
 
 
 def read(
-    path: Path, *, encoding: str, delimiter: str | None, quoted: bool | None = None, header_only: bool = False
+    path: Path,
+    *,
+    encoding: str,
+    delimiter: str | None,
+    quoted: bool | None = None,
+    header_only: bool = False,
+    section: str = "data",
 ) -> Records:
     """The records of a file, by its suffix.
 
@@ -66,6 +72,7 @@ def read(
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
         header_only: no rows.
+        section: of the config, where the keys stand that help.
 
     Raises:
         UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
@@ -77,20 +84,20 @@ def read(
     with path.open("rb") as file:
         start = file.read(8192)
     suffix = path.suffix.lower()
-    _check_format(start, suffix, encoding)
+    _check_format(start, suffix, encoding, section)
     if suffix == ".parquet":
         return _parquet(path, header_only)
-    text = io.StringIO(_text(path, encoding, header_only), newline="")
+    text = io.StringIO(_text(path, encoding, header_only, section), newline="")
     if suffix == ".jsonl":
         return _jsonl(text, header_only)
     delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise UnreadableError(f"data.delimiter={delimiter!r} must be one character, such as ';'")
+        raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
     quoted = suffix == ".csv" if quoted is None else quoted
     return _csv(text, delimiter, header_only, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
 
 
-def _check_format(start: bytes, suffix: str, encoding: str) -> None:
+def _check_format(start: bytes, suffix: str, encoding: str, section: str) -> None:
     """Refuses what is not of the format that its suffix says, as far as the first bytes tell."""
     if not start.removeprefix(codecs.BOM_UTF8).strip():
         raise UnreadableError("the file is empty")
@@ -104,15 +111,15 @@ def _check_format(start: bytes, suffix: str, encoding: str) -> None:
         return
     foreign = next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None)
     if foreign is not None:
-        raise UnreadableError(f"it is {foreign}")
+        raise UnreadableError(f"it is {foreign.format(section=section)}")
     if b"\0" in start:
         raise UnreadableError("it holds binary data, not text")
     if suffix != ".jsonl" and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
         raise UnreadableError("its content is JSON; write one object a line and name it .jsonl")
 
 
-def _text(path: Path, encoding: str, head_only: bool) -> str:
-    """The text of a file, or of its head, without a byte order mark."""
+def _text(path: Path, encoding: str, head_only: bool, section: str) -> str:
+    """The text of a file, or of its head, without a byte order mark; `section` as in `read`."""
     try:
         if head_only:
             with path.open("rb") as file:
@@ -123,11 +130,11 @@ def _text(path: Path, encoding: str, head_only: bool) -> str:
         row = data[: error.start].count(b"\n") + 1
         better = next((name for name in ("utf-8", "cp1252") if _decodes(data, name)), "latin-1")
         raise UnreadableError(
-            f"row {row}: byte 0x{data[error.start]:02x} is no {encoding}; data.encoding={better} would read it"
+            f"row {row}: byte 0x{data[error.start]:02x} is no {encoding}; {section}.encoding={better} would read it"
         ) from None
     except LookupError:
         raise UnreadableError(
-            f"data.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
+            f"{section}.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
         ) from None
 
 

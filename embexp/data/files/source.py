@@ -63,44 +63,36 @@ class FileSource:
         self.quoted = quoted
         self.seed = seed
         # Files that are only scored on stand in another section of the config.
-        self.section = "data" if train is not None or (dev is None and test is None) else "evaluation.source"
+        self.section = "data" if train is not None else "evaluation.source"
         self._read: dict[str, Rows] = {}
         self._parts: tuple[Rows, Rows] | None = None
 
-    def peek_kind(self) -> Kind:
-        """What the rows are, from the headers of all files alone.
+    def peek_kind(self) -> Kind | None:
+        """What the rows of the first file are, from the headers of all files alone; None where no file is given.
 
         Raises:
             ConfigError: with what is wrong with every file.
         """
         problems, kinds = [], {}
         given = {split: path for split, path in self.paths.items() if path is not None}
-        if not given:
-            problems.append("data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet).")
         if self.score_scale is not None and self.score_scale[0] >= self.score_scale[1]:
             problems.append(
                 f"{self.section}.score_scale={list(self.score_scale)}: the lowest stands first, as in [0,5]."
             )
         for split, path in given.items():
             try:
-                records = read(
-                    self._path(path),
-                    encoding=self.encoding,
-                    delimiter=self.delimiter,
-                    quoted=self.quoted,
-                    header_only=True,
-                )
+                records = self._records(path, header_only=True)
             except UnreadableError as error:
                 problems.append(f"{self._where(split)}: {error}.")
                 continue
-            matched = match(records.columns, self.kind, self._named(split, records.columns))
+            matched = self._matched(split, records)
             if isinstance(matched, str):
                 problems.append(f"{self._where(split)}: {matched}.")
             else:
                 kinds[split] = matched[0]
         if problems:
             raise ConfigError(problems)
-        return next(iter(kinds.values()))
+        return next(iter(kinds.values()), None)
 
     def load(self, split: Split) -> Rows | None:
         """The rows of a split; without a dev file, dev is a part of train that shares no text with the rest.
@@ -137,16 +129,30 @@ class FileSource:
             return None
         return self.columns
 
+    def _records(self, path: str, *, header_only: bool = False) -> Records:
+        return read(
+            self._path(path),
+            encoding=self.encoding,
+            delimiter=self.delimiter,
+            quoted=self.quoted,
+            header_only=header_only,
+            section=self.section,
+        )
+
+    def _matched(self, split: str, records: Records) -> tuple[Kind, dict[str, str]] | str:
+        named = self._named(split, records.columns)
+        return match(records.columns, self.kind, named, section=self.section)
+
     def _file(self, split: str) -> Rows:
         """The checked rows of a file, which is read once."""
         if split in self._read:
             return self._read[split]
         path, where = self._path(str(self.paths[split])), self._where(split)
         try:
-            records = read(path, encoding=self.encoding, delimiter=self.delimiter, quoted=self.quoted)
+            records = self._records(str(path))
         except UnreadableError as error:
             raise ConfigError([f"{where}: {error}."]) from None
-        matched = match(records.columns, self.kind, self._named(split, records.columns))
+        matched = self._matched(split, records)
         if isinstance(matched, str):
             raise ConfigError([f"{where}: {matched}."])
         kind, names = matched
