@@ -69,6 +69,8 @@ def open_page(page: Path | str, *, dark: bool = False, width: int = 1200, pictur
         )
         log = json.loads(network.read_text())
     asked = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
-    begun = [event["params"] for event in log["events"] if event["type"] == asked and "params" in event]
+    # A request that fails at once has an end of the same type.
+    begins = log["constants"]["logEventPhase"]["PHASE_BEGIN"]
+    begun = [event["params"] for event in log["events"] if (event["type"], event["phase"]) == (asked, begins)]
     requests = [each["url"] for each in begun if each["initiator"] != THE_BROWSER]
     return Shown(done.stdout, re.findall(r":CONSOLE[:(]\d+\)?\] (.*)", done.stderr), requests)
