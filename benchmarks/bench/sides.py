@@ -33,6 +33,8 @@ BOTH_ALIKE = (
 LEVERS = {
     "sort_by_length": "false",
     "unpadded": "false",
+    "fast_dropout": "false",
+    "row_gradient": "false",
     "data_cache": "null",
     "precision": "fp32",
 }

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from embexp.encoding.by_length import can_be_sorted, encode_sorted, rows_by_length
+from embexp.encoding.dropout import Noise, bernoulli_noise, fast_dropout, sixteen_bit_noise
 from embexp.encoding.unpadded import (
     can_be_unpadded,
     can_decode_unpadded,
@@ -33,6 +34,7 @@ __all__ = [
     "decode_unpadded",
     "encode_sorted",
     "encode_unpadded",
+    "fast_dropout",
     "rows_by_length",
 ]
 
@@ -44,10 +46,17 @@ class StepEncoder:
     Attributes:
         chunk_tokens: of a chunk, padding included, where texts are encoded or decoded in chunks.
         unpadded: as one row without padding, rather than in chunks; the model `can_be_unpadded`.
+        fast_dropout: what is unpadded draws attention's dropout by `sixteen_bit_noise`.
     """
 
     chunk_tokens: int
     unpadded: bool = False
+    fast_dropout: bool = False
+
+    @property
+    def noise(self) -> Noise:
+        """Of attention's dropout."""
+        return sixteen_bit_noise if self.fast_dropout else bernoulli_noise
 
     def within(self, model: SentenceTransformer) -> AbstractContextManager[None]:
         """What the model must be in, from the first step to the last."""
@@ -56,5 +65,5 @@ class StepEncoder:
     def encode(self, model: SentenceTransformer, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         """The embeddings of each column, (rows, dimension), in the order of its rows; the columns `can_be_sorted`."""
         if self.unpadded:
-            return encode_unpadded(model, columns)
+            return encode_unpadded(model, columns, self.noise)
         return encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)

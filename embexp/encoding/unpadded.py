@@ -1,15 +1,15 @@
 """Encodes, and for TSDAE decodes, all texts of a step as one row of tokens: no padding, every text attends to itself alone.
 
 Products, norms and dropout are computed once over all tokens of the step, and the word embeddings are looked up once, so
-that their gradient, as large as they are, is made once. Attention is computed for all texts of one length together. It is
-transformers' hook for attention functions that makes this possible, and sentence-transformers' pooling of flattened texts.
+that their gradient, as large as they are, is made once. Attention is computed for all texts of about one length together
+(`attention.py`). It is transformers' hook for attention functions that makes this possible, and sentence-transformers'
+pooling of flattened texts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -20,7 +20,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from embexp.encoding.attention import Layout, attention
 from embexp.encoding.by_length import TOKEN_INPUTS, merge
+from embexp.encoding.dropout import Noise, bernoulli_noise
 
 ATTENTION = "embexp_unpadded"
 # Whose positions can be given and whose attention knows nothing but queries, keys and values; each is tested.
@@ -56,12 +58,15 @@ def _own_attention(model: PreTrainedModel) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def encode_unpadded(model: SentenceTransformer, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
+def encode_unpadded(
+    model: SentenceTransformer, columns: Sequence[dict[str, Any]], noise: Noise = bernoulli_noise
+) -> list[Tensor]:
     """The embeddings of each column, (rows, dimension), in the order of its rows; within `unpadded_attention`.
 
     Args:
         model: `can_be_unpadded`.
         columns: of one step: right-padded "input_ids" and "attention_mask", (rows, tokens), and what else is like them.
+        noise: of attention's dropout.
     """
     merged, others = merge(columns)
     lengths, order = torch.sort(merged["attention_mask"].sum(dim=1), stable=True)
@@ -73,7 +78,7 @@ def encode_unpadded(model: SentenceTransformer, columns: Sequence[dict[str, Any]
         **flat,
         "position_ids": _positions(chosen, model),
         "cu_seq_lens_q": functional.pad(lengths.cumsum(0), (1, 0)),
-        "texts_of_length": _texts_of_length(lengths),
+        "layout": Layout.of(lengths, noise),
     }
     embeddings = model(features)["sentence_embedding"]
     return list(embeddings[torch.argsort(order)].split([column["input_ids"].shape[0] for column in columns]))
@@ -85,7 +90,7 @@ def can_decode_unpadded(decoder: PreTrainedModel) -> bool:
 
 
 def decode_unpadded(
-    decoder: PreTrainedModel, embeddings: Tensor, ids: Tensor, lengths: Tensor
+    decoder: PreTrainedModel, embeddings: Tensor, ids: Tensor, lengths: Tensor, noise: Noise = bernoulli_noise
 ) -> tuple[Tensor, Tensor]:
     """Every token but the first of each text, foretold from the tokens before it and the text's embedding.
 
@@ -94,6 +99,7 @@ def decode_unpadded(
         embeddings: of the texts, (texts, dimension).
         ids: of their tokens, right-padded, (texts, tokens).
         lengths: tokens of each text, two at least, (texts,), on the CPU.
+        noise: of attention's dropout.
 
     Returns:
         logits, (tokens, vocabulary), and the tokens that they foretell, (tokens,), in one order.
@@ -107,7 +113,7 @@ def decode_unpadded(
             position_ids=_positions(chosen, decoder),
             encoder_hidden_states=embeddings[order.to(embeddings.device)][None],
             use_cache=False,
-            texts_of_length=_texts_of_length(lengths),
+            layout=Layout.of(lengths, noise),
         ).logits
     return logits[0], ids[:, 1:][chosen]
 
@@ -115,11 +121,6 @@ def decode_unpadded(
 def _positions(chosen: Tensor, model: nn.Module) -> Tensor:
     """Of every token in its own text, (1, tokens)."""
     return torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)[chosen][None] + _first_position(model)
-
-
-def _texts_of_length(lengths: Tensor) -> list[tuple[int, int]]:
-    """(texts, length) for each length, of sorted lengths."""
-    return [(len(list(same)), length) for length, same in groupby(lengths.tolist())]
 
 
 def _first_position(model: nn.Module) -> int:
@@ -137,34 +138,18 @@ def _attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    texts_of_length: Sequence[tuple[int, int]] | None = None,
+    layout: Layout | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention function: (1, heads, tokens, width) -> (1, tokens, heads, width).
-
-    Keys and values are the tokens', or of a decoder that looks at what is to be decoded, one for each text.
-    """
-    if texts_of_length is None:
+    """transformers' attention function: (1, heads, tokens, width) -> (1, tokens, heads, width)."""
+    if layout is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
-    tokens = [texts * length for texts, length in texts_of_length]
-    one_a_text = key.shape[2] != query.shape[2]
-    looked_at = [texts for texts, _ in texts_of_length] if one_a_text else tokens
-    causal = not one_a_text and getattr(module, "is_causal", False)
-    told = []
-    for (texts, _), *parts in zip(
-        texts_of_length,
-        *(part[0].split(sizes, dim=1) for part, sizes in ((query, tokens), (key, looked_at), (value, looked_at))),
-        strict=True,
-    ):
-        # (heads, texts * length, width) -> (texts, heads, length, width)
-        one, other, third = (part.unflatten(1, (texts, -1)).transpose(0, 1) for part in parts)
-        found = functional.scaled_dot_product_attention(
-            one, other, third, dropout_p=dropout, scale=scaling, is_causal=causal
-        )
-        told.append(found.transpose(1, 2).flatten(0, 1))
-    return torch.cat(told)[None], None
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    # Of a decoder, what looks at the embeddings is causal to transformers too: it looks at one alone.
+    causal = key.shape[2] == query.shape[2] and getattr(module, "is_causal", False)
+    return attention(query, key, value, layout, scale=scale, dropout=dropout, causal=causal), None
 
 
 AttentionInterface.register(ATTENTION, _attention)

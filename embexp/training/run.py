@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from transformers import TrainerCallback
 from embexp.config import Config
 from embexp.data.noisy import NoisyTexts
 from embexp.data.views import View
-from embexp.encoding import StepEncoder, can_be_unpadded
+from embexp.encoding import StepEncoder, can_be_unpadded, fast_dropout
 from embexp.interrupts import Preemption, waiting_for_a_good_moment
 from embexp.losses import LossPlan
 from embexp.memory import peak_memory
@@ -28,6 +28,7 @@ from embexp.training.checkpoints import Checkpoints, read_progress
 from embexp.training.hardware import Hardware
 from embexp.training.members import Assignment, together
 from embexp.training.progress import Progress
+from embexp.training.row_gradient import RowGradient, row_gradient_of
 from embexp.training.shared import SharedSteps
 from embexp.training.trainer import EmbeddingTrainer
 
@@ -98,11 +99,13 @@ def train(
     with (
         together(assignment, devices=devices) as shared,
         _encoding(assignment) as step_encoder,
+        _row_gradient(assignment, shared) as row_gradient,
         peak_memory(hardware.device) as peak,
     ):
 
         def built(preemption: Preemption) -> EmbeddingTrainer:
-            return _trainer(assignment, progress, step_encoder, shared, _callbacks(progress, preemption, bar, config))
+            callbacks = [*row_gradient, *_callbacks(progress, preemption, bar, config)]
+            return _trainer(assignment, progress, step_encoder, shared, callbacks)
 
         steps = _trained_steps(built, found, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
@@ -166,14 +169,31 @@ def _trained_steps(
 @contextmanager
 def _encoding(assignment: Assignment) -> Iterator[StepEncoder | None]:
     trainer, model = assignment.config.trainer, assignment.encoder.model
-    if not trainer.sort_by_length:
-        yield None
+    on_cpu = assignment.hardware.device == "cpu"
+    quick = trainer.fast_dropout and on_cpu
+    with fast_dropout(assignment.plan.module) if quick else nullcontext():
+        if not trainer.sort_by_length:
+            yield None
+            return
+        # A GPU computes attention length by length slowly: too many small kernels.
+        encoder = StepEncoder(trainer.chunk_tokens, trainer.unpadded and on_cpu and can_be_unpadded(model), quick)
+        with encoder.within(model):
+            yield encoder
+
+
+@contextmanager
+def _row_gradient(assignment: Assignment, shared: SharedSteps | None) -> Iterator[list[TrainerCallback]]:
+    # Of several devices every one would write its own rows, and read those of all.
+    if not assignment.config.trainer.row_gradient or assignment.hardware.device != "cpu" or shared is not None:
+        yield []
         return
-    # A GPU computes attention length by length slowly: too many small kernels.
-    unpadded = trainer.unpadded and assignment.hardware.device == "cpu" and can_be_unpadded(model)
-    encoder = StepEncoder(trainer.chunk_tokens, unpadded)
-    with encoder.within(model):
-        yield encoder
+    embeddings = row_gradient_of(assignment.encoder.model, assignment.plan.module)
+    if embeddings is None:
+        yield []
+        return
+    gradient = RowGradient(embeddings)
+    with gradient.kept():
+        yield [gradient]
 
 
 def _progress(

@@ -10,9 +10,14 @@ from embexp import encoding
 from embexp.config import compose
 from embexp.denoising import SortedDenoisingLoss
 from embexp.encoding import encode_unpadded
+from embexp.training import run as run_module
 from tests.training.test_trainer import SMALL, run
 
 FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
+
+
+def refuse(*_: object) -> None:
+    raise AssertionError("taken")
 
 
 def losses(folder, *overrides: str) -> list[float]:
@@ -34,17 +39,29 @@ def test_every_lever_is_on_by_default():
     trainer = compose([]).trainer
     assert trainer.sort_by_length
     assert trainer.unpadded
+    assert trainer.fast_dropout
+    assert trainer.row_gradient
     assert trainer.data_cache
     assert trainer.precision == "auto"
+
+
+@pytest.mark.parametrize("lever", ["fast_dropout", "row_gradient"])
+def test_a_lever_that_is_off_leaves_the_model_to_torch(tmp_path, monkeypatch, lever):
+    monkeypatch.setattr(run_module, "fast_dropout", refuse)
+    monkeypatch.setattr(run_module, "RowGradient", refuse)
+    other = ({"fast_dropout", "row_gradient"} - {lever}).pop()
+    with pytest.raises(AssertionError, match=r"taken"):
+        run(compose([*SMALL, "max_steps=1", f"trainer.{lever}=false"]), tmp_path / "other")
+    run(compose([*SMALL, "max_steps=1", f"trainer.{lever}=false", f"trainer.{other}=false"]), tmp_path / "none")
 
 
 @pytest.mark.parametrize(("unpadded", "steps"), [("true", 3), ("false", 0)])
 def test_a_run_on_the_cpu_takes_the_way_without_padding_where_it_may(tmp_path, monkeypatch, unpadded, steps):
     taken = []
 
-    def watched(model, columns):
+    def watched(model, columns, noise):
         taken.append(len(columns))
-        return encode_unpadded(model, columns)
+        return encode_unpadded(model, columns, noise)
 
     monkeypatch.setattr(encoding, "encode_unpadded", watched)
     run(compose([*SMALL, "max_steps=3", "evaluation.times=1", f"trainer.unpadded={unpadded}"]), tmp_path)

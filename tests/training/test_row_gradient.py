@@ -1,0 +1,61 @@
+"""The kept gradient of word embeddings: what a fresh one would be, in every step."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from embexp.config import compose
+from embexp.losses import build_loss
+from embexp.models import load_encoder
+from embexp.training.row_gradient import RowGradient, row_gradient_of
+
+STEPS = ([3, 1, 3, 7], [2, 2], [7, 9, 0], [4])
+
+
+def fresh_and_kept() -> tuple[nn.Embedding, nn.Embedding, RowGradient]:
+    torch.manual_seed(1)
+    fresh = nn.Embedding(10, 4, padding_idx=0)
+    kept = nn.Embedding(10, 4, padding_idx=0)
+    kept.load_state_dict(fresh.state_dict())
+    return fresh, kept, RowGradient(kept)
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_every_steps_gradient_is_what_a_fresh_one_would_be(parts):
+    fresh, kept, gradient = fresh_and_kept()
+    weights = torch.randn(10, 4)
+    with gradient.kept():
+        for rows in STEPS:
+            gradient.on_step_begin(None, None, None)
+            # What accumulates gradients looks up several times in a step.
+            for _ in range(parts):
+                for embeddings in (fresh, kept):
+                    ids = torch.tensor([rows])
+                    (embeddings(ids) * weights[ids]).sum().backward()
+            assert not kept.weight.grad.is_sparse
+            torch.testing.assert_close(kept.weight.grad, fresh.weight.grad)
+            # As clipping does.
+            kept.weight.grad.mul_(0.5)
+            kept.weight.grad, fresh.weight.grad = None, None
+    assert not kept.sparse
+
+
+def test_texts_that_are_only_scored_are_not_noted():
+    _, kept, gradient = fresh_and_kept()
+    with gradient.kept(), torch.no_grad():
+        kept(torch.tensor([1, 2]))
+    assert gradient.rows == []
+
+
+@pytest.mark.parametrize(("loss", "alone"), [("mnr", True), ("cosine", True), ("tsdae", False)])
+def test_embeddings_that_a_decoder_shares_are_left_alone(loss, alone):
+    config = compose(["model=tiny", f"loss={loss}"])
+    encoder = load_encoder(config.model)
+    plan = build_loss(config.loss, encoder.model, seed=1)
+    found = row_gradient_of(encoder.model, plan.module)
+    assert (found is encoder.model.transformers_model.get_input_embeddings()) == alone
+    if alone:
+        found.weight.requires_grad_(False)
+    assert row_gradient_of(encoder.model, plan.module) is None
