@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.bench.growth import batches_and_lengths, rows_of_data
 from benchmarks.bench.options import Options
-from benchmarks.bench.processes import Finished, start, start_profiled
+from benchmarks.bench.processes import LARGE_PAGES, Finished, start, start_profiled, without_large_pages
 from benchmarks.bench.sides import Case, Run, Sides, switched_off
 from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
 from benchmarks.bench.where import KINDS, OTHER
@@ -130,10 +130,11 @@ def _step_ratios(pairs: list[tuple[Run, Run]]) -> Ratios:
 def overhead(bench: Bench) -> Iterator[str]:
     """All accelerations off, tracker on: what the framework itself costs beside the Trainer."""
     off = list(switched_off().values())
-    yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`: both sides compute the same. Above zero embexp is slower."
+    yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`, large pages off: both sides compute the same. Above zero embexp is slower."
     yield f"\n{head('measured by', 'embexp over plain', 'goal', 'each pair')}"
     sides, case = bench.sides, Case("mnr", 32, bench.options.steps)
-    pairs = list(in_turn(bench.options.pairs, lambda: sides.plain(case), lambda: sides.embexp(case, *off)))
+    with without_large_pages():
+        pairs = list(in_turn(bench.options.pairs, lambda: sides.plain(case), lambda: sides.embexp(case, *off)))
     for name in ("seconds", "processor"):
         each = [_over(getattr(plain.steps, name), getattr(other.steps, name)) for plain, other in pairs]
         goal = f"2 %: {'met' if statistics.median(each) <= 0.02 else 'not met'}" if name == "seconds" else ""
@@ -154,9 +155,12 @@ def levers(bench: Bench) -> Iterator[str]:
     rounds = []
     for _ in range(bench.options.pairs):
         with_all = sides.embexp(case).steps.mean
-        rounds.append((with_all, {name: sides.embexp(case, off).steps.mean for name, off in known.items()}))
-    for name, off in known.items():
-        ratios = Ratios(tuple(without[name] for _, without in rounds), tuple(with_all for with_all, _ in rounds))
+        without = {off: sides.embexp(case, off).steps.mean for off in known.values()}
+        with without_large_pages():
+            without[f"{LARGE_PAGES}=0"] = sides.embexp(case).steps.mean
+        rounds.append((with_all, without))
+    for off in rounds[0][1]:
+        ratios = Ratios(tuple(without[off] for _, without in rounds), tuple(with_all for with_all, _ in rounds))
         yield row(
             f"`{off}`",
             f"{statistics.median(ratios.embexp):.3g} s",

@@ -9,12 +9,28 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# What embexp's command sets to 1 for itself, and a plain script does without.
+LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+
+
+@contextmanager
+def without_large_pages() -> Iterator[None]:
+    """Within it processes are started that do not ask for them, whichever side they are."""
+    before = os.environ.get(LARGE_PAGES)
+    os.environ[LARGE_PAGES] = "0"
+    try:
+        yield
+    finally:
+        del os.environ[LARGE_PAGES]
+        if before is not None:
+            os.environ[LARGE_PAGES] = before
 
 
 @dataclass(frozen=True)
