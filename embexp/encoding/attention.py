@@ -1,7 +1,8 @@
 """Attention of the texts of a step that lie one after the other in one row of tokens, shortest first.
 
 Texts of about one length are computed together, padded to the longest of them: a few large products instead of a small one
-for each length. The softmax is in fp32, the products in the precision of what is given. On the CPU torch's own attention,
+for each length. Softmax and dropout are in fp32, the products, and so the scores, in the precision of what is given, as in
+transformers' plain attention. On the CPU torch's own attention,
 where it has dropout, is a chain of some fifteen operators on copies in fp32.
 """
 
@@ -117,10 +118,8 @@ class _Attention(torch.autograd.Function):
             elif not ctx.one_a_text:
                 scores.unflatten(0, (group.texts, -1)).add_(group.hidden)
             shares = torch.softmax(scores, -1)
-            weights, noise = shares.to(third.dtype), None
-            if dropout:
-                noise = layout.noise(weights, dropout)
-                weights = weights * noise
+            noise = layout.noise(shares, dropout) if dropout else None
+            weights = (shares if noise is None else shares * noise).to(third.dtype)
             told.append(torch.bmm(weights, third))
             kept += [one, other, third, shares, weights, noise]
         ctx.save_for_backward(*kept)
@@ -132,14 +131,16 @@ class _Attention(torch.autograd.Function):
         layout: Layout = ctx.layout
         padded = gradients[0].index_select(0, layout.tokens).masked_fill_(layout.padding[..., None], 0)
         queries, keys, values = [], [], []
+        # Read once: each reading unpacks all of them, and gradient checkpointing allows one.
+        saved = ctx.saved_tensors
         for index, gradient in enumerate(_by_text(padded, ctx.sizes)):
-            one, other, third, shares, weights, noise = ctx.saved_tensors[6 * index : 6 * index + 6]
+            one, other, third, shares, weights, noise = saved[6 * index : 6 * index + 6]
             values.append(torch.bmm(weights.transpose(1, 2), gradient))
-            of_shares = torch.bmm(gradient, third.transpose(1, 2))
+            of_shares = torch.bmm(gradient, third.transpose(1, 2)).float()
             if noise is not None:
                 of_shares *= noise
             # In fp32, as the softmax is; padding has a share of 0, and so a gradient of 0.
-            of_scores = torch.ops.aten._softmax_backward_data(of_shares.float(), shares, -1, torch.float32)
+            of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, torch.float32)
             of_scores = of_scores.to(one.dtype)
             queries.append(torch.bmm(of_scores, other))
             keys.append(torch.bmm(of_scores.transpose(1, 2), one))

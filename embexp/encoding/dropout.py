@@ -2,8 +2,9 @@
 
 torch draws a random number for each element and rounds it to a Bernoulli's 0 or 1, which on the CPU takes longer than what
 the layer does between two dropouts. Here each 64-bit number is cut into four of 16 bits, held against a threshold: an
-element is dropped with the chance p to within 1/131072, and what is kept is divided by the exact chance of being kept. The
-draws are others than torch's; they come from its generator, so that seeds and checkpoints hold.
+element is dropped with the chance p to within 1/131072, and what is kept is divided by the chance of being kept that it really
+has, rounded, as torch does, to the tensor's dtype. The draws are others than torch's; they come from its generator, so that
+seeds and checkpoints hold.
 """
 
 from __future__ import annotations

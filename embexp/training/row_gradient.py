@@ -3,7 +3,8 @@
 It is as large as the embeddings (47 MB for MiniLM), and all but the rows of a step's tokens is zero. Made anew in every
 step it costs a page fault for each 4 KiB. Here it is kept: the step's rows are added to it (the look-up gives a sparse
 gradient, which autograd adds to the dense one in place), and they alone are zeroed before the next. What clips and what
-optimises sees the same dense gradient as ever.
+optimises sees the same dense gradient as ever. Where a loss reaches the weights in another way too, as a penalty on them
+does, their gradient comes dense, and all of it is zeroed.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 def row_gradient_of(model: SentenceTransformer, loss: nn.Module) -> nn.Embedding | None:
-    """The word embeddings, where they are trained and nothing but the look-up gives them a gradient; else None.
+    """The word embeddings, where they are trained and are no other module's; else None.
 
     Args:
         model: on the CPU.
         loss: holds the model; a decoder tied to it uses the weights a second time.
     """
-    found = getattr(model.transformers_model, "get_input_embeddings", lambda: None)()
+    try:
+        found = getattr(model.transformers_model, "get_input_embeddings", lambda: None)()
+    except NotImplementedError:
+        # transformers', where it finds none.
+        return None
     if type(found) is not nn.Embedding or not found.weight.requires_grad or found.scale_grad_by_freq:
         return None
     owners = [part for part in loss.modules() if any(own is found.weight for own in part.parameters(recurse=False))]
@@ -39,25 +44,36 @@ class RowGradient(TrainerCallback):
         self.embeddings = embeddings
         self.gradient = torch.zeros_like(embeddings.weight, requires_grad=False)
         self.rows: list[Tensor] = []
+        self.came_dense = False
 
     @contextmanager
     def kept(self) -> Iterator[None]:
         """From the first step to the last."""
-        noted = self.embeddings.register_forward_pre_hook(self._note)
+        hooks = [
+            self.embeddings.register_forward_pre_hook(self._note),
+            self.embeddings.weight.register_hook(self._look_at),
+        ]
         before, self.embeddings.sparse = self.embeddings.sparse, True
         try:
             yield
         finally:
             self.embeddings.sparse = before
-            noted.remove()
+            for hook in hooks:
+                hook.remove()
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Zeroes the rows of the step before."""
-        if self.rows:
+        if self.came_dense:
+            self.gradient.zero_()
+        elif self.rows:
             self.gradient.index_fill_(0, torch.cat(self.rows), 0)
-            self.rows.clear()
+        self.rows.clear()
+        self.came_dense = False
         self.embeddings.weight.grad = self.gradient
 
     def _note(self, embeddings: nn.Embedding, given: tuple[Tensor, ...]) -> None:
         if torch.is_grad_enabled():
             self.rows.append(given[0].flatten())
+
+    def _look_at(self, gradient: Tensor) -> None:
+        self.came_dense |= not gradient.is_sparse

@@ -175,7 +175,7 @@ def _encoding(assignment: Assignment) -> Iterator[StepEncoder | None]:
         if not trainer.sort_by_length:
             yield None
             return
-        # A GPU computes attention length by length slowly: too many small kernels.
+        # A GPU is kept waiting by many small kernels, and by what is told of lengths on the CPU.
         encoder = StepEncoder(trainer.chunk_tokens, trainer.unpadded and on_cpu and can_be_unpadded(model), quick)
         with encoder.within(model):
             yield encoder

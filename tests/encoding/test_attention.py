@@ -93,5 +93,11 @@ def test_in_bf16_it_is_within_bf16s_own_error():
     assert found.dtype == torch.bfloat16
     expected = text_by_text(*exact, lengths, causal=False)
     torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)
-    for gradient in torch.autograd.grad(found.float().sum(), halved):
-        assert gradient.dtype == torch.bfloat16
+    gradient = torch.randn_like(expected)
+    for one, other in zip(
+        torch.autograd.grad(found, halved, gradient.bfloat16()),
+        torch.autograd.grad(expected, exact, gradient),
+        strict=True,
+    ):
+        assert one.dtype == torch.bfloat16
+        torch.testing.assert_close(one.float(), other, atol=0.03, rtol=0.03)

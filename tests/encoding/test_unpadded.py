@@ -8,7 +8,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
-from embexp.encoding import can_be_unpadded, can_decode_unpadded, decode_unpadded, encode_unpadded
+from embexp.encoding import StepEncoder, can_be_unpadded, can_decode_unpadded, decode_unpadded, encode_unpadded
+from embexp.encoding.attention import WIDTH
+from embexp.encoding.dropout import bernoulli_noise, sixteen_bit_noise
 from embexp.encoding.unpadded import MODEL_TYPES, unpadded_attention
 from embexp.losses import DECODING_ENCODERS
 from embexp.models import quiet_loading, tiny
@@ -95,6 +97,30 @@ def test_not_one_token_of_padding_is_computed():
     with unpadded_attention(model):
         encode_unpadded(model, columns)
     assert computed == [int(sum(column["attention_mask"].sum() for column in columns))]
+
+
+def test_attentions_dropout_is_the_models_and_is_drawn_as_asked_for():
+    model, _ = tiny(hidden_size=32, layers=2, vocabulary_size=500, pooling="mean", max_length=64, dropout=0.25, seed=1)
+    drawn = []
+
+    def noise(like, p):
+        drawn.append(p)
+        return torch.ones_like(like)
+
+    columns = [model.preprocess(texts) for texts in TEXTS]
+    with unpadded_attention(model):
+        encode_unpadded(model.train(), columns, noise)
+        lengths = sorted(int(length) for column in columns for length in column["attention_mask"].sum(1))
+        groups = len({-(-length // WIDTH) for length in lengths})
+        assert groups > 1
+        assert drawn == [0.25] * 2 * groups
+        encode_unpadded(model.eval(), columns, noise)
+    assert len(drawn) == 2 * groups
+
+
+@pytest.mark.parametrize(("fast", "noise"), [(True, sixteen_bit_noise), (False, bernoulli_noise)])
+def test_a_step_draws_as_its_switch_says(fast, noise):
+    assert StepEncoder(chunk_tokens=64, unpadded=True, fast_dropout=fast).noise is noise
 
 
 def test_padded_texts_are_scored_as_ever_while_a_model_trains_without_padding():

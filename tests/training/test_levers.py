@@ -13,6 +13,8 @@ from embexp.encoding import encode_unpadded
 from embexp.training import run as run_module
 from tests.training.test_trainer import SMALL, run
 
+# precision: in test_hardware.py; fast_dropout draws otherwise: in tests/encoding/test_dropout.py; row_gradient: below.
+OTHERWISE_TESTED = {"precision", "fast_dropout", "row_gradient"}
 FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
 
 
@@ -27,12 +29,38 @@ def losses(folder, *overrides: str) -> list[float]:
 
 
 @pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
-@pytest.mark.parametrize("lever", sorted(set(LEVERS) - {"precision"}))
+@pytest.mark.parametrize("lever", sorted(set(LEVERS) - OTHERWISE_TESTED))
 def test_the_losses_are_those_without_the_lever(tmp_path, loss, lever):
     with_it = losses(tmp_path / "on", f"loss={loss}")
     without = losses(tmp_path / "off", f"loss={loss}", f"trainer.{lever}={LEVERS[lever]}")
     assert len(with_it) == 50
     assert with_it == pytest.approx(without, abs=1e-4)
+
+
+# With one look-up a backward, with several, with a first pass without gradients, and with an incomplete last group.
+LOOK_UPS = {
+    "one": ["loss=mnr"],
+    "chunks": ["loss=mnr", "trainer.unpadded=false", "trainer.chunk_tokens=64"],
+    "columns": ["loss=mnr", "trainer.sort_by_length=false"],
+    "cached": ["loss=cached_mnr", "loss.mini_batch_size=3"],
+    "accumulated": ["loss=cosine", "trainer.accumulation_steps=3", "epochs=1", "max_steps=null", "data.limit=100"],
+}
+
+
+@pytest.mark.parametrize("more", LOOK_UPS.values(), ids=LOOK_UPS)
+def test_the_losses_are_those_without_the_kept_gradient(tmp_path, more):
+    with_it = losses(tmp_path / "on", "max_steps=8", *more)
+    without = losses(tmp_path / "off", "max_steps=8", *more, "trainer.row_gradient=false")
+    assert len(with_it) >= 4
+    assert with_it == pytest.approx(without, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["mnr", "tsdae"])
+def test_gradient_checkpointing_leaves_the_losses_as_they_are(tmp_path, loss):
+    # Texts of several lengths: attention computes them in several groups.
+    with_it = losses(tmp_path / "on", f"loss={loss}", "max_steps=4", "trainer.gradient_checkpointing=true")
+    without = losses(tmp_path / "off", f"loss={loss}", "max_steps=4")
+    assert with_it == pytest.approx(without, abs=1e-5)
 
 
 def test_every_lever_is_on_by_default():

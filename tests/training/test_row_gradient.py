@@ -34,12 +34,35 @@ def test_every_steps_gradient_is_what_a_fresh_one_would_be(parts):
                 for embeddings in (fresh, kept):
                     ids = torch.tensor([rows])
                     (embeddings(ids) * weights[ids]).sum().backward()
-            assert not kept.weight.grad.is_sparse
+            assert kept.weight.grad is gradient.gradient
             torch.testing.assert_close(kept.weight.grad, fresh.weight.grad)
             # As clipping does.
             kept.weight.grad.mul_(0.5)
             kept.weight.grad, fresh.weight.grad = None, None
     assert not kept.sparse
+
+
+def test_what_a_penalty_on_the_weights_leaves_in_other_rows_is_gone_in_the_next_step():
+    fresh, kept, gradient = fresh_and_kept()
+    with gradient.kept():
+        for rows, penalty in ([3, 1], 1.0), ([2], 0.0), ([4], 0.5), ([5], 0.0):
+            gradient.on_step_begin(None, None, None)
+            for embeddings in (fresh, kept):
+                loss = embeddings(torch.tensor([rows])).sum()
+                (loss + penalty * embeddings.weight.pow(2).sum() if penalty else loss).backward()
+            torch.testing.assert_close(kept.weight.grad, fresh.weight.grad)
+            kept.weight.grad, fresh.weight.grad = None, None
+
+
+def test_a_model_that_knows_no_word_embeddings_is_left_alone():
+    class Hashed(nn.Module):
+        def get_input_embeddings(self):
+            raise NotImplementedError
+
+    class Model:
+        transformers_model = Hashed()
+
+    assert row_gradient_of(Model(), nn.Identity()) is None
 
 
 def test_texts_that_are_only_scored_are_not_noted():
