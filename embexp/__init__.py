@@ -10,6 +10,7 @@ On the command line: `python -m embexp loss=mnr batch_size=32,64,128 -m`. In a n
 from typing import TYPE_CHECKING, Any
 
 import embexp.cores  # noqa: F401  # counts the cores, before torch is imported
+from embexp.pages import ask_for_large_pages
 
 if TYPE_CHECKING:
     from embexp.config import Config, ConfigError, compose
@@ -26,6 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(config, name)
     if name == "run_experiment":
+        ask_for_large_pages()
         from embexp.experiment import run_experiment
 
         return run_experiment

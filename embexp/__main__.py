@@ -24,6 +24,7 @@ from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_wri
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.pages import ask_for_large_pages
 
 TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
 SAID_OF = {KeyboardInterrupt: "interrupted (Ctrl-C)", Terminated: "terminated (SIGTERM)"}
@@ -32,8 +33,6 @@ IN_TORCHRUN_A_RUN = (
     "inside torchrun the same run would be started {0} times: start it once, as python -m embexp devices={0}, and it starts "
     "the other devices' processes itself."
 )
-# torch asks Linux for pages of 2 MiB: a step's large buffers, new in every step, cost far fewer page faults.
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -85,7 +84,7 @@ def run_command() -> int:
         refuse_a_folder_that_cannot_be_written_to()
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()
-    os.environ.setdefault(LARGE_PAGES, "1")
+    ask_for_large_pages()
     sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]
     raise_on_sigterm()
     if multirun:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config import Config
+from embexp.pages import LARGE_PAGES
 
 CPUINFO = Path("/proc/cpuinfo")
 LONGEST_DIFF = 1_000_000
@@ -197,6 +198,7 @@ def environment() -> dict[str, Any]:
         "host": socket.gethostname(),
         "cpu": _processor(),
         "cpus": os.cpu_count(),
+        "large_pages": os.environ.get(LARGE_PAGES) == "1",
         "libraries": versions(),
         "packages": {found.name: found.version for found in sorted(distributions(), key=lambda found: found.name)},
         "git": git_state(Path.cwd()),

@@ -21,6 +21,7 @@ import yaml
 
 from embexp.config import Config, ConfigError, check
 from embexp.config.folder import conf_folder
+from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 
 # What is compared: scores, not times.
@@ -58,6 +59,7 @@ class Recorded:
 def main() -> None:
     """The program: exit 0 where every score is as it was within the tolerance, 1 where one is not or it cannot be run."""
     arguments = _arguments()
+    ask_for_large_pages()
     try:
         with TemporaryDirectory() as scratch:
             before = read_record(_record_folder(arguments.run, arguments.uri, Path(scratch)), name=arguments.run)

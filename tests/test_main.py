@@ -136,6 +136,10 @@ def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tm
     )
     assert last.stdout.startswith("\n2 runs")
     assert all(run["run_id"] in stored for run in results(tmp_path))
+    # The command asked torch for them before it was imported.
+    told = [json.loads(file.read_text()) for file in tmp_path.glob("multirun/**/environment.json")]
+    assert told
+    assert all(environment["large_pages"] for environment in told)
 
 
 def statuses(folder: Path) -> dict[str, str]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmarks.bench.growth import batches_and_lengths, rows_of_data
 from benchmarks.bench.options import Options
-from benchmarks.bench.processes import LARGE_PAGES, Finished, start, start_profiled, without_large_pages
+from benchmarks.bench.processes import Finished, start, start_profiled, without_large_pages
 from benchmarks.bench.sides import Case, Run, Sides, switched_off
 from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
 from benchmarks.bench.where import KINDS, OTHER
 from benchmarks.bench.workload import PAIRS
+from embexp.pages import LARGE_PAGES
 
 SWEEP = (32, 64, 128)
 # Steps of the runs in which tokens and operations are counted, the first not among them.
@@ -182,7 +184,11 @@ def where_time_goes(bench: Bench) -> Iterator[str]:
             "embexp, chunks": sides.embexp_words(case, "trainer.unpadded=false", "hydra.run.dir=run"),
             "embexp": sides.embexp_words(case, "hydra.run.dir=run"),
         }
-        found = {way: start_profiled(words, folder=sides.place, steps=COUNTED - 1) for way, words in ways.items()}
+        found = {}
+        for way, words in ways.items():
+            # Of embexp's the levers that are no keys too.
+            with without_large_pages() if way == "embexp, levers off" else nullcontext():
+                found[way] = start_profiled(words, folder=sides.place, steps=COUNTED - 1)
         yield f"\n{head(f'batch {size}', *ways)}"
         for kind in (*(kind for kind, _ in KINDS), OTHER):
             shares = [(seconds.get(kind, 0.0), sum(seconds.values())) for seconds in found.values()]

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from embexp.pages import LARGE_PAGES
+
 ROOT = Path(__file__).resolve().parents[2]
-# What embexp's command sets to 1 for itself, and a plain script does without.
-LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 
 @contextmanager

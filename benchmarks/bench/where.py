@@ -24,8 +24,8 @@ from benchmarks.bench.probe import run
 # What an operator's own name holds -> its kind; the first that fits. Times are an operator's own, without those it calls.
 KINDS = (
     ("matrix products of the layers", ("aten::mm", "aten::addmm", "aten::linear", "mkldnn")),
-    ("attention", ("bmm", "baddbmm", "softmax", "scaled_dot_product", "attention")),
-    ("dropout", ("bernoulli", "dropout")),
+    ("attention", ("bmm", "baddbmm", "softmax", "scaled_dot_product", "attention", "Attention", "index_select")),
+    ("dropout", ("bernoulli", "dropout", "random_", "aten::ge")),
     ("norms, activations", ("layer_norm", "gelu", "tanh")),
     ("word embeddings and their gradient", ("embedding", "index", "aten::fill_", "aten::zero_", "aten::zeros")),
     ("optimiser, clipping", ("adam", "norm", "Optimizer", "foreach")),
