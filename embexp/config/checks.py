@@ -7,7 +7,7 @@ from typing import Any
 
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
-from embexp.config.rules import RULES, hardware_can_do_it
+from embexp.config.rules import RULES, hardware_can_do_it, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
     Config,
@@ -20,7 +20,7 @@ from embexp.config.sections import collect, schema_of
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
-    """The checked config of one run.
+    """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more.
 
     Args:
         values: the composed config as plain Python values, interpolations resolved.
@@ -39,7 +39,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError(problems)
-    return config
+    return train_on_all(config)
 
 
 def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[str]]:

@@ -110,6 +110,8 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return (
             f"{key}: nothing reads this key without {group}={option}; choose it beside others: {group}=[own,{option}]."
         )
+    if parent == "evaluation.source" and node is None and (options := _pairs_with(name)):
+        return f"{key}: nothing reads this key without {' or '.join(options)}; choose it as well: {options[0]} {text_of(override)}."
     if node is None and parent in known:
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
     if others := _options_with(parent.replace(".", "/"), name):
@@ -135,6 +137,12 @@ def _options_with(group: str, name: str) -> list[str]:
     """The shipped options of a group that have a key of this name: ["loss=tsdae"]."""
     files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
     return [f"{group}={file.stem}" for file in files if name in OmegaConf.load(file)]
+
+
+def _pairs_with(name: str) -> list[str]:
+    """The options of evaluation whose pairs come from a data option that has a key of this name: ["evaluation=files"]."""
+    named = (option.removeprefix("data=") for option in _options_with("data", name))
+    return [f"evaluation={option}" for option in named if (conf_folder() / "evaluation" / f"{option}.yaml").is_file()]
 
 
 def _dotted(node: DictConfig, prefix: str = "") -> list[str]:

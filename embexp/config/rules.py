@@ -19,6 +19,7 @@ from embexp.config.schema import (
     Kind,
     MLflow,
     MultipleNegativesRanking,
+    ViewName,
 )
 from embexp.config.sections import data_schema
 
@@ -28,6 +29,25 @@ GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/de
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 
 
+# A shipped loss that is fed this view.
+LOSS_FED: dict[ViewName, str] = {"noisy": "tsdae", "pairs": "mnr", "triplets": "mnr", "scored": "cosine"}
+
+
+def train_on_all(config: Config) -> Config:
+    """The config with nothing of a person's train file set aside as dev, unless that part is scored or was asked for."""
+    beside = config.evaluation.retrieval
+    held_out = beside is not None and (beside.source, beside.split, beside.path, beside.queries) == (
+        "pairs",
+        "dev",
+        None,
+        None,
+    )
+    scored = config.evaluation.source is None or held_out
+    if scored or not isinstance(config.data, Files) or config.data.dev_fraction is not None:
+        return config
+    return config.model_copy(update={"data": config.data.model_copy(update={"dev_fraction": 0.0})})
+
+
 def _loss_is_fed(config: Config) -> Iterator[str]:
     kind = _kind_trained_on(config)
     if kind is None or set(config.loss.view) & set(VIEWS_OF_KIND[kind]):
@@ -35,10 +55,11 @@ def _loss_is_fed(config: Config) -> Iterator[str]:
     would_do = [known for known, views in VIEWS_OF_KIND.items() if set(config.loss.view) & set(views)]
     shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": "files", "texts": "files"}
     names = dict.fromkeys(["helpdesk", *(shipped[known] for known in would_do)])
+    losses = dict.fromkeys(f"loss={LOSS_FED[view]}" for view in VIEWS_OF_KIND[kind] if view in LOSS_FED)
     yield (
         f"loss={config.names['loss']} data={config.names['data']}: this loss is fed {' or '.join(config.loss.view)}, "
-        f"which cannot be made from {kind} rows; data that would do: {', '.join(names)} "
-        f"(rows of kind {', '.join(would_do)})."
+        f"which cannot be made from {kind} rows; a loss that they can feed: {', '.join(losses)}; data that would do: "
+        f"{', '.join(names)} (rows of kind {', '.join(would_do)})."
     )
 
 
@@ -163,6 +184,11 @@ def _something_is_scored(config: Config) -> Iterator[str]:
         yield (
             f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
             "use evaluation=stsb, evaluation=helpdesk, or evaluation=files with pairs of yours."
+        )
+    elif isinstance(data, Files) and data.dev is None and data.dev_fraction == 0:
+        yield (
+            f"data.dev_fraction=0: with evaluation={config.names['evaluation']} there is nothing to score on; name data.dev=FILE, "
+            "let a part of train be set aside, or score on other pairs: evaluation=stsb."
         )
 
 

@@ -163,10 +163,10 @@ class Files(Data):
     columns: dict[str, str] | None
     labels: dict[str, Literal["entailment", "neutral", "contradiction"]] | None
     score_scale: list[float] | None = Field(min_length=2, max_length=2)
-    dev_fraction: float = Field(gt=0, lt=1)
+    dev_fraction: float | None = Field(ge=0, lt=1)
     on_bad_rows: Literal["refuse", "drop"]
     encoding: str
-    delimiter: str | None
+    delimiter: str | None = Field(min_length=1)
     quoted: bool | None
     seed: int = Field(ge=0)
 

@@ -108,7 +108,7 @@ def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
             columns=None,
             labels=None,
             score_scale=None,
-            dev_fraction=0.1,
+            dev_fraction=None,
             on_bad_rows="refuse",
             encoding="utf-8",
             delimiter=None,

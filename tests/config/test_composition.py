@@ -112,6 +112,10 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("loss.hardness_strength=5.0", "nothing reads it without a loss.hardness_mode"),
         ("trainer.early_stopping=4", "of evaluation.times=4 evaluations never"),
         ("evaluation=files", "evaluation.source.dev=null: name a file of scored pairs"),
+        (
+            "evaluation.source.dev=x.csv",
+            "without evaluation=files; choose it as well: evaluation=files evaluation.source.dev=x.csv",
+        ),
         ("batch_size=1,2", "add -m to run them all"),
         ("batch_size", "write KEY=VALUE"),
         ("data.train=/x/Süß Ordner/qa.csv", 'data.train="/x/Süß Ordner/qa.csv"\'.'),
@@ -153,6 +157,58 @@ def test_unlabelled_text_goes_with_scored_pairs_of_its_own(tmp_path):
     assert any("brings no scored pairs" in problem for problem in problems_of(*given))
     stated = problems_of(*given, f"data.dev={pairs}", "data.kind=texts")
     assert any("brings no scored pairs" in problem for problem in stated)
+
+
+def test_an_empty_delimiter_is_refused():
+    (problem,) = problems_of("data=files", "data.train=x.csv", "data.delimiter=")
+    assert problem.startswith("data.delimiter=")
+    assert "at least 1 character" in problem
+
+
+PAIRS_BESIDE = ["evaluation=[helpdesk,retrieval]", "evaluation.retrieval.source=pairs"]
+
+
+def test_nothing_to_score_on_is_told_by_the_fraction_that_makes_it_so(tmp_path):
+    file = tmp_path / "pairs.csv"
+    file.write_text("anchor,positive\na,b\n")
+    (problem,) = problems_of("data=files", f"data.train={file}", "data.dev_fraction=0")
+    assert problem.startswith(
+        "data.dev_fraction=0: with evaluation=own there is nothing to score on; name data.dev=FILE"
+    )
+
+
+def test_the_losses_that_are_recommended_are_fed_what_they_are_recommended_for(tmp_path):
+    from embexp.config.rules import LOSS_FED
+
+    for view, loss in LOSS_FED.items():
+        assert view in compose([f"loss={loss}"]).loss.view
+
+
+def test_texts_that_a_loss_cannot_be_fed_are_answered_with_the_loss_that_can(tmp_path):
+    notes = tmp_path / "notes.csv"
+    notes.write_text("text\na\nb\n")
+    (problem, *_) = problems_of("data=files", f"data.train={notes}", "evaluation=helpdesk")
+    assert "cannot be made from texts rows; a loss that they can feed: loss=tsdae; data that would do" in problem
+
+
+@pytest.mark.parametrize(
+    ("chosen", "fraction"),
+    [
+        (["evaluation=own"], None),
+        (["evaluation=helpdesk"], 0.0),
+        (["evaluation=helpdesk", "data.dev_fraction=0.2"], 0.2),
+        ([*PAIRS_BESIDE, "evaluation.retrieval.split=dev"], None),
+        ([*PAIRS_BESIDE, "evaluation.retrieval.split=test"], 0.0),
+    ],
+)
+def test_rows_to_train_on_are_set_aside_only_where_they_are_scored(tmp_path, chosen, fraction):
+    from embexp.data import build_source
+
+    file = tmp_path / "pairs.csv"
+    file.write_text("anchor,positive\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
+    config = compose(["data=files", f"data.train={file}", *chosen])
+    assert config.data.dev_fraction == fraction
+    assert len(build_source(config.data).load("train").table) == {None: 36, 0.0: 40, 0.2: 32}[fraction]
 
 
 @pytest.mark.parametrize("given", [[], ["data.dev=nowhere.csv"], ["data.dev=nowhere.csv", "data.kind=pairs"]])

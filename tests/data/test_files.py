@@ -22,7 +22,7 @@ PAIRS = "anchor,positive\n" + "".join(f"question {n},answer {n}\n" for n in rang
 def source(**given) -> FileSource:
     defaults = {
         "kind": "auto", "limit": None, "train": None, "dev": None, "test": None, "columns": None, "labels": None,
-        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None, "quoted": None,
+        "score_scale": None, "dev_fraction": None, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None, "quoted": None,
         "seed": 1,
     }  # fmt: skip
     return FileSource(**{**defaults, **{key: str(v) if isinstance(v, Path) else v for key, v in given.items()}})
@@ -113,6 +113,11 @@ BAD = {
         "r.csv",
         "sentence1,sentence2,score\na,b,0.5\nc,d,high\n",
         "row 3: score 'high' is not a number",
+    ),
+    "score no number where the scale cannot be told either": (
+        "r.csv",
+        "sentence1,sentence2,score\na,b,7\nc,d,high\n",
+        "scores are from 7 to 7 (and row 3 has 'high'); say what is possible",
     ),
     "excel named csv": ("r.csv", b"PK\x03\x04rest", "Excel file; export it as csv"),
     "gzip named csv": ("r.csv", b"\x1f\x8b\x08rest", "compressed by gzip"),
@@ -232,7 +237,7 @@ def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
     pq.write_table(pa.table({"text": ["a"]}), file)
     given = {
         "kind": "auto", "limit": None, "train": str(file), "dev": None, "test": None, "columns": None, "labels": None,
-        "score_scale": None, "dev_fraction": 0.1, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None, "quoted": None,
+        "score_scale": None, "dev_fraction": None, "on_bad_rows": "refuse", "encoding": "utf-8", "delimiter": None, "quoted": None,
         "seed": 1,
     }  # fmt: skip
     code = f"""
@@ -348,6 +353,12 @@ def test_the_limit_holds_before_the_split(tmp_path):
     train, dev = made.load("train"), made.load("dev")
     assert (len(train.table), len(dev.table)) == (18, 2)
     assert train.counts == {"read": 20, "held_out_for_dev": 2}
+
+
+def test_of_a_fraction_of_nothing_all_rows_are_trained_on_and_there_is_no_dev_part(tmp_path):
+    made = source(train=written(tmp_path, "r.csv", PAIRS), dev_fraction=0.0)
+    assert len(made.load("train").table) == 40
+    assert made.load("dev") is None
 
 
 def test_bare_texts_are_not_split_for_nothing_could_be_scored_on_them(tmp_path):

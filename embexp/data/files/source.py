@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
+# Of the rows, where no fraction is named.
+DEV_FRACTION = 0.1
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
 
@@ -43,7 +45,7 @@ class FileSource:
         columns: Mapping[str, str] | None,
         labels: Mapping[str, str] | None,
         score_scale: Sequence[float] | None,
-        dev_fraction: float,
+        dev_fraction: float | None,
         on_bad_rows: str,
         encoding: str,
         delimiter: str | None,
@@ -56,7 +58,7 @@ class FileSource:
         self.columns = columns
         self.labels = {word.lower(): LABELS[meaning] for word, meaning in (labels or {}).items()}
         self.score_scale = score_scale
-        self.dev_fraction = dev_fraction
+        self.dev_fraction = DEV_FRACTION if dev_fraction is None else dev_fraction
         self.drop = on_bad_rows == "drop"
         self.encoding = encoding
         self.delimiter = delimiter
@@ -95,7 +97,7 @@ class FileSource:
         return next(iter(kinds.values()), None)
 
     def load(self, split: Split) -> Rows | None:
-        """The rows of a split; without a dev file, dev is a part of train that shares no text with the rest.
+        """The rows of a split; without a dev file, dev is a part of train that shares no text with the rest, if any.
 
         Raises:
             ConfigError: the file, or rows of it, cannot be used; each is named with its row.
@@ -106,11 +108,18 @@ class FileSource:
                 self._tell_overlap(rows)
                 return rows
             rows = self._file("train")
-            return rows if self.paths["dev"] is not None or rows.kind == "texts" else self._halves(rows)[0]
+            if self.paths["dev"] is None and rows.kind != "texts" and not self.dev_fraction:
+                log.info(
+                    "%s: all %d rows are trained on, none is set aside as dev", self._where("train"), len(rows.table)
+                )
+            return self._halves(rows)[0] if self._is_split(rows) else rows
         if split == "dev" and self.paths["train"] is not None:
             rows = self._file("train")
-            return None if rows.kind == "texts" else self._halves(rows)[1]
+            return self._halves(rows)[1] if self._is_split(rows) else None
         return None
+
+    def _is_split(self, rows: Rows) -> bool:
+        return self.paths["dev"] is None and rows.kind != "texts" and self.dev_fraction > 0
 
     def files(self) -> Sequence[Path]:
         """All three: what is set aside, and what is warned of, depends on the others too."""
@@ -216,7 +225,9 @@ class FileSource:
         if self.score_scale is not None:
             low, high = self.score_scale
             return low, high
-        found = [n for _, record in records.rows if (n := _number(record.get(names["score"]))) is not None]
+        given = ((row, record.get(names["score"])) for row, record in records.rows)
+        numbers = [(row, value, _number(value)) for row, value in given if value is not None]
+        found = [number for _, _, number in numbers if number is not None]
         # 0, 1, 2 and nothing else look like labels.
         labels = bool(found) and set(found) <= {0, 1, 2} and max(found) == 2
         if found and min(found) >= 0 and max(found) <= 1:
@@ -225,6 +236,8 @@ class FileSource:
             scale = (0.0, 5.0)
         else:
             reach = f"from {min(found):g} to {max(found):g}" if found else "no numbers"
+            wrong = next(((row, value) for row, value, number in numbers if number is None), None)
+            reach += f" (and row {wrong[0]} has {wrong[1]!r})" if wrong is not None and found else ""
             hint = " Are they NLI labels? Name the columns premise, hypothesis, label." if labels or not found else ""
             raise ConfigError(
                 [
