@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from benchmarks.bench.growth import batches_and_lengths, rows_of_data
@@ -150,23 +151,23 @@ def _over(plain: tuple[float, ...], embexp: tuple[float, ...]) -> float:
 
 
 def levers(bench: Bench) -> Iterator[str]:
-    """Every acceleration switched off alone."""
+    """Every acceleration switched off alone, each run beside one with all of them: a machine's speed changes by the minute."""
     yield "MNR, batch 32; a step without the lever, over a step with all of them, in turn."
-    yield f"\n{head('switched off', 'with all', 'without', 'without / with', 'each round')}"
-    sides, case, known = bench.sides, Case("mnr", 32, bench.options.steps_at(32)), switched_off()
-    rounds = []
-    for _ in range(bench.options.pairs):
-        with_all = sides.embexp(case).steps.mean
-        without = {off: sides.embexp(case, off).steps.mean for off in known.values()}
+    yield f"\n{head('switched off', 'without', 'with all', 'without / with', 'each pair')}"
+    sides, case = bench.sides, Case("mnr", 32, bench.options.steps_at(32))
+
+    def without_pages() -> Run:
         with without_large_pages():
-            without[f"{LARGE_PAGES}=0"] = sides.embexp(case).steps.mean
-        rounds.append((with_all, without))
-    for off in rounds[0][1]:
-        ratios = Ratios(tuple(without[off] for _, without in rounds), tuple(with_all for with_all, _ in rounds))
+            return sides.embexp(case)
+
+    ways: dict[str, Callable[[], Run]] = {off: partial(sides.embexp, case, off) for off in switched_off().values()}
+    for off, without in {**ways, f"{LARGE_PAGES}=0": without_pages}.items():
+        pairs = list(in_turn(bench.options.pairs, without, lambda: sides.embexp(case)))
+        ratios = Ratios(tuple(one.steps.mean for one, _ in pairs), tuple(other.steps.mean for _, other in pairs))
         yield row(
             f"`{off}`",
-            f"{statistics.median(ratios.embexp):.3g} s",
             f"{statistics.median(ratios.plain):.3g} s",
+            f"{statistics.median(ratios.embexp):.3g} s",
             f"**{ratios.median:.2f}**",
             ", ".join(f"{ratio:.2f}" for ratio in ratios.each),
         )

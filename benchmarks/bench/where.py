@@ -21,12 +21,13 @@ from torch.profiler import ProfilerActivity, profile
 import embexp.cores  # noqa: F401  # counts the cores, before torch is imported
 from benchmarks.bench.probe import run
 
-# What an operator's own name holds -> its kind; the first that fits. Times are an operator's own, without those it calls.
+# What an operator's own name holds -> its kind; the first that fits (gelu's holds that of ge, by which dropout is drawn). Times are
+# an operator's own, without those it calls.
 KINDS = (
     ("matrix products of the layers", ("aten::mm", "aten::addmm", "aten::linear", "mkldnn")),
     ("attention", ("bmm", "baddbmm", "softmax", "scaled_dot_product", "attention", "Attention", "index_select")),
-    ("dropout", ("bernoulli", "dropout", "random_", "aten::ge")),
     ("norms, activations", ("layer_norm", "gelu", "tanh")),
+    ("dropout", ("bernoulli", "dropout", "random_", "aten::ge")),
     ("word embeddings and their gradient", ("embedding", "index", "aten::fill_", "aten::zero_", "aten::zeros")),
     ("optimiser, clipping", ("adam", "norm", "Optimizer", "foreach")),
     ("casts and copies", ("copy", "_to", "ToCopy", "contiguous", "clone", "aten::cat", "CatBackward")),
