@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object
 from transformers import set_seed
 
 from embexp import identity
@@ -20,6 +19,7 @@ from embexp.config.schema import DenoisingAutoEncoder
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
+from embexp.losses import found_target
 from embexp.model_files import find
 from embexp.models import Encoder, load_encoder
 from embexp.record import Record
@@ -88,13 +88,20 @@ def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str,
     }
 
 
-def own_code(*targets: str) -> dict[str, str]:
-    """By target, the sha256 of the file of a person's own class or function: what the libraries have is in their versions."""
+def own_code(targets: Mapping[str, str]) -> dict[str, str]:
+    """By target, the sha256 of the file of a person's own class or function: what the libraries have is in their versions.
+
+    Args:
+        targets: by group.
+
+    Raises:
+        ConfigError: there is no such class or function.
+    """
     found = {}
-    for target in targets:
+    for group, target in targets.items():
         if target.partition(".")[0] in PINNED:
             continue
-        file = inspect.getsourcefile(inspect.unwrap(get_object(target)))
+        file = inspect.getsourcefile(inspect.unwrap(found_target(group, target)))
         if file is not None:
             found[target] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
     return found
@@ -119,7 +126,8 @@ def keys_of(config: Config, inputs: Inputs) -> tuple[str, str]:
     Threads that the machine decided are not in it, those that were asked for are: how many cores a launcher or another
     machine gives a job changes a result's last digits, and is no reason to train it again.
     """
-    code = own_code(config.loss.target, config.model.target, config.data.target) | decoder_of(config)
+    targets = {"loss": config.loss.target, "model": config.model.target, "data": config.data.target}
+    code = own_code(targets) | decoder_of(config)
     decided = {"device": inputs.hardware.device, "precision": inputs.hardware.precision}
     key, setting = (
         identity.run_key(

@@ -53,10 +53,7 @@ def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPl
         ConfigError: the target cannot be found, does not take these arguments, or cannot be used with this model.
     """
     arguments = config.arguments()
-    try:
-        target = get_object(config.target)
-    except (ImportError, ValueError) as error:
-        raise ConfigError([f"loss._target_={config.target}: there is no such thing: {error}."]) from error
+    target = found_target("loss", config.target)
     noise = None
     if "noisy" in config.view:
         if "deletion_ratio" not in arguments:
@@ -81,7 +78,27 @@ def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPl
         module = target(model, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError([f"loss {config.target}: {error}."]) from error
+    held = {id(parameter) for parameter in module.parameters()} if isinstance(module, nn.Module) else set()
+    if any(parameter.requires_grad and id(parameter) not in held for parameter in model.parameters()):
+        raise ConfigError(
+            [
+                f"loss._target_={config.target}: what it gives does not hold the model, whose weights would not be trained; it must "
+                "be an nn.Module that keeps it: self.model = model."
+            ]
+        )
     return LossPlan(module, tuple(config.view), config.batches, noise)
+
+
+def found_target(group: str, target: str) -> Any:
+    """The class or function that an option's `_target_` names.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    try:
+        return get_object(target)
+    except (ImportError, ValueError) as error:
+        raise ConfigError([f"{group}._target_={target}: there is no such thing: {error}."]) from error
 
 
 def mnr(

@@ -104,10 +104,12 @@ def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     module = tmp_path / "mine_edited.py"
     module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
-    first = own_code("mine_edited.loss")
+    first = own_code({"loss": "mine_edited.loss"})
     module.write_text(module.read_text().replace("return 1", "return 2"))
-    assert own_code("mine_edited.loss") != first
-    assert own_code("embexp.losses.mnr", "sentence_transformers.SentenceTransformer") == {}
+    assert own_code({"loss": "mine_edited.loss"}) != first
+    with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
+        own_code({"loss": "mine_edited.los"})
+    assert own_code({"loss": "embexp.losses.mnr", "model": "sentence_transformers.SentenceTransformer"}) == {}
 
 
 def test_runs_of_the_library_have_a_folder_each(tmp_path, monkeypatch):

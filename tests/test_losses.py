@@ -201,6 +201,16 @@ def test_a_target_that_is_no_loss_is_told(target, tmp_path):
         built("loss=own", config_dir=tmp_path)
 
 
+def forgetful(model) -> torch.nn.Module:
+    return torch.nn.Linear(2, 2)
+
+
+def test_a_loss_that_does_not_hold_the_model_is_refused_for_nothing_would_be_trained(tmp_path):
+    own(tmp_path, f"_target_: {__name__}.forgetful\nview: pairs\n")
+    with pytest.raises(ConfigError, match=r"does not hold the model, whose weights would not be trained"):
+        built("loss=own", config_dir=tmp_path)
+
+
 def test_a_target_that_does_not_exist_is_told(tmp_path):
     own(tmp_path, "_target_: embexp.losses.nothing\nview: pairs\n")
     with pytest.raises(ConfigError, match=r"loss\._target_=embexp\.losses\.nothing"):

@@ -26,17 +26,26 @@ ROWS = "rows_of_all"
 WAYS = ("compute_loss_from_embeddings", "sum_over_tokens", "put_together")
 
 
+def computed_by(loss: nn.Module, way: str) -> bool:
+    """Whether a method of the loss may stand for its forward: a class below the method's own has not changed forward since."""
+    owners = [next((each for each in type(loss).__mro__ if name in vars(each)), None) for name in (way, "forward")]
+    return owners[0] is not None and owners[1] is not None and issubclass(owners[0], owners[1])
+
+
 def refuse_what_cannot_be_shared(loss: nn.Module, *, devices: int, name: str) -> None:
     """Before anything is scored or trained.
 
     Raises:
         ConfigError: the loss has none of WAYS.
     """
-    if devices > 1 and not any(hasattr(loss, way) for way in WAYS):
+    # By put_together it is computed in its own forward.
+    shared = hasattr(loss, "put_together") or any(computed_by(loss, way) for way in WAYS)
+    if devices > 1 and not shared:
         raise ConfigError(
             [
                 f"devices={devices}: loss={name} ({type(loss).__name__}) cannot be computed over several devices, for it has "
-                "no compute_loss_from_embeddings; use devices=1, or a loss that can be: all that embexp ships."
+                "no compute_loss_from_embeddings, or a forward that does more; use devices=1, or a loss that can be: all that "
+                "embexp ships."
             ]
         )
 
@@ -109,7 +118,7 @@ class SharedSteps:
         """
         own = len(range(self.group.rank, rows, self.group.size))
         in_one_go = encoder is not None and can_be_sorted(columns)
-        if encoder is not None and in_one_go and hasattr(module, "sum_over_tokens"):
+        if encoder is not None and in_one_go and computed_by(module, "sum_over_tokens"):
             total, tokens = module.sum_over_tokens(columns, encoder)
             return self._mean_over_tokens(total if own else total * 0, tokens if own else 0)
         if hasattr(module, "put_together"):
@@ -118,7 +127,7 @@ class SharedSteps:
                 return module(columns, labels)
             finally:
                 module.put_together = None
-        if not hasattr(module, "compute_loss_from_embeddings"):
+        if not computed_by(module, "compute_loss_from_embeddings"):
             raise ConfigError(
                 [
                     f"devices={self.group.size}: this model's texts cannot be sorted, and with trainer.sort_by_length=false or "

@@ -15,7 +15,7 @@ from embexp.encoding import StepEncoder, can_be_sorted
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.diverged import diverged
 from embexp.training.progress import Progress
-from embexp.training.shared import ROWS, SharedSteps
+from embexp.training.shared import ROWS, SharedSteps, computed_by
 
 WEIGHTS = "weights.pt"
 
@@ -77,9 +77,9 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         if self.encoder is not None:
             columns, labels = self.collect_features(inputs)
             if can_be_sorted(columns):
-                if hasattr(self.loss, "compute_sorted_loss"):
+                if computed_by(self.loss, "compute_sorted_loss"):
                     return self.loss.compute_sorted_loss(columns, self.encoder)
-                if hasattr(self.loss, "compute_loss_from_embeddings"):
+                if computed_by(self.loss, "compute_loss_from_embeddings"):
                     return self.loss.compute_loss_from_embeddings(self.encoder.encode(model, columns), labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import set_seed
 
-from embexp.config import Config, compose
+from embexp.config import Config, ConfigError, compose
 from embexp.data import build_source
 from embexp.data.cache import cached_view
 from embexp.interrupts import Terminated, raise_on_sigterm
@@ -22,6 +23,7 @@ from embexp.tracking import NullTracker
 from embexp.training import TrainingDiverged, choose_hardware, train
 from embexp.training.callbacks import Scores
 from embexp.training.checkpoints import Checkpoints
+from embexp.training.shared import refuse_what_cannot_be_shared
 from embexp.training.trainer import EmbeddingTrainer
 
 STEPS = 8
@@ -70,6 +72,23 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
 
 def weights(model) -> list[torch.Tensor]:
     return [value.clone() for _, value in sorted(model.state_dict().items())]
+
+
+class Penalised(MultipleNegativesRankingLoss):
+    """As a person adds a penalty: in forward."""
+
+    def forward(self, sentence_features, labels=None):
+        return super().forward(sentence_features, labels) + 100
+
+
+def test_what_a_loss_of_ones_own_adds_in_its_forward_is_trained_on(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "own.yaml").write_text(f"_target_: {__name__}.Penalised\nview: pairs\n")
+    config = compose([*SMALL, "loss=own", "max_steps=2", "trainer.logging_steps=1"], config_dir=tmp_path)
+    _, _, record = run(config, tmp_path / "run")
+    assert min(value for _, value in record.history["train/loss"]) > 100
+    with pytest.raises(ConfigError, match="a forward that does more"):
+        refuse_what_cannot_be_shared(Penalised(load_encoder(config.model).model), devices=2, name="own")
 
 
 @pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "tsdae"])
