@@ -36,12 +36,8 @@ LOSS_FED: dict[ViewName, str] = {"noisy": "tsdae", "pairs": "mnr", "triplets": "
 def train_on_all(config: Config) -> Config:
     """The config with nothing of a person's train file set aside as dev, unless that part is scored or was asked for."""
     beside = config.evaluation.retrieval
-    held_out = beside is not None and (beside.source, beside.split, beside.path, beside.queries) == (
-        "pairs",
-        "dev",
-        None,
-        None,
-    )
+    own_files = beside is not None and (beside.path is not None or beside.queries is not None)
+    held_out = beside is not None and beside.source == "pairs" and beside.split == "dev" and not own_files
     scored = config.evaluation.source is None or held_out
     if scored or not isinstance(config.data, Files) or config.data.dev_fraction is not None:
         return config

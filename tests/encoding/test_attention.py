@@ -55,7 +55,9 @@ def test_what_is_dropped_is_dropped_from_the_weights_and_in_the_gradient_too(cau
     lengths = [2, 5, 6]
     tokens = sum(lengths)
     query, key, value = drawn(tokens), drawn(tokens), drawn(tokens)
-    noise = torch.tensor([0.0, 2.0]).repeat(len(lengths) * HEADS * 6 * 3)[: len(lengths) * HEADS * 36]
+    # All are shorter than WIDTH, and so computed together, padded to the longest.
+    longest = max(lengths)
+    noise = torch.tensor([0.0, 2.0]).repeat(len(lengths) * HEADS * longest**2 // 2)
     noise = noise[torch.randperm(len(noise), generator=torch.Generator().manual_seed(1))]
 
     def given(like: Tensor, p: float) -> Tensor:
@@ -64,8 +66,7 @@ def test_what_is_dropped_is_dropped_from_the_weights_and_in_the_gradient_too(cau
 
     layout = Layout.of(torch.tensor(lengths), given)
     found = attention(query, key, value, layout, scale=0.3, dropout=0.5, causal=causal)
-    # All are shorter than WIDTH, and so computed together, padded to the longest.
-    masks, expected = noise.view(len(lengths), HEADS, 6, 6), []
+    masks, expected = noise.view(len(lengths), HEADS, longest, longest), []
     cut = (part[0].split(lengths, 1) for part in (query, key, value))
     for mask, length, one, other, third in zip(masks, lengths, *cut, strict=True):
         scores = one @ other.transpose(1, 2) * 0.3
