@@ -23,6 +23,7 @@ from embexp.config.composition import (
 from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_written_to
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
+from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.pages import ask_for_large_pages
 
@@ -38,7 +39,8 @@ INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 def job(composed: DictConfig) -> float:
     """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
-    from embexp.job import run_job
+    with uncollected():
+        from embexp.job import run_job
 
     objective = run_job(composed)
     if isnan(objective) and HydraConfig.get().mode is RunMode.RUN:
@@ -54,7 +56,8 @@ def run_hydra() -> None:
 
 def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
     """All jobs under one parent run, then the table of them."""
-    from embexp.sweep import open_sweep
+    with uncollected():
+        from embexp.sweep import open_sweep
 
     with open_sweep(compose(an_instance_of(jobs[0]), config_dir=config_dir), jobs=jobs, overrides=overrides) as sweep:
         sys.argv.append(f"hydra.sweep.dir={sweep.folder}")

@@ -27,7 +27,9 @@ from embexp import identity
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import check_command
 from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_written_to
+from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.pages import ask_for_large_pages
 
 if TYPE_CHECKING:
     from embexp.evaluation import Extras, Pairs
@@ -175,10 +177,13 @@ def run_command(arguments: argparse.Namespace) -> int:
     jobs = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
     refuse_a_folder_that_cannot_be_written_to()
     raise_on_sigterm()
-    from rich.console import Console
+    ask_for_large_pages()
+    with uncollected():
+        from rich.console import Console
 
-    from embexp.compare import draw, read_result
-    from embexp.record import RESULT
+        from embexp.compare import draw, read_result
+        from embexp.job import tell_failure
+        from embexp.record import RESULT
 
     now = datetime.now()
     parent = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
@@ -191,8 +196,6 @@ def run_command(arguments: argparse.Namespace) -> int:
         try:
             evaluate_model(compose(job, config_dir=arguments.config_dir), folder=folder, overrides=job)
         except Exception as error:
-            from embexp.job import tell_failure
-
             failed += 1
             tell_failure(error)
     runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]

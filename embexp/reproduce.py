@@ -19,8 +19,9 @@ from typing import Any
 
 import yaml
 
-from embexp.config import Config, ConfigError, check
+from embexp.config import Config, ConfigError, check, compose
 from embexp.config.folder import conf_folder
+from embexp.imports import uncollected
 from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 
@@ -132,8 +133,8 @@ def _shipped(group: str) -> set[str]:
 
 def run_again(config: Config, *, name: str) -> Recorded:
     """Trains as the config says, from its first step and with no tracker, and reads what that left."""
-    from embexp.config import compose
-    from embexp.experiment import run_experiment
+    with uncollected():
+        from embexp.experiment import run_experiment
 
     untracked = compose(["tracker=none"])
     names = (name if time == 1 else f"{name}-{time}" for time in count(1))
