@@ -170,11 +170,13 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
     """
     import mteb
     from mteb.abstasks import AbsTask
+    from mteb.get_tasks import TASK_LIST
 
     with quiet_mteb():
-        known = {task.metadata.name: task for task in mteb.get_tasks(exclude_superseded=False)}
-        types = {task.metadata.type for task in known.values()}
-        benchmarks = {benchmark.name for benchmark in mteb.get_benchmarks()}
+        # The classes: to make a task seeds torch anew, and there are two thousand; a benchmark makes all of its own.
+        known = {task.metadata.name: task.metadata.type for task in TASK_LIST}
+        types = set(known.values())
+        benchmarks = {benchmark.name for benchmark in mteb.get_benchmarks()} if settings.benchmark else set()
         problems = [
             f"evaluation.mteb.{key}={word}: MTEB {mteb.__version__} knows none of this name.{nearest(word, allowed)}"
             for key, words, allowed in (
