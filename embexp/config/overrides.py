@@ -48,6 +48,12 @@ def composed_of(groups: tuple[str, ...]) -> DictConfig:
     return hydra_compose("config", list(groups), return_hydra_config=True)
 
 
+@lru_cache(maxsize=256)
+def options_of(loader: ConfigLoader, group: str) -> list[str]:
+    """A group's options, [] where it is none; Hydra copies all that it has read at each such question."""
+    return loader.get_group_options(group)
+
+
 def without_hydra(composed: DictConfig) -> DictConfig:
     """A run's own config, without Hydra's settings."""
     return OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
@@ -62,7 +68,7 @@ def text_of(override: Override) -> str:
 def group_of(loader: ConfigLoader, override: Override) -> str | None:
     """The group of which it chooses an option; None where it sets a key."""
     key = override.key_or_group
-    return key if "." not in key and loader.get_group_options(key) else None
+    return key if "." not in key and options_of(loader, key) else None
 
 
 def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
@@ -70,7 +76,7 @@ def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
     group = group_of(loader, override)
     if group is None or (override.value() is None and group == "experiment"):
         return None
-    options = loader.get_group_options(group)
+    options = options_of(loader, group)
     if override.is_delete():
         return f"~{group}: a run needs one; {group} is one of {', '.join(options)}."
     value = override.value()
@@ -99,12 +105,11 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return None
     if key in OF_A_SWEEP:
         return f"{key}: a sweep lies in multirun/DATE/TIME, its jobs in 0, 1, ...: start it in the folder where that is to be."
-    settable: DictConfig = bare if key.startswith("hydra.") else without_hydra(bare)
     parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(settable, parent) if parent else settable
-    if isinstance(node, DictConfig) and name in node:
+    node = OmegaConf.select(bare, parent) if parent else bare
+    if isinstance(node, DictConfig) and name in node and key != "hydra":
         return None
-    known = _dotted(settable)
+    known = _dotted(bare if key.startswith("hydra.") else without_hydra(bare))
     group, _, option = parent.rpartition(".")
     if node is None and (conf_folder() / group / f"{option}.yaml").is_file():
         return (
