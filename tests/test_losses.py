@@ -211,7 +211,9 @@ def test_a_loss_that_does_not_hold_the_model_is_refused_for_nothing_would_be_tra
         built("loss=own", config_dir=tmp_path)
 
 
-def test_a_target_that_does_not_exist_is_told(tmp_path):
-    own(tmp_path, "_target_: embexp.losses.nothing\nview: pairs\n")
-    with pytest.raises(ConfigError, match=r"loss\._target_=embexp\.losses\.nothing"):
+def test_a_target_that_only_an_import_tells_is_none_is_told(tmp_path):
+    own(tmp_path, "_target_: sentence_transformers.losses.Contrasting\nview: pairs\n")
+    with pytest.raises(
+        ConfigError, match=r"loss\._target_=sentence_transformers\.losses\.Contrasting: there is no such"
+    ):
         built("loss=own", config_dir=tmp_path)

@@ -22,6 +22,7 @@ from embexp.config.schema import (
     ViewName,
 )
 from embexp.config.sections import data_schema
+from embexp.config.targets import what_is_missing_of
 
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -42,6 +43,14 @@ def train_on_all(config: Config) -> Config:
     if scored or not isinstance(config.data, Files) or config.data.dev_fraction is not None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"dev_fraction": 0.0})})
+
+
+def _targets_are_there(config: Config) -> Iterator[str]:
+    targets = {"loss": config.loss.target, "model": config.model.target}
+    targets |= {group: source.target for group, source in _sources(config)}
+    for group, target in targets.items():
+        if (missing := what_is_missing_of(target)) is not None:
+            yield f"{group}._target_={target}: {missing}"
 
 
 def _loss_is_fed(config: Config) -> Iterator[str]:
@@ -269,6 +278,7 @@ def kind_of(data: Data) -> Kind | None:
 
 
 RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
+    _targets_are_there,
     _files_are_there,
     _loss_is_fed,
     _batches_make_sense,

@@ -1,0 +1,74 @@
+"""What a `_target_` names is looked for in the files: told before torch is imported where it is not there, else left to the import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from embexp.config import ConfigError, compose
+from embexp.config.folder import conf_folder
+from embexp.config.targets import what_is_missing_of
+
+LOSSES = "sentence_transformers.sentence_transformer.losses"
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (f"{LOSSES}.ContrastveLoss", f"{LOSSES} has no 'ContrastveLoss'. Did you mean 'ContrastiveLoss'?"),
+        ("embexp.losses.mmr", "embexp.losses has no 'mmr'. Did you mean 'mnr'?"),
+        ("mylosses.Own", "there is no module 'mylosses' here"),
+        ("one.Own", "one has no 'Own'. Did you mean 'Owns'?"),
+    ],
+)
+def test_what_is_not_there_is_said_with_the_nearest(target, said, workplace, monkeypatch):
+    (workplace / "one.py").write_text("class Owns: ...\n")
+    monkeypatch.syspath_prepend(workplace)
+    assert said in what_is_missing_of(target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        f"{LOSSES}.ContrastiveLoss",
+        "sentence_transformers.losses.ContrastiveLoss",  # made by sentence_transformers as it is imported
+        "sentence_transformers.SentenceTransformer.encode",
+        "torch.nn.Linear",  # star imports
+        "torch._C.Anything",  # no text to read
+        "os.system",
+        "hidden.Own",
+        "broken.Own",
+        "one.json",
+    ],
+)
+def test_what_is_there_or_may_be_is_left_to_the_import(target, workplace, monkeypatch):
+    (workplace / "hidden.py").write_text("globals()['Own'] = object\n")
+    (workplace / "broken.py").write_text("class Own(:\n")
+    (workplace / "one.py").write_text("import json\n")
+    monkeypatch.syspath_prepend(workplace)
+    assert what_is_missing_of(target) is None
+
+
+def test_every_shipped_target_is_found():
+    options = [yaml.safe_load(file.read_text()) for file in conf_folder().rglob("*.yaml")]
+    targets = [option["_target_"] for option in options if "_target_" in option]
+    assert len(targets) > 20
+    assert [missing for target in targets if (missing := what_is_missing_of(target))] == []
+
+
+def test_a_misspelt_loss_is_refused_by_a_sweep_before_its_first_job_and_without_torch(tmp_path):
+    (tmp_path / "own" / "loss").mkdir(parents=True)
+    (tmp_path / "own" / "loss" / "mine.yaml").write_text(f"_target_: {LOSSES}.TriplettLoss\nview: triplets\n")
+    with pytest.raises(ConfigError, match=r"^loss\._target_=.*Did you mean 'TripletLoss'\?$"):
+        compose(["loss=mine"], config_dir=tmp_path / "own")
+    typed = ["--config-dir", "own", "loss=mine", "batch_size=8,16", "-m"]
+    command = [sys.executable, "-X", "importtime", "-m", "embexp", *typed]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("Did you mean 'TripletLoss'?") == 1
+    assert "| torch\n" not in done.stderr
+    assert not Path(tmp_path / "multirun").exists()
