@@ -388,3 +388,34 @@ def test_files_that_are_only_scored_on_are_named_as_the_config_names_them(tmp_pa
 def test_a_missing_column_that_the_config_names_is_told_with_those_there_are(tmp_path):
     told = problems_of(written(tmp_path, "r.csv", "q,a\nb,c\n"), columns={"anchor": "question", "positive": "a"})
     assert "no column question; it has q, a" in told
+
+
+BROKEN_QUOTES = 'anchor,positive\n"a ""1""",b 1\n"he said "hi" to me",b 2\n"a\n3",b 3\n"a 4,b 4\na 5,b 5\na 6,"b\n6"\n'
+
+
+def test_a_broken_quotation_mark_costs_its_own_row_and_no_other(tmp_path):
+    file = written(tmp_path, "r.csv", BROKEN_QUOTES)
+    told = problems_of(file).splitlines()
+    assert [line.partition(": ")[2][:6] for line in told] == ["row 3:", "row 6:", "2 of 6"]
+    assert "data.quoted=false" in told[0]
+    rows = source(train=file, dev=file, on_bad_rows="drop").load("train")
+    assert list(rows.table["anchor"]) == ['a "1"', "a\n3", "a 5", "a 6"]
+    assert rows.counts == {"read": 6, "dropped_bad_rows": 2}
+
+
+def test_a_quotation_mark_that_is_never_closed_leaves_the_rows_after_it(tmp_path):
+    file = written(tmp_path, "r.csv", 'anchor,positive\n"a 1,b 1\na 2,b 2\n"a 3,b 3\na 4,b 4\n')
+    rows = source(train=file, dev=file, on_bad_rows="drop").load("train")
+    assert list(rows.table["anchor"]) == ["a 2", "a 4"]
+
+
+def test_a_cell_that_is_too_long_costs_its_own_row(tmp_path):
+    file = written(tmp_path, "r.csv", f"anchor,positive\n{'x' * 200_000},b\nc,d\n")
+    assert "row 2: field larger than field limit" in problems_of(file)
+    assert list(source(train=file, dev=file, on_bad_rows="drop").load("train").table["anchor"]) == ["c"]
+
+
+def test_columns_of_jsonl_are_those_of_all_its_first_objects(tmp_path):
+    file = written(tmp_path, "r.jsonl", '{"anchor": "a"}\n{"anchor": "b", "positive": "c"}\n')
+    assert source(train=file).peek_kind() == "pairs"
+    assert "row 1: positive is missing" in problems_of(file)

@@ -71,7 +71,7 @@ def read(
         delimiter: of csv and tsv; None: a comma, or a tab in .tsv.
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
-        header_only: no rows.
+        header_only: the columns, as the head of the file tells them; rows of it may be among the records.
         section: of the config, where the keys stand that help.
 
     Raises:
@@ -89,12 +89,12 @@ def read(
         return _parquet(path, header_only)
     text = io.StringIO(_text(path, encoding, header_only, section), newline="")
     if suffix == ".jsonl":
-        return _jsonl(text, header_only)
+        return _jsonl(text)
     delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
     quoted = suffix == ".csv" if quoted is None else quoted
-    return _csv(text, delimiter, header_only, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    return _csv(text, delimiter, header_only, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, section=section)
 
 
 def _check_format(start: bytes, suffix: str, encoding: str, section: str) -> None:
@@ -146,29 +146,46 @@ def _decodes(data: bytes, encoding: str) -> bool:
     return True
 
 
-def _csv(text: Any, delimiter: str, header_only: bool, *, quoting: Any) -> Records:
+def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, section: str) -> Records:
+    hint = (
+        f"; in a quoted cell a quotation mark is written twice, and with {section}.quoted=false it is a character like others"
+        if quoting != csv.QUOTE_NONE
+        else ""
+    )
     reader = csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
     try:
         columns = [name.strip() for name in next(reader, [])]
-        repeated = sorted({name for name in columns if name and columns.count(name) > 1})
-        if repeated:
-            raise UnreadableError(f"row 1: the header has {', '.join(repeated)} more than once")
-        if not any(columns):
-            raise UnreadableError("row 1 is blank; the names of the columns must stand there")
-        records = Records(columns)
-        line = reader.line_num + 1
-        for cells in () if header_only else reader:
-            if cells and len(cells) != len(columns):
-                records.problems.append((line, f"{len(cells)} cells, the header has {len(columns)}"))
-            elif cells:
-                records.rows.append((line, dict(zip(columns, cells, strict=True))))
-            line = reader.line_num + 1
     except csv.Error as error:
-        raise UnreadableError(f"row {reader.line_num}: {error}") from None
-    return records
+        raise UnreadableError(f"row 1: {error}{hint}") from None
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if repeated:
+        raise UnreadableError(f"row 1: the header has {', '.join(repeated)} more than once")
+    if not any(columns):
+        raise UnreadableError("row 1 is blank; the names of the columns must stand there")
+    records = Records(columns)
+    if header_only:
+        return records
+    before = 0
+    while True:
+        line, start = before + reader.line_num + 1, text.tell()
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return records
+        except csv.Error as error:
+            records.problems.append((line, f"{error}{hint}"))
+            # Where a quotation mark is not closed, the lines after it are rows and no part of its cell.
+            text.seek(start)
+            text.readline()
+            before, reader = line, csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
+            continue
+        if cells and len(cells) != len(columns):
+            records.problems.append((line, f"{len(cells)} cells, the header has {len(columns)}"))
+        elif cells:
+            records.rows.append((line, dict(zip(columns, cells, strict=True))))
 
 
-def _jsonl(lines: Any, header_only: bool) -> Records:
+def _jsonl(lines: io.StringIO) -> Records:
     records = Records([])
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -187,8 +204,6 @@ def _jsonl(lines: Any, header_only: bool) -> Records:
             continue
         records.columns += [key for key in value if key not in records.columns]
         records.rows.append((number, value))
-        if header_only:
-            break
     if not records.rows and records.problems:
         raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}; write one JSON object a line")
     return records
