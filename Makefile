@@ -19,8 +19,9 @@ install: $(INSTALLED) ## install embexp and its pinned dependencies into .venv
 
 # The stamp is written last, so its existence means that the installation went through.
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,optuna]'
+	@echo "installing into $(VENV): once, for some minutes"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,optuna]'
 	@touch $@
 
 sweep: $(INSTALLED) ## train MiniLM with MNR at three batch sizes, score and compare the runs

@@ -233,4 +233,6 @@ def verdict(error: BaseException) -> tuple[Status, str]:
         return Status.KILLED, "pre-empted: its queue told it to go"
     if isinstance(error, Terminated):
         return Status.KILLED, "terminated (SIGTERM)"
+    if isinstance(error, TOLD_IN_WORDS):
+        return Status.FAILED, str(error)
     return Status.FAILED, f"{type(error).__name__}: {error}"

@@ -186,9 +186,12 @@ def _something_is_scored(config: Config) -> Iterator[str]:
         _kind_trained_on(config) == "texts" and not beside
     )
     if unscored:
+        of_yours = (
+            "data.dev=FILE with" if isinstance(data, Files) else "evaluation=files evaluation.source.dev=FILE with"
+        )
         yield (
             f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
-            "use evaluation=stsb, evaluation=helpdesk, or evaluation=files with pairs of yours."
+            f"use evaluation=stsb, evaluation=helpdesk, or {of_yours} pairs of yours."
         )
     elif isinstance(data, Files) and data.dev is None and data.dev_fraction == 0:
         yield (

@@ -71,5 +71,5 @@ def leave_run(folder: Path, loss: str, size: int, **changed: object) -> Run:
 @pytest.fixture
 def runs(tmp_path: Path) -> list[Run]:
     found = [leave_run(tmp_path / str(n), *key) for n, key in enumerate(SCORES)]
-    broken = {"status": "FAILED", "reason": "TrainingDiverged: train/loss is nan at step 7 <b>", "metrics": {}}
+    broken = {"status": "FAILED", "reason": "train/loss is nan at step 7 <b>", "metrics": {}}
     return [*found, leave_run(tmp_path / "4", "mnr", 16, **broken)]

@@ -79,7 +79,7 @@ def test_every_finished_run_has_its_row_its_curve_and_its_command(page):
 
 
 def test_what_failed_stands_apart_with_its_reason(page):
-    assert "FAILED : TrainingDiverged: train/loss is nan at step 7 <b>" in page.text
+    assert "FAILED : train/loss is nan at step 7 <b>" in page.text
     assert "4 of 5" in page.text
 
 

@@ -194,7 +194,7 @@ def test_however_a_run_of_two_processes_is_broken_off_it_ends_like_an_undisturbe
         assert "device 1's process was killed (SIGKILL)" in process.stderr.read()
     last = results(disturbed)[-1]
     assert last["status"] == "FAILED"
-    assert last["reason"].startswith("MemberLost: device 1's process was killed (SIGKILL)")
+    assert last["reason"].startswith("device 1's process was killed (SIGKILL)")
     with training(disturbed) as (process, others):
         process.kill()
         gone, alive = psutil.wait_procs(others, timeout=20)
