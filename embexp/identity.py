@@ -200,9 +200,15 @@ def environment() -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "large_pages": os.environ.get(LARGE_PAGES) == "1",
         "libraries": versions(),
-        "packages": {found.name: found.version for found in sorted(distributions(), key=lambda found: found.name)},
+        "packages": dict(_installed()),
         "git": git_state(Path.cwd()),
     }
+
+
+@lru_cache
+def _installed() -> dict[str, str]:
+    """The version of every package, by name; once a process, as hundreds of files are read."""
+    return {found.name: found.version for found in sorted(distributions(), key=lambda found: found.name)}
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,7 @@ def test_what_is_named_as_harmless_is_a_field_of_some_option(dotted):
     assert any(field == dotted or field.startswith(f"{dotted}.") for field in everything)
 
 
+@cache
 def compose_unchecked(option: str) -> dict[str, Any]:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
