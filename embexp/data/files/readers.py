@@ -25,6 +25,8 @@ FOREIGN = {
     codecs.BOM_UTF16_BE: "utf-16; set {section}.encoding=utf-16",
 }
 HEAD_BYTES = 1 << 20
+HEAD_ROWS = 100
+LONGEST_CELL = 2**31 - 1  # characters
 
 
 class UnreadableError(Exception):
@@ -71,7 +73,7 @@ def read(
         delimiter: of csv and tsv; None: a comma, or a tab in .tsv.
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
-        header_only: the columns, as the head of the file tells them; rows of it may be among the records.
+        header_only: no rows.
         section: of the config, where the keys stand that help.
 
     Raises:
@@ -89,7 +91,7 @@ def read(
         return _parquet(path, header_only)
     text = io.StringIO(_text(path, encoding, header_only, section), newline="")
     if suffix == ".jsonl":
-        return _jsonl(text)
+        return _jsonl(text, header_only)
     delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
@@ -147,11 +149,9 @@ def _decodes(data: bytes, encoding: str) -> bool:
 
 
 def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, section: str) -> Records:
-    hint = (
-        f"; in a quoted cell a quotation mark is written twice, and with {section}.quoted=false it is a character like others"
-        if quoting != csv.QUOTE_NONE
-        else ""
-    )
+    # Once for the process: csv's own limit is shorter than some documents.
+    csv.field_size_limit(LONGEST_CELL)
+    hint = f"; in a quoted cell a quotation mark is written twice, and with {section}.quoted=false it is a character like others"
     reader = csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
     try:
         columns = [name.strip() for name in next(reader, [])]
@@ -163,29 +163,39 @@ def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, 
     if not any(columns):
         raise UnreadableError("row 1 is blank; the names of the columns must stand there")
     records = Records(columns)
-    if header_only:
-        return records
-    before = 0
-    while True:
-        line, start = before + reader.line_num + 1, text.tell()
+    skipped = 0
+    while not header_only:
+        first, start = skipped + reader.line_num + 1, text.tell()
         try:
             cells = next(reader)
         except StopIteration:
-            return records
+            break
         except csv.Error as error:
-            records.problems.append((line, f"{error}{hint}"))
-            # Where a quotation mark is not closed, the lines after it are rows and no part of its cell.
-            text.seek(start)
-            text.readline()
-            before, reader = line, csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
-            continue
-        if cells and len(cells) != len(columns):
-            records.problems.append((line, f"{len(cells)} cells, the header has {len(columns)}"))
-        elif cells:
-            records.rows.append((line, dict(zip(columns, cells, strict=True))))
+            skipped += _read_to_the_end_of_the_broken(text, start)
+            wrong = f"{error}{hint}"
+        else:
+            if len(cells) in (0, len(columns)):
+                records.rows += [(first, dict(zip(columns, cells, strict=True)))] if cells else []
+                continue
+            wrong = f"{len(cells)} cells, the header has {len(columns)}"
+        # All its lines count: what of them is a row and what the inside of a cell is not known.
+        others = range(first + 1, skipped + reader.line_num + 1)
+        records.problems += [(first, wrong), *((row, f"belongs to row {first}, which is broken") for row in others)]
+    return records
 
 
-def _jsonl(lines: io.StringIO) -> Records:
+def _read_to_the_end_of_the_broken(text: io.StringIO, start: int) -> int:
+    """Reads on from a broken record, which began at `start`, until its quotation marks are even; how many lines that took."""
+    end = text.tell()
+    text.seek(start)
+    marks, lines = text.read(end - start).count('"'), 0
+    while marks % 2 and (line := text.readline()):
+        marks, lines = marks + line.count('"'), lines + 1
+    return lines
+
+
+def _jsonl(lines: io.StringIO, header_only: bool) -> Records:
+    """The columns are those of the first HEAD_ROWS objects, whether the rest is read or not."""
     records = Records([])
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -202,11 +212,14 @@ def _jsonl(lines: io.StringIO) -> Records:
         if not isinstance(value, dict):
             records.problems.append((number, "a line must be a JSON object"))
             continue
-        records.columns += [key for key in value if key not in records.columns]
+        if len(records.rows) < HEAD_ROWS:
+            records.columns += [key for key in value if key not in records.columns]
+        elif header_only:
+            break
         records.rows.append((number, value))
     if not records.rows and records.problems:
         raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}; write one JSON object a line")
-    return records
+    return Records(records.columns) if header_only else records
 
 
 def _parquet(path: Path, header_only: bool) -> Records:
