@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from contextlib import suppress
 from math import isnan
 
 import hydra
@@ -98,6 +99,10 @@ def run_command() -> int:
 
 def main() -> None:
     """The program: exit 0, all runs finished; 1, some did not or the config was refused; 130, 143, interrupted."""
+    # As with `python -m embexp`: a person's own loss lies there.
+    with suppress(FileNotFoundError):
+        if (here := os.getcwd()) not in sys.path:
+            sys.path.insert(0, here)
     try:
         code = run_command()
     except ConfigError as error:

@@ -80,7 +80,17 @@ def test_an_unknown_option_of_the_command_is_a_usage_error(tmp_path):
     assert embexp("--nope", cwd=tmp_path).returncode == 2
 
 
-def test_a_sweep_of_three_losses_trains_scores_and_ranks_with_the_multirun_flag_in_the_middle(tmp_path):
+# Python imports it by itself; at its end the process tells how many objects the collector leaves alone.
+TELLS_WHAT_IS_FROZEN = """
+import atexit, gc
+atexit.register(lambda: print("frozen", gc.get_freeze_count()))
+"""
+
+
+def test_a_sweep_of_three_losses_trains_scores_and_ranks_with_the_multirun_flag_in_the_middle(tmp_path, monkeypatch):
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(TELLS_WHAT_IS_FROZEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
     done = embexp("loss=mnr,cosine,tsdae", "-m", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = results(tmp_path)
@@ -93,6 +103,8 @@ def test_a_sweep_of_three_losses_trains_scores_and_ranks_with_the_multirun_flag_
         assert "test/spearman_max" in run["metrics"]
     for loss in ("mnr", "cosine", "tsdae"):
         assert loss in done.stdout
+    # What the imports made, the libraries of training among them.
+    assert int(done.stdout.rpartition("frozen ")[2]) > 300_000
 
 
 def test_jobs_that_diverge_and_that_break_fail_alone_and_the_exit_code_says_so(tmp_path):
@@ -131,6 +143,10 @@ def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tm
         check=False,
     )
     assert last.stdout.startswith("\n2 runs")
+    compared = subprocess.run(
+        [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert compared.stdout.startswith("\n2 runs")
     assert all(run["run_id"] in stored for run in results(tmp_path))
     # The command asked torch for them before it was imported.
     told = [json.loads(file.read_text()) for file in tmp_path.glob("multirun/**/environment.json")]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.schema import (
+    SCHEMAS,
     VIEWS_OF_KIND,
     Config,
     Data,
@@ -49,7 +50,8 @@ def _targets_are_there(config: Config) -> Iterator[str]:
     targets = {"loss": config.loss.target, "model": config.model.target}
     targets |= {group: source.target for group, source in _sources(config)}
     for group, target in targets.items():
-        if (missing := what_is_missing_of(target)) is not None:
+        shipped = target in SCHEMAS["data" if group == "evaluation.source" else group]
+        if not shipped and (missing := what_is_missing_of(target)) is not None:
             yield f"{group}._target_={target}: {missing}"
 
 
@@ -186,9 +188,8 @@ def _something_is_scored(config: Config) -> Iterator[str]:
         _kind_trained_on(config) == "texts" and not beside
     )
     if unscored:
-        of_yours = (
-            "data.dev=FILE with" if isinstance(data, Files) else "evaluation=files evaluation.source.dev=FILE with"
-        )
+        by_header = isinstance(data, Files) and data.kind == "auto"
+        of_yours = "data.dev=FILE with" if by_header else "evaluation=files evaluation.source.dev=FILE with"
         yield (
             f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
             f"use evaluation=stsb, evaluation=helpdesk, or {of_yours} pairs of yours."

@@ -1,8 +1,10 @@
-"""Whether an option's `_target_` exists, read off the files: importing it takes seconds, and in a sweep would be told by every job."""
+"""Whether an option's `_target_` exists, as far as files tell: importing it takes seconds, and every job of a sweep would tell it anew."""
 
 from __future__ import annotations
 
+import re
 import symtable
+import sys
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +12,7 @@ from pathlib import Path
 from embexp.config.errors import nearest
 
 # A module that has one of these may have names which its text does not show.
-HIDES = ("import *", "__getattr__", "globals()", "sys.modules")
+HIDES = re.compile(r"import\s*\*|__getattr__|globals\(|vars\(|setattr\(|exec\(|sys\.modules|^\s*global\s", re.MULTILINE)
 
 
 def what_is_missing_of(target: str) -> str | None:
@@ -57,6 +59,8 @@ def _missing_name(name: str, module: str, file: str | None) -> str | None:
     except (OSError, ValueError, SyntaxError):
         return None
     bound = [s.get_name() for s in symbols if s.is_assigned() or s.is_imported() or s.is_namespace()]
-    if name in bound or any(word in text for word in HIDES):
+    if name in bound or HIDES.search(text) or hasattr(sys.modules.get(module), name):
         return None
-    return f"{module} has no {name!r}.{nearest(name, bound)}"
+    # Another module may add names to it: only what is likely misspelt is refused.
+    likely = nearest(name, bound)
+    return f"{module} has no {name!r}.{likely}" if likely else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,14 +45,28 @@ def test_what_is_not_there_is_said_with_the_nearest(target, said, workplace, mon
         "hidden.Own",
         "broken.Own",
         "one.json",
+        "one.Registered",  # by another module, perhaps
+        "made.Owned",
     ],
 )
 def test_what_is_there_or_may_be_is_left_to_the_import(target, workplace, monkeypatch):
     (workplace / "hidden.py").write_text("globals()['Own'] = object\n")
     (workplace / "broken.py").write_text("class Own(:\n")
     (workplace / "one.py").write_text("import json\n")
+    (workplace / "made.py").write_text(
+        "class Owner: ...\ndef make():\n    global Owned\n    class Owned: ...\nmake()\n"
+    )
     monkeypatch.syspath_prepend(workplace)
     assert what_is_missing_of(target) is None
+
+
+def test_a_name_that_was_given_to_an_imported_module_is_there(workplace, monkeypatch):
+    (workplace / "two.py").write_text("class Owns: ...\n")
+    monkeypatch.syspath_prepend(workplace)
+    assert "Did you mean 'Owns'?" in what_is_missing_of("two.Own")
+    two = importlib.import_module("two")
+    two.Own = two.Owns
+    assert what_is_missing_of("two.Own") is None
 
 
 def test_every_shipped_target_is_found():
@@ -70,5 +86,21 @@ def test_a_misspelt_loss_is_refused_by_a_sweep_before_its_first_job_and_without_
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("Did you mean 'TripletLoss'?") == 1
-    assert "| torch\n" not in done.stderr
-    assert not Path(tmp_path / "multirun").exists()
+    assert re.search(r"\|\s+embexp\.config$", done.stderr, re.MULTILINE)
+    assert not re.search(r"\|\s+torch$", done.stderr, re.MULTILINE)
+    assert not (tmp_path / "multirun").exists()
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "embexp"], [str(Path(sys.executable).with_name("embexp"))]])
+def test_a_module_in_the_current_folder_is_found_however_the_command_is_started(tmp_path, command):
+    (tmp_path / "own" / "loss").mkdir(parents=True)
+    (tmp_path / "own" / "loss" / "mine.yaml").write_text("_target_: one.Own\nview: triplets\n")
+    # The command ends here, at its check.
+    typed = [*command, "--config-dir", "own", "loss=mine", "trainer.device=cpu", "trainer.precision=fp16"]
+    said = []
+    for text in ("class Owns: ...", "class Own: ..."):
+        (tmp_path / "one.py").write_text(text)
+        said.append(subprocess.run(typed, cwd=tmp_path, capture_output=True, text=True, check=False).stderr)
+    assert "one has no 'Own'. Did you mean 'Owns'?" in said[0]
+    assert "loss._target_" not in said[1]
+    assert "trainer.precision=fp16" in said[1]
