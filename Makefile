@@ -19,7 +19,7 @@ install: $(INSTALLED) ## install embexp and its pinned dependencies into .venv
 
 # The stamp is written last, so its existence means that the installation went through.
 $(INSTALLED): pyproject.toml constraints.txt
-	@echo "installing into $(VENV): once, for some minutes"
+	@echo "installing into $(VENV): this takes some minutes, and is done again where pyproject.toml or constraints.txt change"
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,optuna]'
 	@touch $@

@@ -1,7 +1,7 @@
 """`python -m embexp.evaluate model=... evaluation=...`: scores a model without training it, into the same store.
 
     python -m embexp.evaluate model=minilm,mpnet evaluation=stsb evaluation.path=DIR
-    python -m embexp.evaluate model.path=multirun/2026-11-23/18-00-00.000000/0/model evaluation=[stsb,mteb,latency]
+    python -m embexp.evaluate model.path=multirun/2026-11-23/18-00-00.000000/0/model 'evaluation=[stsb,mteb,latency]'
 
 Its metrics are called as a trained run's are (best/dev/..., test/...), with a gain of 0 over itself, so that both stand in
 one table. The same model on the same evaluation is not scored twice; rerun=true scores it anew.

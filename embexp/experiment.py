@@ -226,7 +226,7 @@ def take_over(found: FoundRun, record: Record) -> Path | None:
 
 
 def verdict(error: BaseException) -> tuple[Status, str]:
-    """How a run that raised is to be closed, and why in one line."""
+    """How a run that raised is to be closed, and why."""
     if isinstance(error, KeyboardInterrupt):
         return Status.KILLED, "interrupted (Ctrl-C)"
     if isinstance(error, Preempted):

@@ -80,12 +80,10 @@ def find_run(run_id: str, runs: Sequence[Run]) -> Run:
     """
     found = [run for run in runs if run.where.removeprefix(OF_STORE).startswith(run_id)]
     if len(found) != 1:
-        finished = [run for run in found or runs if run.status == Status.FINISHED]
-        known = (
-            ", ".join(f"{run.where.removeprefix(OF_STORE)} ({run.name})" for run in finished[-5:]) or "none finished"
-        )
+        others = found or [run for run in runs if run.status == Status.FINISHED]
+        known = ", ".join(f"{run.where.removeprefix(OF_STORE)} ({run.name})" for run in others[-5:]) or "none"
         said = "no run of the store begins so" if not found else f"{len(found)} runs begin so; write more of it"
-        raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last runs'}: {known}."])
+        raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last that finished'}: {known}."])
     if found[0].status != Status.FINISHED:
         raise ConfigError([f"{run_id} ({found[0].name}): is {found[0].status}; only a finished run can be exported."])
     return found[0]

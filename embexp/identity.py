@@ -207,7 +207,7 @@ def environment() -> dict[str, Any]:
 
 @lru_cache
 def _installed() -> dict[str, str]:
-    """The version of every package, by name; once a process, as hundreds of files are read."""
+    """The version of every package, by name; read once: what a process has imported stays, whatever is installed later."""
     return {found.name: found.version for found in sorted(distributions(), key=lambda found: found.name)}
 
 

@@ -21,7 +21,6 @@ import yaml
 
 from embexp.config import Config, ConfigError, check, compose
 from embexp.config.folder import conf_folder
-from embexp.imports import uncollected
 from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 
@@ -133,8 +132,7 @@ def _shipped(group: str) -> set[str]:
 
 def run_again(config: Config, *, name: str) -> Recorded:
     """Trains as the config says, from its first step and with no tracker, and reads what that left."""
-    with uncollected():
-        from embexp.experiment import run_experiment
+    from embexp.experiment import run_experiment
 
     untracked = compose(["tracker=none"])
     names = (name if time == 1 else f"{name}-{time}" for time in count(1))

@@ -18,7 +18,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_finish() -> None:
-    """By now the libraries are imported: every run in the tests collects, and would go through all that they made."""
+    """Every run in the tests collects, and would go through all that the imports of the tests' modules made."""
     gc.freeze()
 
 

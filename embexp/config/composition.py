@@ -154,8 +154,8 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
         search_path.prepend(provider="command-line", path=f"file://{own}", anchor=SearchPathQuery(provider="schema"))
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
-    for of_a_loader in (composed_of, options_of):
-        of_a_loader.cache_clear()
+    composed_of.cache_clear()
+    options_of.cache_clear()
     try:
         yield Hydra.create_main_hydra2(task_name="embexp", config_search_path=search_path).config_loader
     finally:

@@ -49,9 +49,9 @@ def composed_of(groups: tuple[str, ...]) -> DictConfig:
 
 
 @lru_cache(maxsize=256)
-def options_of(loader: ConfigLoader, group: str) -> list[str]:
-    """A group's options, [] where it is none; Hydra copies all that it has read at each such question."""
-    return loader.get_group_options(group)
+def options_of(loader: ConfigLoader, group: str) -> tuple[str, ...]:
+    """A group's options, () where it is none; Hydra copies all that it has read at each such question."""
+    return tuple(loader.get_group_options(group))
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
@@ -107,6 +107,7 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return f"{key}: a sweep lies in multirun/DATE/TIME, its jobs in 0, 1, ...: start it in the folder where that is to be."
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(bare, parent) if parent else bare
+    # Hydra's section is there, but is set key by key.
     if isinstance(node, DictConfig) and name in node and key != "hydra":
         return None
     known = _dotted(bare if key.startswith("hydra.") else without_hydra(bare))

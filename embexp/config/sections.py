@@ -49,7 +49,8 @@ def _keys_beside(schema: type[Schema], path: Sequence[int | str]) -> list[str]:
 
 def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str:
     """One line for one of pydantic's findings, in the words of the command line."""
-    path = ".".join(str(part) for part in detail["loc"])
+    # What is wrong in a list is told of the list, whose key was typed.
+    path = ".".join(part for part in detail["loc"] if isinstance(part, str))
     key = f"{prefix}.{path}" if prefix else path
     context = detail.get("ctx", {})
     value = detail["input"]

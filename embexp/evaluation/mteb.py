@@ -174,7 +174,8 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
 
     with quiet_mteb():
         # The classes: to make a task seeds torch anew, and there are two thousand; a benchmark makes all of its own.
-        known = {task.metadata.name: task.metadata.type for task in TASK_LIST}
+        named = mteb.filter_tasks(TASK_LIST, exclude_private=True, exclude_beta=True)
+        known = {task.metadata.name: task.metadata.type for task in named}
         types = set(known.values())
         benchmarks = {benchmark.name for benchmark in mteb.get_benchmarks()} if settings.benchmark else set()
         problems = [
