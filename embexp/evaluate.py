@@ -217,7 +217,10 @@ def refuse_training(overrides: Sequence[str]) -> None:
 def main() -> None:
     """The program: exit 0, all models were scored; 1, some were not or the config was refused; 130, 143, interrupted."""
     parser = argparse.ArgumentParser(
-        prog="python -m embexp.evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        prog="python -m embexp.evaluate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="as for training; several values: a,b")
     parser.add_argument(

@@ -29,6 +29,7 @@ from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
 from embexp.losses import LossPlan, build_loss
+from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.record import Record, Result
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
@@ -184,7 +185,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     log_outcome(record, trained, before, after)
     write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
     if config.trainer.save_model:
-        model.save_pretrained(str(record.folder / "model"))
+        with quiet_loading():
+            model.save_pretrained(str(record.folder / "model"))
         record.log_artifact(record.folder / "model")
     score_beside(inputs.extras, model, record, step=trained.steps)
 

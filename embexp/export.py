@@ -124,7 +124,10 @@ def _how_to_keep(details: Details) -> str:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m embexp.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        prog="python -m embexp.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "run_id", metavar="RUN_ID", help="as the report and the MLflow UI show it; its first digits are enough"

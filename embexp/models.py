@@ -194,7 +194,7 @@ def _dropout_keys(folder: Path, rate: float, *, trust_remote_code: bool) -> dict
 
 @contextmanager
 def quiet_loading() -> Iterator[None]:
-    """Keeps transformers' progress bars and reports of unused weights off the terminal; errors still raise."""
+    """Keeps transformers' progress bars and reports of unused weights off the terminal, of saving too; errors still raise."""
     shown = transformers_logging.get_verbosity()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

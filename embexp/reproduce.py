@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -199,6 +200,8 @@ def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
     """The run's folder itself, or its artifacts brought here from the tracker."""
     if Path(run).is_dir():
         return Path(run)
+    # A bar for each file, of a second.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.exceptions import MlflowException
 
     from embexp.tracking import without_secrets
@@ -219,7 +222,7 @@ def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m embexp.reproduce", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m embexp.reproduce", allow_abbrev=False, description=__doc__)
     parser.add_argument("run", metavar="RUN", help="the id of an MLflow run, or the folder of a run")
     parser.add_argument(
         "--tolerance", type=float, default=1e-3, help="how far a score may be off (default: %(default)s)"

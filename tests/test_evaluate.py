@@ -107,3 +107,9 @@ def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_made(work
     with pytest.raises(ConfigError, match="cannot be written to, and runs are kept there"):
         run_command(Namespace(overrides=[*SMALL, "tracker=none"], config_dir=None))
     assert not list(workplace.iterdir())
+
+
+def test_a_file_that_stands_where_runs_are_kept_is_told(workplace):
+    (workplace / "multirun").touch()
+    with pytest.raises(ConfigError, match="is a file, and runs are kept in a folder of this name"):
+        run_command(Namespace(overrides=[*SMALL, "tracker=none"], config_dir=None))

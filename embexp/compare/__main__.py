@@ -23,6 +23,7 @@ def main() -> None:
     """The program: exit 1 where there is nothing to compare, 2 for a wrong usage."""
     arguments = _arguments()
     try:
+        _refuse_what_cannot_be_written(arguments)
         runs = read_runs(arguments.uri, experiment=arguments.experiment)
         chosen = filtered(runs, arguments.filters)
         _check_metric(chosen, arguments.metric)
@@ -74,6 +75,20 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
     return chosen
 
 
+def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:
+    wanted = {f"--{name}": getattr(arguments, name) for name in ("csv", "json", "html", "png")}
+    files = {option: Path(file) for option, file in wanted.items() if file not in (None, "-")}
+    problems = [
+        f"{option} {file}: there is no folder {file.parent}."
+        if not file.parent.is_dir()
+        else f"{option} {file}: is a folder; name a file."
+        for option, file in files.items()
+        if not file.parent.is_dir() or file.is_dir()
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
 def _check_metric(runs: Sequence[Run], metric: str) -> None:
     known = sorted({key.removeprefix("best/") for run in runs for key in run.metrics})
     if known and all(score_of(run, metric) is None for run in runs):
@@ -92,7 +107,7 @@ def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m embexp.compare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m embexp.compare", allow_abbrev=False, description=__doc__)
     parser.add_argument(
         "filters", nargs="*", metavar="KEY=VALUE", help="only such runs: loss=mnr, sweep=last, status=failed"
     )

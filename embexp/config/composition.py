@@ -21,6 +21,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from embexp.config.checks import check, check_launching, check_sections, check_share
 from embexp.config.errors import ConfigError, first_line
@@ -158,6 +159,10 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
     options_of.cache_clear()
     try:
         yield Hydra.create_main_hydra2(task_name="embexp", config_search_path=search_path).config_loader
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"{mark.name}: line {mark.line + 1}: " if mark is not None else ""
+        raise ConfigError([f"{where}is no YAML: {error.problem}."]) from None
     finally:
         GlobalHydra.instance().clear()
         if outer is not None:

@@ -7,9 +7,11 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
-from embexp.config.errors import ConfigError, nearest
+from embexp.config.errors import ConfigError, closest, nearest
 from embexp.config.schema import OWN, SCHEMAS, Component, Data, Schema
 
+# What people call an option that has another name here.
+OTHER_WORDS = {"gpu": "cuda"}
 SchemaType = TypeVar("SchemaType", bound=Schema)
 
 
@@ -34,7 +36,10 @@ def collect(
     try:
         return schema(**section)
     except ValidationError as error:
-        problems += [_message(detail, prefix, _keys_beside(schema, detail["loc"])) for detail in error.errors()]
+        for detail in error.errors():
+            keys = _keys_beside(schema, detail["loc"])
+            typed = [key for key in section if key not in keys]
+            problems.append(_message(detail, prefix, keys, typed))
         return None
 
 
@@ -47,8 +52,15 @@ def _keys_beside(schema: type[Schema], path: Sequence[int | str]) -> list[str]:
     return [field.alias or name for name, field in schema.model_fields.items()]
 
 
-def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str:
-    """One line for one of pydantic's findings, in the words of the command line."""
+def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed: Sequence[str]) -> str:
+    """One line for one of pydantic's findings, in the words of the command line.
+
+    Args:
+        detail: the finding.
+        prefix: of the section.
+        keys: that the section may have.
+        typed: what it has that is none of them: in an option of one's own, which may have any.
+    """
     # What is wrong in a list is told of the list, whose key was typed.
     path = ".".join(part for part in detail["loc"] if isinstance(part, str))
     key = f"{prefix}.{path}" if prefix else path
@@ -58,10 +70,12 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str]) -> str
         case "extra_forbidden":
             return f"{key}: nothing reads this key.{nearest(path, keys)} Keys here: {', '.join(keys)}."
         case "missing":
-            return f"{key}: is missing; give it a value ({key}=...) or start from one of the shipped options."
+            meant = closest(path, typed)
+            said = f" Is {meant!r} a misspelling of it?" if meant is not None else ""
+            return f"{key}: is missing; give it a value ({key}=...) or start from one of the shipped options.{said}"
         case "literal_error":
             options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-            return f"{key}={value}: must be one of {', '.join(options)}.{nearest(str(value), options)}"
+            return f"{key}={value}: must be one of {', '.join(options)}.{nearest(OTHER_WORDS.get(str(value), str(value)), options)}"
         case "int_type" | "int_from_float":
             return f"{key}={value}: must be a whole number."
         case "float_type":

@@ -59,7 +59,10 @@ def store_for(journal: Journal, uri: str | None) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
     parser = argparse.ArgumentParser(
-        prog="python -m embexp.tracking", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        allow_abbrev=False,
+        prog="python -m embexp.tracking",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=["sync"], help="send what is missing")
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("multirun")], help="default: multirun")

@@ -107,8 +107,9 @@ class Scores(TrainerCallback):
         if not math.isfinite(score):
             raise diverged(f"dev/{self.select_by}", score, step)
         self.tracker.log_metrics(metrics, step)
-        # For who looks into run.log; the terminal has the bar.
-        progress.info("step %d: dev %s %.4f, %.0f s of training", step, self.select_by, score, self.clock.seconds)
+        # For who looks into run.log; a terminal has the bar.
+        told = progress if sys.stderr.isatty() else log
+        told.info("step %d: dev %s %.4f, %.0f s of training", step, self.select_by, score, self.clock.seconds)
         if score > self.best_score:
             self.best_score, self.best_step, self.since_best = score, step, 0
             self.best_weights = {name: value.detach().cpu().clone() for name, value in self.model.state_dict().items()}

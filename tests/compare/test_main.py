@@ -68,3 +68,14 @@ def test_two_thousand_runs_are_ranked_and_judged_in_seconds(tmp_path):
     assert "and 1950 more" in done.stdout
     # Of the processor: however busy the machine is.
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
+    typed = ["--html", "nowhere/report.html", "--csv", str(tmp_path)]
+    command = [sys.executable, "-m", "embexp.compare", *typed]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"--csv {tmp_path}: is a folder; name a file.",
+        "--html nowhere/report.html: there is no folder nowhere.",
+    ]

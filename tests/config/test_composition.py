@@ -74,6 +74,8 @@ def test_every_shipped_option_opens_with_what_it_is_and_its_command(group, optio
         ("loss=mrn", "Did you mean 'mnr'?"),
         ("loss=32", "there is no such option"),
         ("trainer.precision=bf61", "Did you mean 'bf16'?"),
+        ("trainer.device=gpu", "Did you mean 'cuda'?"),
+        ("evaluation.similarities=[cosin]", "evaluation.similarities=cosin: must be one of"),
         ("+loss.bogus=1", "loss.bogus: nothing reads this key"),
         ("+bogus=1", "bogus: nothing reads this key"),
     ],
@@ -125,6 +127,23 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
 def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypatch):
     monkeypatch.setattr("embexp.config.rules.has_cuda", lambda: False)
     assert any(said in problem for problem in problems_of(override))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "_target_: embexp.losses.mnr\n  view: pairs\n",
+            "mine.yaml: line 2: is no YAML: mapping values are not allowed",
+        ),
+        ("_target_: torch.nn.Linear\nveiw: pairs\n", "loss.view: is missing; .* Is 'veiw' a misspelling of it"),
+    ],
+)
+def test_what_is_wrong_in_an_option_of_ones_own_is_told(tmp_path, text, said):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        compose(["loss=mine"], config_dir=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -245,3 +245,13 @@ def test_memory_is_given_back_after_training(tmp_path):
     del model
     gc.collect()
     assert watcher() is None
+
+
+@pytest.mark.parametrize(("terminal", "logger"), [(True, "progress"), (False, "embexp.training.callbacks")])
+def test_where_no_terminal_shows_a_bar_the_evaluations_are_told(tmp_path, monkeypatch, caplog, terminal, logger):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    with caplog.at_level("INFO"):
+        run(compose([*SMALL, "max_steps=2", "evaluation.times=2"]), tmp_path)
+    told = [record for record in caplog.records if record.getMessage().startswith("step ")]
+    assert [record.name for record in told] == [logger] * 2
+    assert told[1].getMessage().startswith("step 2: dev spearman_cosine 0.0200, ")

@@ -207,7 +207,7 @@ def _jsonl(lines: io.StringIO, header_only: bool) -> Records:
                 raise UnreadableError("it is one JSON array; write one JSON object a line") from None
             records.problems.append((number, f"broken JSON: {error.msg}"))
             continue
-        if isinstance(value, list):
+        if isinstance(value, list) and number == 1:
             raise UnreadableError("it is a JSON array; write one JSON object a line")
         if not isinstance(value, dict):
             records.problems.append((number, "a line must be a JSON object"))

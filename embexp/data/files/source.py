@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 # Of the rows, where no fraction is named.
 DEV_FRACTION = 0.1
 # Two to train on, two to score on.
@@ -239,6 +241,10 @@ class FileSource:
             wrong = next(((row, value) for row, value, number in numbers if number is None), None)
             reach += f" (and row {wrong[0]} has {wrong[1]!r})" if wrong is not None and found else ""
             hint = " Are they NLI labels? Name the columns premise, hypothesis, label." if labels or not found else ""
+            if wrong is not None and DECIMAL_COMMA.fullmatch(str(wrong[1])):
+                raise ConfigError(
+                    [f"{where}: row {wrong[0]}: score {wrong[1]!r} has a decimal comma; write a point, as in 3.5."]
+                )
             raise ConfigError(
                 [
                     f"{where}: scores are {reach}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"
