@@ -200,7 +200,7 @@ def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
     """The run's folder itself, or its artifacts brought here from the tracker."""
     if Path(run).is_dir():
         return Path(run)
-    # A bar for each file, of a second.
+    # MLflow would draw a bar for each of these small files.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.exceptions import MlflowException
 

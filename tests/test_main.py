@@ -135,6 +135,10 @@ def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tm
     assert again.stderr.count("trained before, not again") == 2
     assert len(statuses(tmp_path)) == 4  # only the second sweep's parent is new
     assert "before training" in again.stdout
+    compared = subprocess.run(
+        [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert compared.stdout.startswith("\n2 runs")
     last = subprocess.run(
         [sys.executable, "-m", "embexp.compare", "sweep=last"],
         cwd=tmp_path,
@@ -143,10 +147,6 @@ def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tm
         check=False,
     )
     assert last.stdout.startswith("\n2 runs")
-    compared = subprocess.run(
-        [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert compared.stdout.startswith("\n2 runs")
     assert all(run["run_id"] in stored for run in results(tmp_path))
     # The command asked torch for them before it was imported.
     told = [json.loads(file.read_text()) for file in tmp_path.glob("multirun/**/environment.json")]

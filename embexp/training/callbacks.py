@@ -107,7 +107,7 @@ class Scores(TrainerCallback):
         if not math.isfinite(score):
             raise diverged(f"dev/{self.select_by}", score, step)
         self.tracker.log_metrics(metrics, step)
-        # For who looks into run.log; a terminal has the bar.
+        # A terminal has the bar; there this is for who looks into run.log alone.
         told = progress if sys.stderr.isatty() else log
         told.info("step %d: dev %s %.4f, %.0f s of training", step, self.select_by, score, self.clock.seconds)
         if score > self.best_score:
