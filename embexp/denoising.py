@@ -42,7 +42,7 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
         ids = texts["input_ids"]
         lengths = (ids != self.tokenizer_decoder.pad_token_id).sum(dim=1).cpu()
         if encoder.unpadded and can_decode_unpadded(self.decoder):
-            logits, labels = decode_unpadded(self.decoder, embeddings, ids, lengths, encoder.noise)
+            logits, labels = decode_unpadded(self.decoder, embeddings, ids, lengths, encoder.layout)
             return functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
         total, told = embeddings.new_zeros((), dtype=torch.float32), 0
         for rows in rows_by_length(lengths, chunk_tokens=encoder.chunk_tokens):

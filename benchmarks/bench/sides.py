@@ -33,6 +33,7 @@ BOTH_ALIKE = (
 LEVERS = {
     "sort_by_length": "false",
     "unpadded": "false",
+    "cuda_graphs": "false",
     "fast_dropout": "false",
     "row_gradient": "false",
     "data_cache": "null",

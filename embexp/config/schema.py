@@ -179,9 +179,10 @@ class Trainer(Schema):
     threads: int | None = Field(ge=1)
     sort_by_length: bool
     unpadded: bool
+    cuda_graphs: bool
     fast_dropout: bool
     row_gradient: bool
-    chunk_tokens: int = Field(ge=16)
+    chunk_tokens: int | None = Field(ge=16)
     data_cache: str | None = Field(min_length=1)
     accumulation_steps: int = Field(ge=1)
     gradient_checkpointing: bool

@@ -16,9 +16,13 @@ from typing import Any
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
+from embexp.encoding.attention import Layout
 from embexp.encoding.by_length import can_be_sorted, encode_sorted, rows_by_length
 from embexp.encoding.dropout import Noise, bernoulli_noise, fast_dropout, sixteen_bit_noise
+from embexp.encoding.graphs import Graphs, KeptGradients, can_be_recorded
+from embexp.encoding.packed import OnGpu, can_be_packed
 from embexp.encoding.unpadded import (
+    AttentionLayout,
     can_be_unpadded,
     can_decode_unpadded,
     decode_unpadded,
@@ -27,7 +31,12 @@ from embexp.encoding.unpadded import (
 )
 
 __all__ = [
+    "Graphs",
+    "KeptGradients",
+    "OnGpu",
     "StepEncoder",
+    "can_be_packed",
+    "can_be_recorded",
     "can_be_sorted",
     "can_be_unpadded",
     "can_decode_unpadded",
@@ -47,16 +56,22 @@ class StepEncoder:
         chunk_tokens: of a chunk, padding included, where texts are encoded or decoded in chunks.
         unpadded: as one row without padding, rather than in chunks; the model `can_be_unpadded`.
         fast_dropout: what is unpadded draws attention's dropout by `sixteen_bit_noise`.
+        gpu: computes the row; None: the CPU does.
     """
 
     chunk_tokens: int
     unpadded: bool = False
     fast_dropout: bool = False
+    gpu: OnGpu | None = None
 
     @property
     def noise(self) -> Noise:
         """Of attention's dropout."""
         return sixteen_bit_noise if self.fast_dropout else bernoulli_noise
+
+    def layout(self, lengths: Tensor) -> AttentionLayout:
+        """Of texts of these lengths, (texts,), ascending, on the CPU, in one row."""
+        return Layout.of(lengths, self.noise) if self.gpu is None else self.gpu.layout(lengths)
 
     def within(self, model: SentenceTransformer) -> AbstractContextManager[None]:
         """What the model must be in, from the first step to the last."""
@@ -64,6 +79,8 @@ class StepEncoder:
 
     def encode(self, model: SentenceTransformer, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         """The embeddings of each column, (rows, dimension), in the order of its rows; the columns `can_be_sorted`."""
+        if self.gpu is not None:
+            return self.gpu.encode(model, columns)
         if self.unpadded:
             return encode_unpadded(model, columns, self.noise)
         return encode_sorted(model, columns, chunk_tokens=self.chunk_tokens)

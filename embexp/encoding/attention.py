@@ -75,16 +75,16 @@ class Layout:
         outside = torch.cat(padding)
         return cls(tuple(groups), torch.cat(tokens), (~outside).nonzero()[:, 0], outside[:, None], noise)
 
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: float, causal: bool
+    ) -> Tensor:
+        """Every text attends to itself alone: (1, heads, tokens, width) -> (1, tokens, heads, width).
 
-def attention(
-    query: Tensor, key: Tensor, value: Tensor, layout: Layout, *, scale: float, dropout: float, causal: bool
-) -> Tensor:
-    """Every text attends to itself alone: (1, heads, tokens, width) -> (1, tokens, heads, width).
-
-    Keys and values are the tokens', or of a decoder that looks at what is to be decoded, one for each text.
-    """
-    rows = (part[0].transpose(0, 1) for part in (query, key, value))
-    return _Attention.apply(*rows, layout, scale, dropout, causal)[None]
+        Keys and values are the tokens', or of a decoder that looks at what is to be decoded, one for each text.
+        """
+        rows = (part[0].transpose(0, 1) for part in (query, key, value))
+        attended: Tensor = _Attention.apply(*rows, self, scale, dropout, causal)
+        return attended[None]
 
 
 class _Attention(torch.autograd.Function):

@@ -8,9 +8,9 @@ pooling of flattened texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -20,7 +20,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
-from embexp.encoding.attention import Layout, attention
+from embexp.encoding.attention import Layout
 from embexp.encoding.by_length import TOKEN_INPUTS, merge
 from embexp.encoding.dropout import Noise, bernoulli_noise
 
@@ -28,6 +28,15 @@ ATTENTION = "embexp_unpadded"
 # Whose positions can be given and whose attention knows nothing but queries, keys and values; each is tested.
 MODEL_TYPES = ("bert", "camembert", "distilbert", "electra", "ernie", "roberta", "xlm-roberta")
 MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
+
+
+class AttentionLayout(Protocol):
+    """Where the texts of a row lie, and how each attends to itself alone."""
+
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: float, causal: bool
+    ) -> Tensor:
+        """(1, heads, tokens, width) -> (1, tokens, heads, width)."""
 
 
 def can_be_unpadded(model: SentenceTransformer) -> bool:
@@ -90,40 +99,46 @@ def can_decode_unpadded(decoder: PreTrainedModel) -> bool:
 
 
 def decode_unpadded(
-    decoder: PreTrainedModel, embeddings: Tensor, ids: Tensor, lengths: Tensor, noise: Noise = bernoulli_noise
+    decoder: PreTrainedModel,
+    embeddings: Tensor,
+    ids: Tensor,
+    lengths: Tensor,
+    layout: Callable[[Tensor], AttentionLayout],
 ) -> tuple[Tensor, Tensor]:
     """Every token but the first of each text, foretold from the tokens before it and the text's embedding.
 
     Args:
         decoder: `can_decode_unpadded`; causal, with cross-attention.
-        embeddings: of the texts, (texts, dimension).
-        ids: of their tokens, right-padded, (texts, tokens).
+        embeddings: of the texts, (texts, dimension), on the decoder's device.
+        ids: of their tokens, right-padded, (texts, tokens); there or on the CPU.
         lengths: tokens of each text, two at least, (texts,), on the CPU.
-        noise: of attention's dropout.
+        layout: of texts of given lengths, (texts,), ascending.
 
     Returns:
         logits, (tokens, vocabulary), and the tokens that they foretell, (tokens,), in one order.
     """
+    device = embeddings.device
     lengths, order = torch.sort(lengths - 1, stable=True)
     ids = ids[order.to(ids.device)]
     chosen = torch.arange(ids.shape[1] - 1, device=ids.device) < lengths.to(ids.device)[:, None]
     with _own_attention(decoder):
         logits = decoder(
-            input_ids=ids[:, :-1][chosen][None],
-            position_ids=_positions(chosen, decoder),
-            encoder_hidden_states=embeddings[order.to(embeddings.device)][None],
+            input_ids=ids[:, :-1][chosen][None].to(device),
+            position_ids=_positions(chosen, decoder).to(device),
+            encoder_hidden_states=embeddings[order.to(device)][None],
             use_cache=False,
-            layout=Layout.of(lengths, noise),
+            layout=layout(lengths),
         ).logits
-    return logits[0], ids[:, 1:][chosen]
+    return logits[0], ids[:, 1:][chosen].to(device)
 
 
 def _positions(chosen: Tensor, model: nn.Module) -> Tensor:
     """Of every token in its own text, (1, tokens)."""
-    return torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)[chosen][None] + _first_position(model)
+    return torch.arange(chosen.shape[1], device=chosen.device).expand_as(chosen)[chosen][None] + first_position(model)
 
 
-def _first_position(model: nn.Module) -> int:
+def first_position(model: nn.Module) -> int:
+    """What the model calls a text's first place."""
     # RoBERTa and its kin count positions from the one after the padding's.
     found = (module for name, module in model.named_modules() if name.endswith("position_embeddings"))
     padding = getattr(next(found), "padding_idx", None)
@@ -138,7 +153,7 @@ def _attention(
     attention_mask: Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
-    layout: Layout | None = None,
+    layout: AttentionLayout | None = None,
     **others: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention function: (1, heads, tokens, width) -> (1, tokens, heads, width)."""
@@ -149,7 +164,7 @@ def _attention(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     # Of a decoder, what looks at the embeddings is causal to transformers too: it looks at one alone.
     causal = key.shape[2] == query.shape[2] and getattr(module, "is_causal", False)
-    return attention(query, key, value, layout, scale=scale, dropout=dropout, causal=causal), None
+    return layout.attend(query, key, value, scale=scale, dropout=dropout, causal=causal), None
 
 
 AttentionInterface.register(ATTENTION, _attention)

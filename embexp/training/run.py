@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +14,19 @@ from transformers import TrainerCallback
 from embexp.config import Config
 from embexp.data.noisy import NoisyTexts
 from embexp.data.views import View
-from embexp.encoding import StepEncoder, can_be_unpadded, fast_dropout
 from embexp.interrupts import Preemption, waiting_for_a_good_moment
 from embexp.losses import LossPlan
 from embexp.memory import peak_memory
 from embexp.models import Encoder
 from embexp.record import Record
 from embexp.tracking import NullTracker
+from embexp.training.accelerations import Accelerations, accelerated
 from embexp.training.arguments import training_arguments
 from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores
 from embexp.training.checkpoints import Checkpoints, read_progress
 from embexp.training.hardware import Hardware
 from embexp.training.members import Assignment, together
 from embexp.training.progress import Progress
-from embexp.training.row_gradient import RowGradient, row_gradient_of
 from embexp.training.shared import SharedSteps
 from embexp.training.trainer import EmbeddingTrainer
 
@@ -98,14 +96,12 @@ def train(
     devices = 1 if complete else config.devices
     with (
         together(assignment, devices=devices) as shared,
-        _encoding(assignment) as step_encoder,
-        _row_gradient(assignment, shared) as row_gradient,
+        accelerated(assignment, alone=shared is None) as how,
         peak_memory(hardware.device) as peak,
     ):
 
         def built(preemption: Preemption) -> EmbeddingTrainer:
-            callbacks = [*row_gradient, *_callbacks(progress, preemption, bar, config)]
-            return _trainer(assignment, progress, step_encoder, shared, callbacks)
+            return _trainer(assignment, progress, how, shared, _callbacks(progress, preemption, bar, config))
 
         steps = _trained_steps(built, found, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
@@ -126,20 +122,20 @@ def follow(assignment: Assignment, shared: SharedSteps) -> None:
     """Another device's part of `train`: the same steps over its own rows. It scores, logs, saves and decides nothing."""
     unread = Record(tracker=NullTracker(), folder=assignment.folder, name="", params={})
     progress = _progress(assignment.config, assignment.encoder, lambda step: {}, unread)
-    with _encoding(assignment) as step_encoder:
-        _trainer(assignment, progress, step_encoder, shared, []).train_from(assignment.checkpoint)
+    with accelerated(assignment, alone=False) as how:
+        _trainer(assignment, progress, how, shared, []).train_from(assignment.checkpoint)
 
 
 def _trainer(
     assignment: Assignment,
     progress: Progress,
-    encoder: StepEncoder | None,
+    how: Accelerations,
     shared: SharedSteps | None,
     callbacks: list[TrainerCallback],
 ) -> EmbeddingTrainer:
     dataset, noise = _dataset(assignment.view, assignment.plan)
     return EmbeddingTrainer(
-        encoder=encoder,
+        encoder=how.encoder,
         checkpoints=Checkpoints(assignment.folder),
         progress=progress,
         shared=shared,
@@ -147,7 +143,7 @@ def _trainer(
         args=training_arguments(assignment.config, assignment.plan, assignment.hardware, assignment.folder),
         train_dataset=dataset,
         loss=assignment.plan.module,
-        callbacks=[*([NoiseEpoch(noise)] if noise else []), *callbacks],
+        callbacks=[*how.callbacks, *([NoiseEpoch(noise)] if noise else []), *callbacks],
     )
 
 
@@ -164,36 +160,6 @@ def _trained_steps(
             clock.pause()
             bar.close()
             trainer.accelerator.free_memory()
-
-
-@contextmanager
-def _encoding(assignment: Assignment) -> Iterator[StepEncoder | None]:
-    trainer, model = assignment.config.trainer, assignment.encoder.model
-    on_cpu = assignment.hardware.device == "cpu"
-    quick = trainer.fast_dropout and on_cpu
-    with fast_dropout(assignment.plan.module) if quick else nullcontext():
-        if not trainer.sort_by_length:
-            yield None
-            return
-        # A GPU is kept waiting by many small kernels, and by what is told of lengths on the CPU.
-        encoder = StepEncoder(trainer.chunk_tokens, trainer.unpadded and on_cpu and can_be_unpadded(model), quick)
-        with encoder.within(model):
-            yield encoder
-
-
-@contextmanager
-def _row_gradient(assignment: Assignment, shared: SharedSteps | None) -> Iterator[list[TrainerCallback]]:
-    # Of several devices every one would write its own rows, and read those of all.
-    if not assignment.config.trainer.row_gradient or assignment.hardware.device != "cpu" or shared is not None:
-        yield []
-        return
-    embeddings = row_gradient_of(assignment.encoder.model, assignment.plan.module)
-    if embeddings is None:
-        yield []
-        return
-    gradient = RowGradient(embeddings)
-    with gradient.kept():
-        yield [gradient]
 
 
 def _progress(

@@ -46,6 +46,30 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """None: it takes seconds, and keeps the trainer alive for as long as the model."""
 
+    def get_train_dataloader(self) -> Any:
+        """As the library's; where a GPU's texts are put together on the CPU, they are left there."""
+        before = self.accelerator.device_placement
+        self.accelerator.device_placement = before and not self._on_cpu
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.accelerator.device_placement = before
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.encoder is not None and self.encoder.gpu is not None and self.shared is None
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        if self._on_cpu:
+            columns, labels = self.collect_features(inputs)
+            in_one_go = any(
+                computed_by(self.loss, way) for way in ("compute_sorted_loss", "compute_loss_from_embeddings")
+            )
+            if in_one_go and can_be_sorted(columns):
+                return inputs if labels is None else {**inputs, "label": labels.to(self.args.device)}
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        return prepared
+
     def train_from(self, checkpoint: Path | None) -> int:
         """Trains to the end, from the start or from a checkpoint; one of the last step is only loaded. Gives the steps."""
         if checkpoint is not None:

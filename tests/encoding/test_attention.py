@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from embexp.encoding.attention import WIDTH, Layout, attention
+from embexp.encoding.attention import WIDTH, Layout
 from embexp.encoding.dropout import bernoulli_noise
 
 HEADS, SIZE = 3, 4
@@ -41,7 +41,7 @@ def test_values_and_gradients_are_torchs_text_by_text(lengths, way):
     parts = [drawn(tokens), drawn(looked_at), drawn(looked_at)]
     expected = text_by_text(*parts, lengths, causal=way == "causal")
     layout = Layout.of(torch.tensor(lengths), bernoulli_noise)
-    found = attention(*parts, layout, scale=0.3, dropout=0.0, causal=way == "causal")
+    found = layout.attend(*parts, scale=0.3, dropout=0.0, causal=way == "causal")
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
     gradient = torch.randn_like(found)
     for one, other in zip(
@@ -65,7 +65,7 @@ def test_what_is_dropped_is_dropped_from_the_weights_and_in_the_gradient_too(cau
         return noise.view(like.shape)
 
     layout = Layout.of(torch.tensor(lengths), given)
-    found = attention(query, key, value, layout, scale=0.3, dropout=0.5, causal=causal)
+    found = layout.attend(query, key, value, scale=0.3, dropout=0.5, causal=causal)
     masks, expected = noise.view(len(lengths), HEADS, longest, longest), []
     cut = (part[0].split(lengths, 1) for part in (query, key, value))
     for mask, length, one, other, third in zip(masks, lengths, *cut, strict=True):
@@ -90,7 +90,7 @@ def test_in_bf16_it_is_within_bf16s_own_error():
     exact = [drawn(sum(lengths)) for _ in range(3)]
     halved = [part.detach().bfloat16().requires_grad_() for part in exact]
     layout = Layout.of(torch.tensor(lengths), bernoulli_noise)
-    found = attention(*halved, layout, scale=0.3, dropout=0.0, causal=False)
+    found = layout.attend(*halved, scale=0.3, dropout=0.0, causal=False)
     assert found.dtype == torch.bfloat16
     expected = text_by_text(*exact, lengths, causal=False)
     torch.testing.assert_close(found.float(), expected, atol=0.03, rtol=0.03)

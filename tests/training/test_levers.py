@@ -10,7 +10,7 @@ from embexp import encoding
 from embexp.config import compose
 from embexp.denoising import SortedDenoisingLoss
 from embexp.encoding import encode_unpadded
-from embexp.training import run as run_module
+from embexp.training import accelerations
 from tests.training.test_trainer import SMALL, run
 
 # precision: in test_hardware.py; fast_dropout draws otherwise: in tests/encoding/test_dropout.py; row_gradient: below.
@@ -67,6 +67,7 @@ def test_every_lever_is_on_by_default():
     trainer = compose([]).trainer
     assert trainer.sort_by_length
     assert trainer.unpadded
+    assert trainer.cuda_graphs
     assert trainer.fast_dropout
     assert trainer.row_gradient
     assert trainer.data_cache
@@ -75,8 +76,8 @@ def test_every_lever_is_on_by_default():
 
 @pytest.mark.parametrize("lever", ["fast_dropout", "row_gradient"])
 def test_a_lever_that_is_off_leaves_the_model_to_torch(tmp_path, monkeypatch, lever):
-    monkeypatch.setattr(run_module, "fast_dropout", refuse)
-    monkeypatch.setattr(run_module, "RowGradient", refuse)
+    monkeypatch.setattr(accelerations, "fast_dropout", refuse)
+    monkeypatch.setattr(accelerations, "RowGradient", refuse)
     other = ({"fast_dropout", "row_gradient"} - {lever}).pop()
     with pytest.raises(AssertionError, match=r"taken"):
         run(compose([*SMALL, "max_steps=1", f"trainer.{lever}=false"]), tmp_path / "other")

@@ -45,7 +45,8 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
     """Trains a fresh model as the config says; `scores` stands for the dev score at a step."""
     set_seed(config.seed)
     torch.set_num_threads(1)
-    encoder = load_encoder(config.model)
+    encoder, hardware = load_encoder(config.model), choose_hardware(config.trainer)
+    encoder.model.to(hardware.device)
     plan = build_loss(config.loss, encoder.model, seed=config.seed)
     cache = None if config.trainer.data_cache is None else str(folder.parent / "data")
     rows = build_source(config.data, cache=cache).load("train")
@@ -62,7 +63,7 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
         plan,
         view=view,
         config=config,
-        hardware=choose_hardware(config.trainer),
+        hardware=hardware,
         folder=folder,
         evaluate=evaluate,
         record=record,

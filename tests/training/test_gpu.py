@@ -1,0 +1,123 @@
+"""On a GPU: the plain way's embeddings, gradients and losses; skipped, by name, where there is none."""
+
+from __future__ import annotations
+
+import copy
+import gc
+from pathlib import Path
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+from embexp.config import compose
+from embexp.encoding import OnGpu, can_be_packed
+from embexp.encoding import graphs as graphs_module
+from embexp.encoding.unpadded import unpadded_attention
+from embexp.experiment import run_experiment
+from embexp.models import tiny
+from tests.training.test_trainer import Interrupted, run
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+
+TEXTS = [
+    ["a short one", "somewhat longer than the first of them", "x", "the end"],
+    ["another", "y z", "a very long text indeed, with many words that all become many pieces", "and so on and on"],
+]
+SMALL = [
+    "model=tiny",
+    "data.rows=1000",
+    "data.evaluation_rows=100",
+    "batch_size=8",
+    "evaluation.times=2",
+    "tracker=none",
+]
+FIFTY = [*SMALL, "max_steps=50", "model.dropout=0.0", "trainer.logging_steps=1", "trainer.checkpoints=false"]
+# Of losses of about 2, in bf16, after fifty steps: rows of other sizes are multiplied by other kernels.
+OF_BF16 = 0.03
+
+
+def made(pooling: str) -> SentenceTransformer:
+    model, _ = tiny(hidden_size=64, layers=2, vocabulary_size=500, pooling=pooling, max_length=64, dropout=0.0, seed=1)
+    return model.to("cuda").train()
+
+
+def losses(folder: Path, *overrides: str) -> list[float]:
+    _, _, record = run(compose([*FIFTY, *overrides]), folder)
+    return [value for _, value in record.history["train/loss"]]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "max"])
+def test_embeddings_and_gradients_are_those_of_the_plain_way(pooling):
+    model = made(pooling)
+    other = copy.deepcopy(model)
+    assert can_be_packed(model, precision="bf16")
+    columns = [model.preprocess(texts) for texts in TEXTS]
+    on_gpu = [{k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in column.items()} for column in columns]
+    exact = [model(dict(column))["sentence_embedding"] for column in on_gpu]
+    with torch.autocast("cuda", torch.bfloat16), unpadded_attention(other):
+        packed = OnGpu(other).encode(other, columns)
+    for one, two in zip(exact, packed, strict=True):
+        torch.testing.assert_close(one, two.float(), atol=0.02, rtol=0.02)
+    MultipleNegativesRankingLoss(model).compute_loss_from_embeddings(exact, None).backward()
+    MultipleNegativesRankingLoss(other).compute_loss_from_embeddings(packed, None).backward()
+    for (name, one), two in zip(model.named_parameters(), other.parameters(), strict=True):
+        if one.grad is not None:
+            error = (one.grad - two.grad).norm() / one.grad.norm().clamp(min=1e-6)
+            assert error < 0.05, name
+
+
+@pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
+def test_the_losses_are_those_without_each_lever(tmp_path, loss):
+    plain = losses(tmp_path / "plain", f"loss={loss}", "trainer.sort_by_length=false")
+    for lever in ("trainer.unpadded=true", "trainer.unpadded=false", "trainer.cuda_graphs=false"):
+        assert losses(tmp_path / lever, f"loss={loss}", lever) == pytest.approx(plain, abs=OF_BF16), lever
+    half = losses(tmp_path / "fp16", f"loss={loss}", "trainer.precision=fp16")
+    assert half[1:] == pytest.approx(plain[1:], abs=OF_BF16)
+
+
+def test_graphs_are_recorded_and_replayed(tmp_path, monkeypatch):
+    recorded, replayed = [], []
+
+    class Watched(graphs_module._Recorded):
+        def __init__(self, *arguments, **others):
+            recorded.append(1)
+            super().__init__(*arguments, **others)
+
+    whole = graphs_module._Replay.forward
+    monkeypatch.setattr(graphs_module, "_Recorded", Watched)
+    monkeypatch.setattr(graphs_module._Replay, "forward", lambda *given: (replayed.append(1), whole(*given))[1])
+    losses(tmp_path, "loss=mnr")
+    assert 1 <= len(recorded) <= 10
+    assert len(replayed) >= 30
+
+
+def test_every_step_of_a_graph_draws_dropout_anew(tmp_path):
+    # A learning rate of zero, the same rows in every step: what differs is what was dropped.
+    same = ["data.limit=8", "max_steps=20", "learning_rate=1e-12", "model.dropout=0.1", "warmup_steps=0", "loss=mnr"]
+    drawn = losses(tmp_path, *same)
+    assert len(set(drawn[3:])) > 10
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
+    chosen = [*SMALL, "max_steps=20", "loss=mnr", "evaluation.times=4", "trainer.logging_steps=1"]
+    _, _, whole = run(compose(chosen), tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        run(compose(chosen), tmp_path / "cut", stop_at=10)
+    _, _, resumed = run(compose(chosen), tmp_path / "cut")
+    found, expected = dict(resumed.history["train/loss"]), dict(whole.history["train/loss"])
+    assert sorted(found)[-1] == 20
+    # Other kernels: what had been recorded when it was cut is computed as it comes after the resume.
+    assert [found[step] for step in (18, 19, 20)] == pytest.approx([expected[step] for step in (18, 19, 20)], abs=0.05)
+
+
+def test_a_run_gives_the_gpu_s_memory_back(workplace):
+    held = []
+    for seed in (1, 2, 3):
+        result = run_experiment(compose([*SMALL, "max_steps=12", f"seed={seed}"]), folder=workplace / str(seed))
+        assert result.params["precision"] == "bf16"
+        gc.collect()
+        held.append((torch.cuda.memory_allocated(), torch.cuda.memory_reserved()))
+    assert held[2][0] <= held[0][0] + 2**20
+    assert held[2][1] <= held[0][1] + 4 * 2**20
