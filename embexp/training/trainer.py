@@ -13,6 +13,7 @@ from transformers import PrinterCallback
 
 from embexp.encoding import StepEncoder, can_be_sorted
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
+from embexp.training.collation import preprocessing
 from embexp.training.diverged import diverged
 from embexp.training.progress import Progress
 from embexp.training.shared import ROWS, SharedSteps, computed_by
@@ -40,6 +41,7 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         super().__init__(**arguments)
         # What to say is embexp's own callbacks' to decide.
         self.remove_callback(PrinterCallback)
+        self.data_collator.preprocess_fn = preprocessing(self.model)
         if shared is not None:
             self.data_collator: Any = shared.collator(self.data_collator)
 

@@ -62,10 +62,11 @@ def test_embeddings_and_gradients_are_those_of_the_plain_way(pooling):
         torch.testing.assert_close(one, two.float(), atol=0.02, rtol=0.02)
     MultipleNegativesRankingLoss(model).compute_loss_from_embeddings(exact, None).backward()
     MultipleNegativesRankingLoss(other).compute_loss_from_embeddings(packed, None).backward()
-    for (name, one), two in zip(model.named_parameters(), other.parameters(), strict=True):
-        if one.grad is not None:
-            error = (one.grad - two.grad).norm() / one.grad.norm().clamp(min=1e-6)
-            assert error < 0.05, name
+    one, two = (
+        torch.cat([p.grad.flatten() for p in each.parameters() if p.grad is not None]) for each in (model, other)
+    )
+    assert len(one) == len(two)
+    assert (one - two).norm() / one.norm() < 0.05
 
 
 @pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
@@ -100,16 +101,20 @@ def test_every_step_of_a_graph_draws_dropout_anew(tmp_path):
     assert len(set(drawn[3:])) > 10
 
 
-def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
+@pytest.mark.parametrize(("graphs", "error"), [("false", 0.0), ("true", OF_BF16)])
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, graphs, error):
+    # After a resume shapes are recorded anew: other sizes are multiplied, and dropout is drawn in another order.
+    dropout = "0.1" if graphs == "false" else "0.0"
     chosen = [*SMALL, "max_steps=20", "loss=mnr", "evaluation.times=4", "trainer.logging_steps=1"]
+    chosen += [f"trainer.cuda_graphs={graphs}", f"model.dropout={dropout}"]
     _, _, whole = run(compose(chosen), tmp_path / "whole")
     with pytest.raises(Interrupted):
         run(compose(chosen), tmp_path / "cut", stop_at=10)
     _, _, resumed = run(compose(chosen), tmp_path / "cut")
     found, expected = dict(resumed.history["train/loss"]), dict(whole.history["train/loss"])
     assert sorted(found)[-1] == 20
-    # Other kernels: what had been recorded when it was cut is computed as it comes after the resume.
-    assert [found[step] for step in (18, 19, 20)] == pytest.approx([expected[step] for step in (18, 19, 20)], abs=0.05)
+    for step in (18, 19, 20):
+        assert found[step] == pytest.approx(expected[step], abs=error)
 
 
 def test_a_run_gives_the_gpu_s_memory_back(workplace):
