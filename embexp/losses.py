@@ -173,6 +173,7 @@ def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str
             ]
         )
     folder = None if decoder is None else str(find(decoder, revision=None, package=None, key="loss.decoder")[0])
+    device = model.device
     kept = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     try:
         with quiet_loading():
@@ -180,8 +181,8 @@ def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str
     except (AssertionError, OSError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError([f"loss=tsdae: no decoder can be built from {decoder or architecture}: {reason}"]) from error
-    # The library takes the dtype of the file for the decoder, and by the tie for the encoder too.
-    loss.float()
+    # The library takes the dtype of the file for the decoder, and the CPU; by the tie for the encoder too.
+    loss.to(device, torch.float32)
     model.load_state_dict(kept)
     return loss
 

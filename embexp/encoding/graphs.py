@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,7 +88,7 @@ class _Recorded:
         self,
         model: nn.Module,
         kept: KeptGradients,
-        features: dict[str, Any],
+        features: Callable[[], dict[str, Any]],
         *,
         pool: Any,
     ) -> None:
@@ -96,7 +97,7 @@ class _Recorded:
         side.wait_stream(here)
         with torch.cuda.stream(side):
             self.forward.capture_begin(pool=pool, capture_error_mode="thread_local")
-            embeddings = model(features)["sentence_embedding"]
+            embeddings = model(features())["sentence_embedding"]
             self.forward.capture_end()
             self.embeddings = embeddings.detach()
             self.gradient = torch.zeros_like(self.embeddings)
@@ -163,5 +164,6 @@ class Graphs(OnGpu):
 
     def _record(self, model: SentenceTransformer, row: Row, *, others: dict[str, Any]) -> tuple[Tensor, _Recorded]:
         piece = sent(row.in_one_piece(), self.device)
-        features = features_of(piece, row, longest=self.longest, others=others)
+        # What is made of the piece is recorded with the rest: in every replay it is made anew, of what was then copied into it.
+        features = partial(features_of, piece, row, longest=self.longest, others=others)
         return piece, _Recorded(model, self.kept, features, pool=self._pool)
