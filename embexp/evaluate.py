@@ -104,14 +104,12 @@ def score(
     record: Record,
 ) -> None:
     """Dev and test by the names that a trained run has, then what is scored beside them."""
-    import torch
-
     from embexp.cautions import few_pairs
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.evaluation.extras import HEADLINES
     from embexp.scoring import prefixed, refuse_no_score, score_beside
 
-    torch.set_num_threads(hardware.threads)
+    hardware.set_up()
     model = encoder.model.to(hardware.device).eval()
     settings = config.evaluation
     scores = {

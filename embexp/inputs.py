@@ -45,7 +45,7 @@ class Inputs:
 def load_inputs(config: Config, record: Record) -> Inputs:
     """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn."""
     hardware = choose_hardware(config.trainer, devices=config.devices)
-    torch.set_num_threads(hardware.threads)
+    hardware.set_up()
     # set_seed only switches it on, and a process may train more than one run.
     torch.use_deterministic_algorithms(False)
     set_seed(config.seed, deterministic=config.trainer.deterministic)

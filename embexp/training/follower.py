@@ -13,7 +13,6 @@ import sys
 import traceback
 from threading import Event, Thread
 
-import torch
 from transformers import set_seed
 from transformers.dynamic_module_utils import init_hf_modules
 
@@ -45,7 +44,7 @@ def main() -> None:
 
 
 def _take_part(assignment: Assignment, place: Place) -> None:
-    torch.set_num_threads(assignment.hardware.threads)
+    assignment.hardware.set_up()
     set_seed(assignment.config.seed, deterministic=assignment.config.trainer.deterministic)
     store = meeting_place(place.port)
     store.set(ready(place.rank), "")

@@ -33,6 +33,12 @@ class Hardware:
     threads: int
     reasons: tuple[str, ...]
 
+    def set_up(self) -> None:
+        """Has torch compute as was decided, in this process."""
+        torch.set_num_threads(self.threads)
+        # Which torch prefers on Hopper: it prepares a plan for every shape that comes, milliseconds for a kernel of microseconds.
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
 
 def choose_hardware(trainer: Trainer, *, devices: int = 1) -> Hardware:
     """A GPU if there is one (CUDA, then MPS), else the CPU; precision and threads as the machine does them best.
