@@ -1,117 +1,20 @@
-"""The command line: compose, check, run. `python -m embexp --help` tells the rest."""
+"""`python -m embexp`; with --help it tells the rest."""
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-from contextlib import suppress
-from math import isnan
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from embexp.config import ConfigError, compose
-from embexp.config.composition import (
-    check_command,
-    for_multirun,
-    is_sweep,
-    keep_to_own_options,
-)
-from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_written_to
-from embexp.config.ranges import an_instance_of
-from embexp.identity import COMMAND, command_line
-from embexp.imports import uncollected
-from embexp.interrupts import Terminated, raise_on_sigterm
-from embexp.pages import ask_for_large_pages
-
-TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
-SAID_OF = {KeyboardInterrupt: "interrupted (Ctrl-C)", Terminated: "terminated (SIGTERM)"}
-IN_TORCHRUN_A_SWEEP = "-m inside torchrun would mix two experiments: start one process for a sweep."
-IN_TORCHRUN_A_RUN = (
-    "inside torchrun the same run would be started {0} times: start it once, as python -m embexp devices={0}, and it starts "
-    "the other devices' processes itself."
-)
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
-
-
-def job(composed: DictConfig) -> float:
-    """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
-    with uncollected():
-        from embexp.job import run_job
-
-    objective = run_job(composed)
-    if isnan(objective) and HydraConfig.get().mode is RunMode.RUN:
-        sys.exit(1)
-    return objective
-
-
-def run_hydra() -> None:
-    """Hands the command over to Hydra, which composes each job and launches it."""
-    keep_to_own_options()
-    hydra.main(version_base=None, config_path=str(conf_folder()), config_name="config")(job)()
-
-
-def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
-    """All jobs under one parent run, then the table of them."""
-    with uncollected():
-        from embexp.sweep import open_sweep
-
-    with open_sweep(compose(an_instance_of(jobs[0]), config_dir=config_dir), jobs=jobs, overrides=overrides) as sweep:
-        sys.argv.append(f"hydra.sweep.dir={sweep.folder}")
-        try:
-            run_hydra()
-        except BaseException as error:
-            sweep.close(SAID_OF.get(type(error), f"stopped by {error!r}"))
-            raise
-        return sweep.close(None)
-
-
-def run_command() -> int:
-    """Reads the command, checks every job of it, runs it, and gives the exit code."""
-    arguments = get_args_parser().parse_intermixed_args()
-    if any(getattr(arguments, name) for name in TELLS_ONLY):
-        run_hydra()
-        return 0
-    overrides, config_dir = list(arguments.overrides), arguments.config_dir
-    # Hydra wants flags and overrides apart; a person may mix them.
-    flags = [word for word in sys.argv[1:] if word not in overrides]
-    multirun = arguments.multirun or is_sweep(overrides, config_dir=config_dir)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        said = IN_TORCHRUN_A_SWEEP if multirun else IN_TORCHRUN_A_RUN
-        raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
-    jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
-    if not any(override.startswith("hydra.run.dir=") for override in overrides):
-        refuse_a_folder_that_cannot_be_written_to()
-    # As it was typed: what Hydra is given below says the same in other words.
-    os.environ[COMMAND] = command_line()
-    ask_for_large_pages()
-    sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]
-    raise_on_sigterm()
-    if multirun:
-        return run_sweep(overrides, jobs, config_dir)
-    run_hydra()
-    return 0
+from embexp.help import ASKED_FOR, help_text
 
 
 def main() -> None:
-    """The program: exit 0, all runs finished; 1, some did not or the config was refused; 130, 143, interrupted."""
-    # As with `python -m embexp`: a person's own loss lies there.
-    with suppress(FileNotFoundError):
-        if (here := os.getcwd()) not in sys.path:
-            sys.path.insert(0, here)
-    try:
-        code = run_command()
-    except ConfigError as error:
-        print("\n".join(error.problems), file=sys.stderr)
-        code = 1
-    except (KeyboardInterrupt, Terminated) as error:
-        print(f"{SAID_OF.get(type(error), 'told to go')}; the same command again goes on from here", file=sys.stderr)
-        code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
-    sys.exit(code)
+    """The program; who asks for help does not wait for what a run needs."""
+    if sys.argv[1:] in ASKED_FOR:
+        print(help_text())
+        return
+    from embexp import command
+
+    command.main()
 
 
 if __name__ == "__main__":

@@ -26,10 +26,11 @@ import yaml
 from embexp import identity
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import check_command
-from embexp.config.folder import conf_folder, refuse_a_folder_that_cannot_be_written_to
+from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.pages import ask_for_large_pages
+from embexp.shipped import conf_folder
 
 if TYPE_CHECKING:
     from embexp.evaluation import Extras, Pairs

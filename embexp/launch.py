@@ -218,7 +218,7 @@ def _end_with_the_sweep() -> None:
 
 def perform(job: DictConfig) -> None:
     """Runs a composed job in this process, as Hydra would."""
-    from embexp.__main__ import job as task
+    from embexp.command import job as task
 
     setup_globals()
     run_job(

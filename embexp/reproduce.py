@@ -21,9 +21,9 @@ from typing import Any
 import yaml
 
 from embexp.config import Config, ConfigError, check, compose
-from embexp.config.folder import conf_folder
 from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
+from embexp.shipped import conf_folder
 
 # What is compared: scores, not times.
 SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")

@@ -74,7 +74,7 @@ def compose_unchecked(option: str) -> dict[str, Any]:
     from hydra import initialize_config_dir
     from omegaconf import OmegaConf
 
-    from embexp.config.folder import conf_folder
+    from embexp.shipped import conf_folder
 
     with initialize_config_dir(version_base=None, config_dir=str(conf_folder())):
         values = OmegaConf.to_container(hydra_compose("config", [option]))

@@ -7,9 +7,9 @@ import torch
 from transformers import AutoConfig, AutoModel
 
 from embexp.config import ConfigError, compose
-from embexp.config.folder import conf_folder
 from embexp.losses import build_loss
 from embexp.models import load_encoder, weights_hash
+from embexp.shipped import conf_folder
 from tests.hub_server import HubServer
 
 LOSSES = sorted(path.stem for path in (conf_folder() / "loss").glob("*.yaml"))

@@ -132,7 +132,7 @@ def _step_ratios(pairs: list[tuple[Run, Run]]) -> Ratios:
 
 def overhead(bench: Bench) -> Iterator[str]:
     """All accelerations off, tracker on: what the framework itself costs beside the Trainer."""
-    off = list(switched_off().values())
+    off = list(switched_off(bench.sides.device).values())
     yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`, large pages off: both sides compute the same. Above zero embexp is slower."
     yield f"\n{head('measured by', 'embexp over plain', 'goal', 'each pair')}"
     sides, case = bench.sides, Case("mnr", 32, bench.options.steps)
@@ -160,7 +160,9 @@ def levers(bench: Bench) -> Iterator[str]:
         with without_large_pages():
             return sides.embexp(case)
 
-    ways: dict[str, Callable[[], Run]] = {off: partial(sides.embexp, case, off) for off in switched_off().values()}
+    ways: dict[str, Callable[[], Run]] = {
+        off: partial(sides.embexp, case, off) for off in switched_off(sides.device).values()
+    }
     for off, without in {**ways, f"{LARGE_PAGES}=0": without_pages}.items():
         pairs = list(in_turn(bench.options.pairs, without, lambda: sides.embexp(case)))
         ratios = Ratios(tuple(one.steps.mean for one, _ in pairs), tuple(other.steps.mean for _, other in pairs))
@@ -181,7 +183,7 @@ def where_time_goes(bench: Bench) -> Iterator[str]:
         case = Case("mnr", size, steps=COUNTED)
         ways = {
             "plain script": sides.plain_words(case),
-            "embexp, levers off": sides.embexp_words(case, *switched_off().values(), "hydra.run.dir=run"),
+            "embexp, levers off": sides.embexp_words(case, *switched_off(sides.device).values(), "hydra.run.dir=run"),
             "embexp, chunks": sides.embexp_words(case, "trainer.unpadded=false", "hydra.run.dir=run"),
             "embexp": sides.embexp_words(case, "hydra.run.dir=run"),
         }

@@ -41,9 +41,14 @@ LEVERS = {
 }
 
 
-def switched_off() -> dict[str, str]:
-    """LEVERS as overrides: {"sort_by_length": "trainer.sort_by_length=false"}."""
-    return {name: f"trainer.{name}={off}" for name, off in LEVERS.items()}
+# Of them those that do nothing on the other device.
+ON_ONE_ALONE = {"cpu": {"fast_dropout", "row_gradient"}, "cuda": {"cuda_graphs"}}
+
+
+def switched_off(device: str) -> dict[str, str]:
+    """LEVERS of a device as overrides: {"sort_by_length": "trainer.sort_by_length=false"}."""
+    elsewhere = {name for other, names in ON_ONE_ALONE.items() if other != device for name in names}
+    return {name: f"trainer.{name}={off}" for name, off in LEVERS.items() if name not in elsewhere}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ from yaml import MarkedYAMLError
 
 from embexp.config.checks import check, check_launching, check_sections, check_share
 from embexp.config.errors import ConfigError, first_line
-from embexp.config.folder import conf_folder
 from embexp.config.launching import LAUNCHERS, OPTUNA, SlurmSubmission
 from embexp.config.overrides import (
     composed_of,
@@ -39,6 +38,7 @@ from embexp.config.overrides import (
 )
 from embexp.config.ranges import corners, parse, said_of_ranges, trials
 from embexp.config.schema import Config
+from embexp.shipped import conf_folder
 
 # The options of evaluation that are scored at the end; the others bring the pairs by which the best step is chosen.
 AT_THE_END = ("mteb", "retrieval", "classification", "latency")

@@ -1,4 +1,4 @@
-"""Where the shipped options are, and where runs are written to."""
+"""Where runs are written to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ import os
 from pathlib import Path
 
 from embexp.config.errors import ConfigError
-
-
-def conf_folder() -> Path:
-    """The absolute path of conf/: inside the package when installed from a wheel, else beside it in the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    return next(folder for folder in (package / "conf", package.parent / "conf") if folder.is_dir())
 
 
 def refuse_a_folder_that_cannot_be_written_to() -> None:

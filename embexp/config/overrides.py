@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from embexp.config.errors import ConfigError, closest, first_line, nearest
-from embexp.config.folder import conf_folder
+from embexp.shipped import conf_folder
 
 # What finds a sweep's jobs again, and its table, relies on them.
 OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -80,6 +81,11 @@ class KeptGradients(TrainerCallback):
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
 
+    def add(self, found: Sequence[Tensor | None]) -> None:
+        """Of each parameter what has been found; None: nothing, as of one that the loss alone reaches."""
+        both = [(kept, more) for kept, more in zip(self.gradients, found, strict=True) if more is not None]
+        torch._foreach_add_([kept for kept, _ in both], [more for _, more in both])
+
 
 class _Recorded:
     """The encoder's forward and backward pass over rows of one shape."""
@@ -96,16 +102,23 @@ class _Recorded:
         here, side = torch.cuda.current_stream(), torch.cuda.Stream()
         side.wait_stream(here)
         with torch.cuda.stream(side):
-            self.forward.capture_begin(pool=pool, capture_error_mode="thread_local")
-            embeddings = model(features())["sentence_embedding"]
-            self.forward.capture_end()
+            with _recording(self.forward, pool):
+                embeddings = model(features())["sentence_embedding"]
             self.embeddings = embeddings.detach()
             self.gradient = torch.zeros_like(self.embeddings)
-            self.backward.capture_begin(pool=pool, capture_error_mode="thread_local")
-            found = torch.autograd.grad(embeddings, kept.parameters, self.gradient)
-            torch._foreach_add_(kept.gradients, found)
-            self.backward.capture_end()
+            with _recording(self.backward, pool):
+                kept.add(torch.autograd.grad(embeddings, kept.parameters, self.gradient, allow_unused=True))
         here.wait_stream(side)
+
+
+@contextmanager
+def _recording(graph: torch.cuda.CUDAGraph, pool: Any) -> Iterator[None]:
+    # torch.cuda.graph does the same, after it has collected garbage and given back the memory that the next step asks for.
+    graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+    try:
+        yield
+    finally:
+        graph.capture_end()
 
 
 class _Replay(torch.autograd.Function):

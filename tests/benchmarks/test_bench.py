@@ -99,7 +99,7 @@ def test_a_tables_head_has_a_column_for_each_name():
 
 
 @pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
-@pytest.mark.parametrize("off", [[], list(switched_off().values())])
+@pytest.mark.parametrize("off", [[], list(switched_off("cpu").values())])
 def test_embexp_takes_every_command_that_it_is_given(place, loss, off):
     sides, case = Sides(place, "cpu"), Case(loss, 16, steps=3, limit=100)
     words = sides.embexp_words(case, *off)
@@ -112,7 +112,7 @@ def test_embexp_takes_every_command_that_it_is_given(place, loss, off):
 
 
 def test_a_lever_that_the_trainer_does_not_know_would_be_refused():
-    for off in switched_off().values():
+    for off in (*switched_off("cpu").values(), *switched_off("cuda").values()):
         compose([off])
     with pytest.raises(ConfigError):
         compose(["trainer.no_such_lever=false"])

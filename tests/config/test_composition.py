@@ -15,8 +15,8 @@ from hydra.types import RunMode
 
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import _loader, check_command, for_multirun, is_sweep
-from embexp.config.folder import conf_folder
 from embexp.config.ranges import parse
+from embexp.shipped import conf_folder
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 

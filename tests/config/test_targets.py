@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from embexp.config import ConfigError, compose
-from embexp.config.folder import conf_folder
 from embexp.config.targets import what_is_missing_of
+from embexp.shipped import conf_folder
 
 LOSSES = "sentence_transformers.sentence_transformer.losses"
 

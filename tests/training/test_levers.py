@@ -13,8 +13,9 @@ from embexp.encoding import encode_unpadded
 from embexp.training import accelerations
 from tests.training.test_trainer import SMALL, run
 
-# precision: in test_hardware.py; fast_dropout draws otherwise: in tests/encoding/test_dropout.py; row_gradient: below.
-OTHERWISE_TESTED = {"precision", "fast_dropout", "row_gradient"}
+# cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient: below; fast_dropout draws otherwise: in
+# tests/encoding/test_dropout.py.
+OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "row_gradient"}
 FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
 
 
