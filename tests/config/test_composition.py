@@ -416,3 +416,19 @@ def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job
             loader.load_configuration("config", typed, RunMode.MULTIRUN)
         loader.load_configuration("config", given, RunMode.MULTIRUN)
     assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True)
+
+
+def test_an_option_that_was_changed_is_read_anew(tmp_path):
+    option = tmp_path / "loss" / "own.yaml"
+    option.parent.mkdir()
+    written = (conf_folder() / "loss" / "mnr.yaml").read_text(encoding="utf-8")
+    for scale in (20.0, 30.0):
+        option.write_text(written.replace("scale: 20.0", f"scale: {scale}"), encoding="utf-8")
+        for _ in range(2):
+            assert compose(["loss=own"], config_dir=tmp_path).loss.arguments()["scale"] == scale
+    option.rename(option.with_name("other.yaml"))
+    assert compose(["loss=other"], config_dir=tmp_path).loss.arguments()["scale"] == 30.0
+    with pytest.raises(ConfigError, match="loss=own"):
+        compose(["loss=own"], config_dir=tmp_path)
+    with pytest.raises(ConfigError, match="loss=other"):
+        compose(["loss=other"])
