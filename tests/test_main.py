@@ -90,26 +90,6 @@ atexit.register(lambda: print("frozen", gc.get_freeze_count()))
 """
 
 
-def test_a_sweep_of_three_losses_trains_scores_and_ranks_with_the_multirun_flag_in_the_middle(tmp_path, monkeypatch):
-    (tmp_path / "start").mkdir()
-    (tmp_path / "start" / "sitecustomize.py").write_text(TELLS_WHAT_IS_FROZEN)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
-    done = embexp("loss=mnr,cosine,tsdae", "-m", *SMALL, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    runs = results(tmp_path)
-    assert [run["status"] for run in runs] == ["FINISHED"] * 3
-    for run in runs:
-        assert [step for step, _ in run["history"]["dev/spearman_cosine"]] == [0, 2]
-        assert run["metrics"]["gain/dev/spearman_cosine"] == pytest.approx(
-            run["metrics"]["best/dev/spearman_cosine"] - run["history"]["dev/spearman_cosine"][0][1]
-        )
-        assert "test/spearman_max" in run["metrics"]
-    for loss in ("mnr", "cosine", "tsdae"):
-        assert loss in done.stdout
-    # What the imports made, the libraries of training among them.
-    assert int(done.stdout.rpartition("frozen ")[2]) > 300_000
-
-
 def test_jobs_that_diverge_and_that_break_fail_alone_and_the_exit_code_says_so(tmp_path):
     (tmp_path / "own" / "loss").mkdir(parents=True)
     (tmp_path / "own" / "loss" / "broken.yaml").write_text(
@@ -128,33 +108,42 @@ def test_jobs_that_diverge_and_that_break_fail_alone_and_the_exit_code_says_so(t
         assert "Traceback" in Path(run["log"]).read_text()
 
 
-def test_a_sweep_in_mlflow_is_a_parent_with_children_and_is_not_trained_twice(tmp_path):
-    arguments = ["batch_size=8,16", *[word for word in SMALL if word != "tracker=none"], "-m"]
-    assert embexp(*arguments, cwd=tmp_path).returncode == 0
-    stored = statuses(tmp_path)
-    assert sorted(stored.values()) == ["FINISHED"] * 3
-    again = embexp(*arguments, cwd=tmp_path)
-    assert again.returncode == 0
-    assert again.stderr.count("trained before, not again") == 2
-    assert len(statuses(tmp_path)) == 4  # only the second sweep's parent is new
-    assert "before training" in again.stdout
-    compared = subprocess.run(
-        [sys.executable, "-m", "embexp.compare"], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
-    assert compared.stdout.startswith("\n2 runs")
-    last = subprocess.run(
-        [sys.executable, "-m", "embexp.compare", "sweep=last"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert last.stdout.startswith("\n2 runs")
-    assert all(run["run_id"] in stored for run in results(tmp_path))
+def test_a_sweep_is_trained_scored_ranked_and_kept_as_a_parent_with_children_and_not_trained_twice(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "start").mkdir()
+    (tmp_path / "start" / "sitecustomize.py").write_text(TELLS_WHAT_IS_FROZEN)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
+    arguments = ["loss=mnr,cosine,tsdae", "-m", *[word for word in SMALL if word != "tracker=none"]]
+    done = embexp(*arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for run in results(tmp_path):
+        assert [step for step, _ in run["history"]["dev/spearman_cosine"]] == [0, 2]
+        assert run["metrics"]["gain/dev/spearman_cosine"] == pytest.approx(
+            run["metrics"]["best/dev/spearman_cosine"] - run["history"]["dev/spearman_cosine"][0][1]
+        )
+        assert "test/spearman_max" in run["metrics"]
+    for loss in ("mnr", "cosine", "tsdae"):
+        assert loss in done.stdout
+    assert "before training" in done.stdout
+    # What the imports made, the libraries of training among them.
+    assert int(done.stdout.rpartition("frozen ")[2]) > 300_000
     # The command asked torch for them before it was imported.
     told = [json.loads(file.read_text()) for file in tmp_path.glob("multirun/**/environment.json")]
     assert told
     assert all(environment["large_pages"] for environment in told)
+    stored = statuses(tmp_path)
+    assert sorted(stored.values()) == ["FINISHED"] * 4
+    assert all(run["run_id"] in stored for run in results(tmp_path))
+
+    again = embexp(*arguments, cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stderr.count("trained before, not again") == 3
+    assert len(statuses(tmp_path)) == 5  # only the second sweep's parent is new
+    for asked in ([], ["sweep=last"]):
+        command = [sys.executable, "-m", "embexp.compare", *asked]
+        told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+        assert told.startswith("\n3 runs")
 
 
 def statuses(folder: Path) -> dict[str, str]:

@@ -57,15 +57,6 @@ def jobs_of(sweep: subprocess.Popen) -> list[psutil.Process]:
     return [child for child in children if "submitit.core._submit" in child.cmdline()]
 
 
-@wants_submitit
-def test_a_sweep_through_submitit_ends_as_any_other(tmp_path):
-    done = embexp("batch_size=8,16", "hydra.launcher.n_jobs=2", *SUBMITTED, "tracker=none", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2
-    assert "Sweep of 2 runs" in done.stdout
-    assert done.stderr.count("what it says: ") == 2
-
-
 @contextmanager
 def server_that_is_down():
     """Its port, and what it is sent as name and password."""
@@ -88,12 +79,15 @@ def server_that_is_down():
 
 
 @wants_submitit
-def test_a_password_reaches_the_jobs_and_is_in_none_of_the_sweeps_files(tmp_path):
+def test_a_sweep_through_submitit_ends_as_any_other_and_its_password_is_in_none_of_its_files(tmp_path):
     with server_that_is_down() as (port, asked):
-        sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8"]
-        done = embexp(*sweep, cwd=tmp_path)
+        sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8,16"]
+        done = embexp(*sweep, "hydra.launcher.n_jobs=2", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert set(asked) == {"me:pa55word"}
+    assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2
+    assert "Sweep of 2 runs" in done.stdout
+    assert done.stderr.count("what it says: ") == 2
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in files if b"pa55word" in path.read_bytes()] == []
     assert [path for path in files if path.name.endswith("_submitted.pkl")]
