@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncod
 from torch import Tensor
 from torch.nn import functional
 
-from embexp.encoding import StepEncoder, can_decode_unpadded, decode_unpadded, rows_by_length
+from embexp.encoding import StepEncoder, decode_unpadded, rows_by_length
 
 
 class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
@@ -41,9 +41,10 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
         (embeddings,) = encoder.encode(self.encoder, [noisy])
         ids = texts["input_ids"]
         lengths = (ids != self.tokenizer_decoder.pad_token_id).sum(dim=1).cpu()
-        if encoder.unpadded and can_decode_unpadded(self.decoder):
+        if encoder.can_decode(self.decoder):
             logits, labels = decode_unpadded(self.decoder, embeddings, ids, lengths, encoder.layout)
             return functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
+        ids = ids.to(embeddings.device)
         total, told = embeddings.new_zeros((), dtype=torch.float32), 0
         for rows in rows_by_length(lengths, chunk_tokens=encoder.chunk_tokens):
             chunk = ids[rows.to(ids.device), : int(lengths[rows[-1]])]

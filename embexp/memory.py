@@ -19,7 +19,8 @@ def peak_memory(device: str) -> Iterator[list[int]]:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         yield peak
-        peak.append(torch.cuda.max_memory_allocated())
+        # Not what was allocated: that does not count what a recorded graph holds.
+        peak.append(torch.cuda.max_memory_reserved())
         return
     try:
         CLEAR_PEAK.write_text("5")  # sets the process's peak back to what it uses now

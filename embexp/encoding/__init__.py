@@ -15,12 +15,12 @@ from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from embexp.encoding.attention import Layout
 from embexp.encoding.by_length import can_be_sorted, encode_sorted, rows_by_length
 from embexp.encoding.dropout import Noise, bernoulli_noise, fast_dropout, sixteen_bit_noise
-from embexp.encoding.graphs import Graphs, KeptGradients, can_be_recorded
-from embexp.encoding.packed import OnGpu, can_be_packed
+from embexp.encoding.packed import OnGpu, can_be_packed, flash_attention_takes
 from embexp.encoding.unpadded import (
     AttentionLayout,
     can_be_unpadded,
@@ -31,12 +31,9 @@ from embexp.encoding.unpadded import (
 )
 
 __all__ = [
-    "Graphs",
-    "KeptGradients",
     "OnGpu",
     "StepEncoder",
     "can_be_packed",
-    "can_be_recorded",
     "can_be_sorted",
     "can_be_unpadded",
     "can_decode_unpadded",
@@ -56,7 +53,7 @@ class StepEncoder:
         chunk_tokens: of a chunk, padding included, where texts are encoded or decoded in chunks.
         unpadded: as one row without padding, rather than in chunks; the model `can_be_unpadded`.
         fast_dropout: what is unpadded draws attention's dropout by `sixteen_bit_noise`.
-        gpu: computes the row; None: the CPU does.
+        gpu: computes the row; None: the CPU does, or there is none but chunks.
     """
 
     chunk_tokens: int
@@ -68,6 +65,11 @@ class StepEncoder:
     def noise(self) -> Noise:
         """Of attention's dropout."""
         return sixteen_bit_noise if self.fast_dropout else bernoulli_noise
+
+    def can_decode(self, decoder: PreTrainedModel) -> bool:
+        """Whether what it encodes in one row is decoded in one row too."""
+        takes = self.gpu is None or flash_attention_takes(decoder.config)
+        return self.unpadded and takes and can_decode_unpadded(decoder)
 
     def layout(self, lengths: Tensor) -> AttentionLayout:
         """Of texts of these lengths, (texts,), ascending, on the CPU, in one row."""

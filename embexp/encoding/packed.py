@@ -16,6 +16,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 from torch.nn import functional
+from transformers import PreTrainedConfig
 
 from embexp.encoding.by_length import TOKEN_INPUTS
 from embexp.encoding.unpadded import can_be_unpadded, first_position
@@ -132,9 +133,17 @@ def features_of(piece: Tensor, row: Row, *, longest: int, others: dict[str, Any]
 
 def can_be_packed(model: SentenceTransformer, *, precision: str) -> bool:
     """Whether a GPU can compute this model's texts as one row: it `can_be_unpadded`, and FlashAttention takes it."""
-    if precision == "fp32" or not can_be_unpadded(model) or torch.cuda.get_device_capability() < AMPERE:
-        return False
-    config = model.transformers_model.config
+    there = torch.backends.cuda.is_flash_attention_available() and torch.cuda.get_device_capability() >= AMPERE
+    return (
+        precision != "fp32"
+        and there
+        and can_be_unpadded(model)
+        and flash_attention_takes(model.transformers_model.config)
+    )
+
+
+def flash_attention_takes(config: PreTrainedConfig) -> bool:
+    """Whether the heads of this encoder or decoder are of a width that it computes."""
     width = config.hidden_size // config.num_attention_heads
     return width <= WIDEST_HEAD and width % 8 == 0
 

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from transformers import TrainerCallback
 
 from embexp.encoding import (
-    Graphs,
-    KeptGradients,
     OnGpu,
     StepEncoder,
     can_be_packed,
-    can_be_recorded,
     can_be_unpadded,
     fast_dropout,
 )
+from embexp.training.graphs import Graphs, KeptGradients, can_be_recorded
 from embexp.training.members import Assignment
 from embexp.training.row_gradient import RowGradient, row_gradient_of
 

@@ -41,6 +41,8 @@ def training_arguments(
         eval_strategy="no",
         report_to=[],
         disable_tqdm=True,
+        # embexp looks itself; to look at every step's loss a GPU would be waited for.
+        logging_nan_inf_filter=False,
     )
     # Several visible GPUs would switch the Trainer to DataParallel and multiply the batch.
     if arguments.n_gpu > 1:

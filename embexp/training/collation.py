@@ -23,6 +23,8 @@ def preprocessing(model: SentenceTransformer) -> Callable[..., Any]:
 
     def preprocess(texts: list[str], **others: Any) -> dict[str, Any]:
         told = model[0].preprocess(texts, processing_kwargs=LISTS, **others)
+        if any(isinstance(value, list) and name not in TOKEN_INPUTS for name, value in told.items()):
+            return dict(model.preprocess(texts, **others))
         # Of one length, as they are padded: numpy reads such lists at once, transformers and torch look at each number.
         return {
             name: torch.from_numpy(np.array(value, dtype=np.int64)) if name in TOKEN_INPUTS else value

@@ -10,11 +10,11 @@ import torch
 
 from embexp.config import ConfigError, Trainer
 from embexp.cores import usable_cores
+from embexp.encoding.packed import AMPERE
 
 CPUINFO = Path("/proc/cpuinfo")
 # Instruction sets that multiply bf16 matrices faster than fp32 ones.
 FAST_BF16 = ("amx_bf16", "avx512_bf16")
-AMPERE = (8, 0)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -51,26 +52,29 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
     def get_train_dataloader(self) -> Any:
         """As the library's; where a GPU's texts are put together on the CPU, they are left there."""
         before = self.accelerator.device_placement
-        self.accelerator.device_placement = before and not self._on_cpu
+        self.accelerator.device_placement = before and not self._left_on_cpu
         try:
             return super().get_train_dataloader()
         finally:
             self.accelerator.device_placement = before
 
     @property
-    def _on_cpu(self) -> bool:
+    def _left_on_cpu(self) -> bool:
         return self.encoder is not None and self.encoder.gpu is not None and self.shared is None
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        if self._on_cpu:
-            columns, labels = self.collect_features(inputs)
-            in_one_go = any(
-                computed_by(self.loss, way) for way in ("compute_sorted_loss", "compute_loss_from_embeddings")
-            )
-            if in_one_go and can_be_sorted(columns):
-                return inputs if labels is None else {**inputs, "label": labels.to(self.args.device)}
+        columns, labels = self.collect_features(inputs)
+        if self._left_on_cpu and self._in_one_go(columns):
+            return inputs if labels is None else {**inputs, "label": labels.to(self.args.device)}
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
         return prepared
+
+    def _in_one_go(self, columns: Sequence[dict[str, Any]]) -> str | None:
+        """By which of the loss's methods all texts of a step are computed together; None: by none."""
+        ways = ("compute_sorted_loss", "compute_loss_from_embeddings")
+        if self.encoder is None or not can_be_sorted(columns):
+            return None
+        return next((way for way in ways if computed_by(self.loss, way)), None)
 
     def train_from(self, checkpoint: Path | None) -> int:
         """Trains to the end, from the start or from a checkpoint; one of the last step is only loaded. Gives the steps."""
@@ -100,13 +104,12 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         if self.shared is not None:
             columns, labels = self.collect_features(inputs)
             return self.shared.loss(self.loss, model, columns, labels, rows=inputs[ROWS], encoder=self.encoder)
-        if self.encoder is not None:
-            columns, labels = self.collect_features(inputs)
-            if can_be_sorted(columns):
-                if computed_by(self.loss, "compute_sorted_loss"):
-                    return self.loss.compute_sorted_loss(columns, self.encoder)
-                if computed_by(self.loss, "compute_loss_from_embeddings"):
-                    return self.loss.compute_loss_from_embeddings(self.encoder.encode(model, columns), labels)
+        columns, labels = self.collect_features(inputs)
+        way = self._in_one_go(columns)
+        if self.encoder is not None and way == "compute_sorted_loss":
+            return self.loss.compute_sorted_loss(columns, self.encoder)
+        if self.encoder is not None and way == "compute_loss_from_embeddings":
+            return self.loss.compute_loss_from_embeddings(self.encoder.encode(model, columns), labels)
         return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:

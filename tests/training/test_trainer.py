@@ -44,8 +44,9 @@ class Interrupted(BaseException):
 def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at: int | None = None):
     """Trains a fresh model as the config says; `scores` stands for the dev score at a step."""
     set_seed(config.seed)
-    torch.set_num_threads(1)
-    encoder, hardware = load_encoder(config.model), choose_hardware(config.trainer)
+    hardware = choose_hardware(config.trainer)
+    hardware.set_up()
+    encoder = load_encoder(config.model)
     encoder.model.to(hardware.device)
     plan = build_loss(config.loss, encoder.model, seed=config.seed)
     cache = None if config.trainer.data_cache is None else str(folder.parent / "data")

@@ -11,7 +11,6 @@ it keeps gradients of its own for every shape, which here are added to the param
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,12 +22,17 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from embexp.config import ConfigError
+from embexp.config.errors import first_line
 from embexp.encoding.packed import OnGpu, Row, by_column, features_of, others_of, sent
+from embexp.encoding.unpadded import first_position
 
-log = logging.getLogger(__name__)
-
-# A row is filled up by an eighth at most, a short one to a multiple of LEAST tokens.
+# A row is filled up to a multiple of an eighth of the power of two below it, a short one to a multiple of LEAST tokens.
 PARTS, LEAST = 8, 64
+# Kernels are launched for texts of so many tokens, of the first of these that is enough, or of as many as the model reads.
+LONGEST = (512, 2048)
+# Of a model that reads fewer, filling would take a text for nearly every token.
+FEWEST = 8
 # Elements that a parameter's gradient begins at a multiple of: kernels read four at a time.
 ALIGNED = 64
 # How each text is pooled without the GPU being asked how long it is.
@@ -37,9 +41,17 @@ POOLINGS = ("cls", "lasttoken", "max", "mean", "mean_sqrt_len_tokens")
 
 def can_be_recorded(model: SentenceTransformer) -> bool:
     """Whether nothing in the model, which `can_be_packed`, waits for the GPU."""
+    if longest_text(model) < FEWEST:
+        return False
     pooling: Any = model[1]
     modes = (pooling.pooling_mode,) if isinstance(pooling.pooling_mode, str) else pooling.pooling_mode
     return set(modes) <= set(POOLINGS) and bool(pooling.include_prompt)
+
+
+def longest_text(model: SentenceTransformer) -> int:
+    """How many tokens of a text the model reads, and has positions for."""
+    positions = model.transformers_model.config.max_position_embeddings - first_position(model)
+    return min(model.max_seq_length or positions, positions)
 
 
 def filled_size(tokens: int, *, longest: int) -> tuple[int, int]:
@@ -55,21 +67,24 @@ class KeptGradients(TrainerCallback):
     Attributes:
         parameters: those that get a gradient; empty until the first step has shown which do.
         gradients: of each, a view.
+        steps: begun.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.parameters: list[nn.Parameter] = []
         self.gradients: list[Tensor] = []
+        self.steps = 0
         self._whole = torch.empty(0)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """What has a gradient after the first step will have one after each."""
-        if self.parameters:
+        """What has a gradient after the first step will have one after each; where nothing has, nothing is kept."""
+        found = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        if self.parameters or not found:
             return
-        self.parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        self.parameters = found
         sizes = [-(-parameter.numel() // ALIGNED) * ALIGNED for parameter in self.parameters]
         self._whole = torch.zeros(sum(sizes), device=self.parameters[0].device)
         parts = self._whole.split(sizes)
@@ -77,6 +92,7 @@ class KeptGradients(TrainerCallback):
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The library takes the gradients away after every step; here they come back, as zeros."""
+        self.steps += 1
         self._whole.zero_()
         for parameter, gradient in zip(self.parameters, self.gradients, strict=True):
             parameter.grad = gradient
@@ -84,11 +100,24 @@ class KeptGradients(TrainerCallback):
     def add(self, found: Sequence[Tensor | None]) -> None:
         """Of each parameter what has been found; None: nothing, as of one that the loss alone reaches."""
         both = [(kept, more) for kept, more in zip(self.gradients, found, strict=True) if more is not None]
-        torch._foreach_add_([kept for kept, _ in both], [more for _, more in both])
+        if both:
+            torch._foreach_add_([kept for kept, _ in both], [more for _, more in both])
 
 
-class _Recorded:
-    """The encoder's forward and backward pass over rows of one shape."""
+class Recorded:
+    """The encoder's forward and backward pass over rows of one shape.
+
+    Args:
+        model: is given `features()`, which are recorded too.
+        kept: gets its gradients.
+        stream: to record on; the same for all shapes, or they share no memory.
+        pool: of memory that all shapes share: one is replayed at a time, forward and backward.
+
+    Attributes:
+        embeddings: that a forward replay leaves behind, (texts, dimension).
+        gradient: that a backward replay goes by, of the same size.
+        open_since: the step of a forward replay whose backward has not come; None: there is none.
+    """
 
     def __init__(
         self,
@@ -96,19 +125,24 @@ class _Recorded:
         kept: KeptGradients,
         features: Callable[[], dict[str, Any]],
         *,
+        stream: torch.cuda.Stream,
         pool: Any,
     ) -> None:
+        self.open_since: int | None = None
         self.forward, self.backward = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        here, side = torch.cuda.current_stream(), torch.cuda.Stream()
-        side.wait_stream(here)
-        with torch.cuda.stream(side):
+        here = torch.cuda.current_stream()
+        stream.wait_stream(here)
+        # Weights that an autocast around this has cast would be recorded as they are now; and what is cast in here is no one else's.
+        torch.clear_autocast_cache()
+        with torch.cuda.stream(stream):
             with _recording(self.forward, pool):
                 embeddings = model(features())["sentence_embedding"]
+            torch.clear_autocast_cache()
             self.embeddings = embeddings.detach()
             self.gradient = torch.zeros_like(self.embeddings)
             with _recording(self.backward, pool):
                 kept.add(torch.autograd.grad(embeddings, kept.parameters, self.gradient, allow_unused=True))
-        here.wait_stream(side)
+        here.wait_stream(stream)
 
 
 @contextmanager
@@ -125,20 +159,25 @@ class _Replay(torch.autograd.Function):
     """Embeddings of a graph, and what comes back for them through it; the gradients of parameters are added by the graph."""
 
     @staticmethod
-    def forward(ctx: Any, asked: Tensor, recorded: _Recorded) -> Tensor:
+    def forward(ctx: Any, asked: Tensor, recorded: Recorded, step: int) -> Tensor:
         ctx.recorded = recorded
         recorded.forward.replay()
+        recorded.open_since = step
         return recorded.embeddings.clone()
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, None, None]:
         ctx.recorded.gradient.copy_(gradients[0])
         ctx.recorded.backward.replay()
-        return None, None
+        ctx.recorded.open_since = None
+        return None, None, None
 
 
 class Graphs(OnGpu):
     """Encodes by a graph, recorded when a shape comes a second time; the first is computed as it comes.
+
+    Every row of a training step is filled up, also where no graph is replayed: the same dropout is drawn either way, so that a
+    resumed run, which records anew, goes on as it would have.
 
     Args:
         model: `can_be_recorded`, and is on the GPU.
@@ -148,35 +187,52 @@ class Graphs(OnGpu):
     def __init__(self, model: SentenceTransformer, kept: KeptGradients) -> None:
         super().__init__(model)
         self.kept = kept
-        self.longest: int = model.max_seq_length or model.transformers_model.config.max_position_embeddings
-        self.recorded: dict[tuple[int, int], tuple[Tensor, _Recorded]] = {}
-        self._seen: Counter[tuple[int, int]] = Counter()
-        self._pool = torch.cuda.graph_pool_handle()
+        self.longest = longest_text(model)
+        self.recorded: dict[tuple[int, int, int], tuple[Tensor, Recorded]] = {}
+        self._seen: Counter[tuple[int, int, int]] = Counter()
+        self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
         self._asked = torch.zeros(1, device=self.device, requires_grad=True)
-        self._refused = False
 
     def encode_row(self, model: SentenceTransformer, row: Row, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         """The same embeddings, by a graph where there is one."""
-        size, added = filled_size(row.size, longest=self.longest)
-        shape = size, len(row.lengths) + added
-        self._seen[shape] += 1
-        if self._refused or not self.kept.parameters or not torch.is_grad_enabled() or self._seen[shape] == 1:
+        if not torch.is_grad_enabled() or int(row.lengths.max()) > self.longest:
             return super().encode_row(model, row, columns)
-        filled = row.filled(*shape)
+        enough = int(row.lengths.max())
+        longest = min(self.longest, next((each for each in LONGEST if each >= enough), self.longest))
+        size, added = filled_size(row.size, longest=longest)
+        row = row.filled(size, len(row.lengths) + added)
+        shape = size, len(row.lengths), longest
+        self._seen[shape] += 1
+        if not self.kept.parameters or self._seen[shape] == 1 or self._awaits_a_backward():
+            piece = sent(row.in_one_piece(), self.device)
+            features = features_of(piece, row, longest=longest, others=others_of(columns[0]))
+            return by_column(model(features)["sentence_embedding"], columns)
         if shape not in self.recorded:
-            try:
-                self.recorded[shape] = self._record(model, filled, others=others_of(columns[0]))
-            except RuntimeError as error:
-                log.warning("trainer.cuda_graphs: this model cannot be recorded, and is trained without: %s", error)
-                self._refused = True
-                return super().encode_row(model, row, columns)
+            self.recorded[shape] = self._record(model, row, longest=longest, others=others_of(columns[0]))
         piece, recorded = self.recorded[shape]
-        piece.copy_(sent(filled.in_one_piece(), self.device))
-        embeddings: Tensor = _Replay.apply(self._asked, recorded)
+        piece.copy_(sent(row.in_one_piece(), self.device))
+        embeddings: Tensor = _Replay.apply(self._asked, recorded, self.kept.steps)
         return by_column(embeddings, columns)
 
-    def _record(self, model: SentenceTransformer, row: Row, *, others: dict[str, Any]) -> tuple[Tensor, _Recorded]:
+    def _awaits_a_backward(self) -> bool:
+        # All shapes share their memory: what a second replay writes over, the first one's backward would read.
+        return any(recorded.open_since == self.kept.steps for _, recorded in self.recorded.values())
+
+    def _record(
+        self, model: SentenceTransformer, row: Row, *, longest: int, others: dict[str, Any]
+    ) -> tuple[Tensor, Recorded]:
         piece = sent(row.in_one_piece(), self.device)
         # What is made of the piece is recorded with the rest: in every replay it is made anew, of what was then copied into it.
-        features = partial(features_of, piece, row, longest=self.longest, others=others)
-        return piece, _Recorded(model, self.kept, features, pool=self._pool)
+        features = partial(features_of, piece, row, longest=longest, others=others)
+        try:
+            return piece, Recorded(model, self.kept, features, stream=self._stream, pool=self._pool)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            # What torch was about to record cannot be taken back: the run cannot go on without.
+            raise ConfigError(
+                [
+                    f"trainer.cuda_graphs: a step of this model cannot be recorded ({first_line(error)}); use "
+                    "trainer.cuda_graphs=false."
+                ]
+            ) from error
