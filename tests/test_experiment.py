@@ -7,6 +7,7 @@ import logging
 from dataclasses import replace
 
 import pytest
+import torch
 
 from embexp import experiment, scoring
 from embexp.config import ConfigError, compose
@@ -225,3 +226,20 @@ def test_a_model_that_finds_all_pairs_alike_is_told_before_it_is_trained(tmp_pat
         ConfigError, match="no number for the model as it is, before any training: it finds every dev pair"
     ):
         run_experiment(compose(SMALL), folder=tmp_path / "run")
+
+
+def test_scores_are_computed_in_float32_whatever_the_run_s_precision_is(workplace, monkeypatch):
+    computed: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    whole = experiment.load_inputs
+
+    def watched(*given):
+        inputs = whole(*given)
+        layer = next(part for part in inputs.encoder.model.modules() if isinstance(part, torch.nn.Linear))
+        layer.register_forward_hook(lambda layer, told, found: computed[torch.is_grad_enabled()].add(found.dtype))
+        return inputs
+
+    monkeypatch.setattr(experiment, "load_inputs", watched)
+    run_experiment(
+        compose([*SMALL, "trainer.precision=bf16", "evaluation.times=2", "tracker=none"]), folder=workplace / "run"
+    )
+    assert computed == {True: {torch.bfloat16}, False: {torch.float32}}

@@ -133,7 +133,8 @@ def _step_ratios(pairs: list[tuple[Run, Run]]) -> Ratios:
 def overhead(bench: Bench) -> Iterator[str]:
     """All accelerations off, tracker on: what the framework itself costs beside the Trainer."""
     off = list(switched_off(bench.sides.device).values())
-    yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`, large pages off: both sides compute the same. Above zero embexp is slower."
+    yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`, large pages off: both sides compute the same (on a GPU one in bf16,"
+    yield "one in fp16). Above zero embexp is slower."
     yield f"\n{head('measured by', 'embexp over plain', 'goal', 'each pair')}"
     sides, case = bench.sides, Case("mnr", 32, bench.options.steps)
     with without_large_pages():
@@ -153,6 +154,8 @@ def _over(plain: tuple[float, ...], embexp: tuple[float, ...]) -> float:
 def levers(bench: Bench) -> Iterator[str]:
     """Every acceleration switched off alone, each run beside one with all of them: a machine's speed changes by the minute."""
     yield "MNR, batch 32; a step without the lever, over a step with all of them, in turn."
+    if bench.sides.device == "cuda":
+        yield "What is not in one row is not recorded either: `unpadded` and `sort_by_length` take `cuda_graphs` with them."
     yield f"\n{head('switched off', 'without', 'with all', 'without / with', 'each pair')}"
     sides, case = bench.sides, Case("mnr", 32, bench.options.steps_at(32))
 

@@ -41,8 +41,8 @@ LEVERS = {
 }
 
 
-# Of them those that do nothing on the other device.
-ON_ONE_ALONE = {"cpu": {"fast_dropout", "row_gradient"}, "cuda": {"cuda_graphs"}}
+# Of them those that are none on the other device: there fp32 would be another computation than the plain script's fp16.
+ON_ONE_ALONE = {"cpu": {"fast_dropout", "row_gradient", "precision"}, "cuda": {"cuda_graphs"}}
 
 
 def switched_off(device: str) -> dict[str, str]:

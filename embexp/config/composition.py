@@ -173,8 +173,7 @@ def _hydra_over(own: Path | None) -> Hydra:
     """As the one that stands; the last again where no file has changed since: to read and merge them all takes a third of a second."""
     global _last
     shipped = conf_folder()
-    folders = [shipped] if own is None else [shipped, own]
-    files = sorted(file for folder in folders for file in folder.rglob("*.yaml"))
+    files = [file for folder in (shipped, own) if folder is not None for file in _options_in(folder)]
     now = (own, *((file, (found := file.stat()).st_mtime_ns, found.st_size) for file in files))
     if _last is not None and _last[0] == now:
         GlobalHydra.instance().initialize(_last[1])
@@ -188,11 +187,17 @@ def _hydra_over(own: Path | None) -> Hydra:
     return _last[1]
 
 
+def _options_in(folder: Path) -> list[Path]:
+    """The files that can be options; of a person's folder that holds other things too, no others are looked at."""
+    # config.yaml, loss/mnr.yaml, hydra/launcher/joblib.yaml.
+    return sorted(file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}.yaml") if file.is_file())
+
+
 def _refuse_hidden_options(own: Path) -> None:
     if not own.is_dir():
         raise ConfigError([f"--config-dir {own}: there is no such folder."])
     shipped = conf_folder()
-    hidden = [path.relative_to(own) for path in own.rglob("*.yaml") if (shipped / path.relative_to(own)).exists()]
+    hidden = [path.relative_to(own) for path in _options_in(own) if (shipped / path.relative_to(own)).exists()]
     if hidden:
         raise ConfigError(
             [f"{own / path}: embexp ships an option of this name, which would win; rename yours." for path in hidden]

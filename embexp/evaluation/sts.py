@@ -137,9 +137,8 @@ def score_pairs(
 ) -> Scores:
     """Pearson and Spearman between the similarities of a model's embeddings and the scores of the pairs.
 
-    Every text is encoded once, by the model as it is: in float32, or, once a trainer has it, in the run's precision, whose scores
-    differ by some 0.0001. Similarities are computed in float64. NaN where all are equal (constant embeddings): it is the
-    caller's to refuse.
+    Every text is encoded once, in float32; similarities are computed in float64. NaN where all similarities are equal
+    (constant embeddings): it is the caller's to refuse.
     """
     unique = list(dict.fromkeys([*pairs.sentences1, *pairs.sentences2]))
     row_of = {text: row for row, text in enumerate(unique)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from embexp.encoding import (
 from embexp.training.graphs import Graphs, KeptGradients, can_be_recorded
 from embexp.training.members import Assignment
 from embexp.training.row_gradient import RowGradient, row_gradient_of
+
+log = logging.getLogger(__name__)
 
 # Tokens of a chunk where a config leaves it open: a CPU's caches are small, a GPU is kept waiting by many small kernels.
 CHUNK_TOKENS = {"cpu": 512, "mps": 8192, "cuda": 16384}
@@ -75,10 +78,13 @@ def _on_gpu(assignment: Assignment, *, alone: bool) -> Accelerations:
         return Accelerations(None)
     chunk_tokens = _chunk_tokens(assignment)
     if hardware.device != "cuda" or not trainer.unpadded or not can_be_packed(model, precision=hardware.precision):
+        log.info("steps: in chunks of %d tokens, sorted by length", chunk_tokens)
         return Accelerations(StepEncoder(chunk_tokens))
     # Gradient checkpointing asks for the state of the generator, which is not to be had while a graph is recorded.
     if not (trainer.cuda_graphs and alone and can_be_recorded(model)) or trainer.gradient_checkpointing:
+        log.info("steps: without padding, by FlashAttention; not by CUDA graphs")
         return Accelerations(StepEncoder(chunk_tokens, unpadded=True, gpu=OnGpu(model)))
+    log.info("steps: without padding, by FlashAttention and CUDA graphs")
     kept = KeptGradients(model)
     return Accelerations(StepEncoder(chunk_tokens, unpadded=True, gpu=Graphs(model, kept)), (kept,))
 

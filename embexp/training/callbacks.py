@@ -6,7 +6,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -42,6 +43,17 @@ class Clock:
     def seconds(self) -> float:
         """Until now; those before an interruption included."""
         return self.past + (time.perf_counter() - self._since if self._since is not None else 0.0)
+
+
+@contextmanager
+def in_float32(model: torch.nn.Module) -> Iterator[None]:
+    """Within it the model computes as it did at step 0: accelerate has put a forward in the run's precision in front of its own."""
+    wrapped = vars(model).pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
 
 
 class Scores(TrainerCallback):
@@ -101,7 +113,8 @@ class Scores(TrainerCallback):
         """Scores the model as it is, and keeps its weights if it is the best so far."""
         training = self.model.training
         self.model.eval()
-        metrics = self.evaluate(step)
+        with in_float32(self.model):
+            metrics = self.evaluate(step)
         self.model.train(training)
         score = metrics[f"dev/{self.select_by}"]
         if not math.isfinite(score):

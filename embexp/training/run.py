@@ -106,6 +106,9 @@ def train(
         steps = _trained_steps(built, found, clock=progress.clock, bar=bar)
     # The trainer, its optimiser and its callbacks hold each other: only a collection gives their memory back.
     gc.collect()
+    # From here on it computes as it did at step 0, whatever the run's precision was.
+    for put_there in ("forward", "_original_forward"):
+        vars(encoder.model).pop(put_there, None)
     scores = progress.scores
     encoder.model.load_state_dict(scores.best_weights)
     encoder.model.eval()

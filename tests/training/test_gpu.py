@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerControl, TrainerState
 
 from embexp.config import compose
 from embexp.encoding import OnGpu, can_be_packed
-from embexp.encoding import graphs as graphs_module
 from embexp.encoding.unpadded import unpadded_attention
 from embexp.experiment import run_experiment
 from embexp.losses import build_loss
 from embexp.models import tiny
+from embexp.training.graphs import Graphs, KeptGradients
 from tests.training.test_trainer import Interrupted, run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
@@ -86,35 +88,57 @@ def test_the_losses_are_those_without_each_lever(tmp_path, loss):
     assert half[1:] == pytest.approx(plain[1:], abs=OF_BF16)
 
 
-def test_graphs_are_recorded_and_replayed(tmp_path, monkeypatch):
-    recorded, replayed = [], []
+def test_a_graph_s_gradients_are_those_without_and_add_up():
+    model = made("mean")
+    loss, kept = MultipleNegativesRankingLoss(model), KeptGradients(model)
+    columns = {
+        "few": [model.preprocess(texts) for texts in TEXTS],
+        "more": [model.preprocess(texts * 8) for texts in TEXTS],
+    }
 
-    class Watched(graphs_module._Recorded):
-        def __init__(self, *arguments, **others):
-            recorded.append(1)
-            super().__init__(*arguments, **others)
+    def gradients(encoder: OnGpu, *shapes: str) -> torch.Tensor:
+        with torch.autocast("cuda", torch.bfloat16):
+            for shape in shapes:
+                loss.compute_loss_from_embeddings(encoder.encode(model, columns[shape]), None).backward()
+        return torch.cat([p.grad.flatten().clone() for p in model.parameters() if p.grad is not None])
 
-    whole = graphs_module._Replay.forward
-    monkeypatch.setattr(graphs_module, "_Recorded", Watched)
-    monkeypatch.setattr(graphs_module._Replay, "forward", lambda *given: (replayed.append(1), whole(*given))[1])
-    losses(tmp_path, "loss=mnr")
-    assert 1 <= len(recorded) <= 10
-    assert len(replayed) >= 30
+    with unpadded_attention(model):
+        recording = Graphs(model, kept)
+        for shapes in (["few", "more"], ["few", "more"], ["more", "few"], ["few", "few", "more"]):
+            model.zero_grad()
+            expected = gradients(OnGpu(model), *shapes)
+            model.zero_grad()
+            kept.on_step_begin(None, TrainerState(), TrainerControl())
+            found = gradients(recording, *shapes)
+            kept.on_pre_optimizer_step(None, TrainerState(), TrainerControl())
+            assert (found - expected).norm() / expected.norm() < 0.02
+    assert len(recording.recorded) == 2
 
 
-def test_every_step_of_a_graph_draws_dropout_anew(tmp_path):
-    # A learning rate of zero, the same rows in every step: what differs is what was dropped.
-    same = ["data.limit=8", "max_steps=20", "learning_rate=1e-12", "model.dropout=0.1", "warmup_steps=0", "loss=mnr"]
-    drawn = losses(tmp_path, *same)
-    assert len(set(drawn[3:])) > 10
+def test_every_replay_draws_dropout_anew():
+    model, _ = tiny(hidden_size=64, layers=2, vocabulary_size=500, pooling="mean", max_length=64, dropout=0.1, seed=1)
+    model = model.to("cuda").train()
+    kept = KeptGradients(model)
+    columns = [model.preprocess(texts) for texts in TEXTS]
+    with unpadded_attention(model), torch.autocast("cuda", torch.bfloat16):
+        recording = Graphs(model, kept)
+        drawn = []
+        for _ in range(6):
+            kept.on_step_begin(None, TrainerState(), TrainerControl())
+            embeddings = torch.cat(recording.encode(model, columns))
+            embeddings.sum().backward()
+            kept.on_pre_optimizer_step(None, TrainerState(), TrainerControl())
+            drawn.append(embeddings.detach().float())
+    assert len(recording.recorded) == 1
+    for one, other in itertools.pairwise(drawn):
+        assert (one - other).abs().max() > 0.01
 
 
 @pytest.mark.parametrize(("graphs", "error"), [("false", 1e-3), ("true", OF_BF16)])
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path, graphs, error):
-    # Sums are added up in any order. After a resume shapes are recorded anew: other sizes are multiplied, dropout is drawn otherwise.
-    dropout = "0.1" if graphs == "false" else "0.0"
+    # Sums are added up in any order.
     chosen = [*SMALL, "max_steps=20", "loss=mnr", "evaluation.times=4", "trainer.logging_steps=1"]
-    chosen += [f"trainer.cuda_graphs={graphs}", f"model.dropout={dropout}"]
+    chosen += [f"trainer.cuda_graphs={graphs}", "model.dropout=0.1"]
     _, _, whole = run(compose(chosen), tmp_path / "whole")
     with pytest.raises(Interrupted):
         run(compose(chosen), tmp_path / "cut", stop_at=10)
