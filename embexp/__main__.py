@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from contextlib import suppress
+from pathlib import Path
 
-from embexp.help import ASKED_FOR, help_text
+from embexp.help import help_text
 
 
 def main() -> None:
     """The program; who asks for help does not wait for what a run needs."""
-    if sys.argv[1:] in ASKED_FOR:
-        print(help_text())
-        return
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    # What is no command is told where all of its words are known.
+    with suppress(argparse.ArgumentError):
+        asked, others = parser.parse_known_args()
+        if asked.help and not others:
+            if asked.config_dir is not None and not asked.config_dir.is_dir():
+                sys.exit(f"--config-dir {asked.config_dir}: there is no such folder.")
+            print(help_text(asked.config_dir))
+            return
     from embexp import command
 
     command.main()

@@ -9,11 +9,13 @@ import yaml
 
 from embexp.shipped import conf_folder
 
-ASKED_FOR = (["--help"], ["-h"])
 
+def help_text(own: Path | None = None) -> str:
+    """Groups with their options, and the values of a run with no override: Hydra's own help, to the letter.
 
-def help_text() -> str:
-    """Groups with their options, and the values of a run with no override: Hydra's own help, to the letter."""
+    Args:
+        own: a folder with options of a person's own.
+    """
     folder = conf_folder()
     whole = _read(folder / "config.yaml")
     defaults, hydra = whole.pop("defaults"), whole.pop("hydra")["help"]
@@ -22,7 +24,9 @@ def help_text() -> str:
             chosen = _read(folder / group / f"{option}.yaml")
             whole[group] = {**whole.get(group, {}), **chosen}
     options = {
-        group.name: ", ".join(sorted(file.stem for file in group.glob("*.yaml")))
+        group.name: ", ".join(
+            sorted(file.stem for where in (folder, own) if where for file in where.glob(f"{group.name}/*.yaml"))
+        )
         for group in sorted(folder.iterdir())
         if group.is_dir() and group.name != "hydra"
     }

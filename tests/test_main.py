@@ -58,6 +58,12 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     assert processor_seconds("--help", cwd=tmp_path) < 0.5
     # Which Hydra is asked for, where anything stands beside it.
     assert embexp("--help", "batch_size=32", cwd=tmp_path).stdout == done.stdout
+    own = tmp_path / "loss" / "own.yaml"
+    own.parent.mkdir()
+    own.write_text("")
+    with_own = embexp("-h", "--config-dir", ".", cwd=tmp_path).stdout
+    assert "mnr, own, triplet" in with_own
+    assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
 
 
 def test_a_typo_is_refused_in_one_message_with_exit_1_and_leaves_nothing(tmp_path):
