@@ -88,6 +88,10 @@ def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str,
     }
 
 
+# By target, what this process imported under that name, and the sha256 of its file when it was first asked for.
+_imported: dict[str, tuple[Any, str]] = {}
+
+
 def own_code(targets: Mapping[str, str]) -> dict[str, str]:
     """By target, the sha256 of the file of a person's own class or function: what the libraries have is in their versions.
 
@@ -95,15 +99,28 @@ def own_code(targets: Mapping[str, str]) -> dict[str, str]:
         targets: by group.
 
     Raises:
-        ConfigError: there is no such class or function.
+        ConfigError: there is no such class or function, or its file has changed since, and the run would be known by code that it
+            does not run.
     """
     found = {}
     for group, target in targets.items():
         if target.partition(".")[0] in PINNED:
             continue
-        file = inspect.getsourcefile(inspect.unwrap(found_target(group, target)))
-        if file is not None:
-            found[target] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        own = found_target(group, target)
+        file = inspect.getsourcefile(inspect.unwrap(own))
+        if file is None:
+            continue
+        found[target] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        before = _imported.setdefault(target, (own, found[target]))
+        if before[0] is not own:
+            _imported[target] = own, found[target]
+        elif before[1] != found[target]:
+            raise ConfigError(
+                [
+                    f"{group}._target_={target}: {file} has changed since this process imported it, and what it said then would be "
+                    "trained; start Python anew, or importlib.reload it."
+                ]
+            )
     return found
 
 

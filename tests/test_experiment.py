@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
+import sys
 from dataclasses import replace
 
 import pytest
@@ -106,7 +108,12 @@ def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
     module = tmp_path / "mine_edited.py"
     module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
     first = own_code({"loss": "mine_edited.loss"})
-    module.write_text(module.read_text().replace("return 1", "return 2"))
+    assert own_code({"loss": "mine_edited.loss"}) == first
+    module.write_text(module.read_text().replace("return 1", "return 22"))
+    # What was imported is not what would be recorded.
+    with pytest.raises(ConfigError, match=r"mine_edited\.py has changed since"):
+        own_code({"loss": "mine_edited.loss"})
+    importlib.reload(sys.modules["mine_edited"])
     assert own_code({"loss": "mine_edited.loss"}) != first
     with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
         own_code({"loss": "mine_edited.los"})

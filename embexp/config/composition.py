@@ -54,6 +54,8 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     Raises:
         ConfigError: with every problem found.
     """
+    if isinstance(overrides, str):
+        raise ConfigError([f"overrides: a list of texts, each KEY=VALUE: compose([{overrides!r}])."])
     with _loader(config_dir) as loader:
         return _compose_job(loader, parse(overrides))
 
@@ -159,6 +161,8 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
         mark = error.problem_mark
         where = f"{mark.name}: line {mark.line + 1}: " if mark is not None else ""
         raise ConfigError([f"{where}is no YAML: {error.problem}."]) from None
+    except UnicodeDecodeError:
+        raise ConfigError([f"{file}: is not UTF-8." for file in _not_utf8(own)]) from None
     finally:
         GlobalHydra.instance().clear()
         if outer is not None:
@@ -191,6 +195,14 @@ def _options_in(folder: Path) -> list[Path]:
     """The files that can be options; of a person's folder that holds other things too, no others are looked at."""
     # config.yaml, loss/mnr.yaml, hydra/launcher/joblib.yaml.
     return sorted(file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}.yaml") if file.is_file())
+
+
+def _not_utf8(own: Path | None) -> Iterator[Path]:
+    for file in _options_in(conf_folder() if own is None else own):
+        try:
+            file.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            yield file
 
 
 def _refuse_hidden_options(own: Path) -> None:

@@ -432,3 +432,19 @@ def test_an_option_that_was_changed_is_read_anew(tmp_path):
         compose(["loss=own"], config_dir=tmp_path)
     with pytest.raises(ConfigError, match="loss=other"):
         compose(["loss=other"])
+
+
+def test_other_files_of_a_folder_of_one_s_own_do_no_harm_and_one_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "x.yaml").symlink_to("nowhere")
+    (tmp_path / "loss" / ".#y.yaml").symlink_to("nowhere")
+    (tmp_path / "loss" / "loop").symlink_to(".")
+    assert compose(["loss=mnr"], config_dir=tmp_path).names["loss"] == "mnr"
+    (tmp_path / "loss" / "own.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"own\.yaml: is not UTF-8"):
+        compose(["loss=own"], config_dir=tmp_path)
+
+
+def test_a_text_in_place_of_a_list_is_told():
+    with pytest.raises(ConfigError, match=r"compose\(\['loss=mnr'\]\)"):
+        compose("loss=mnr")
