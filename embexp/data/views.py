@@ -81,8 +81,11 @@ def make_view(
     repeated = dropped.pop("dropped_repeated", 0) + len(made) - len(kept)
     counts = {"kept": len(kept), **dropped, "dropped_repeated": repeated}
     if len(kept) < 2:
+        lost = ", ".join(f"{number} {cause}" for cause, number in counts.items() if cause != "kept" and number)
         raise ConfigError(
-            [f"{rows.name}: {len(kept)} rows are left as {name} ({counts}); name data with more of them."]
+            [
+                f"{rows.name}: {len(kept)} rows are left as {name} ({lost or 'there were no more'}); name data with more of them."
+            ]
         )
     columns = zip(*kept, strict=True)
     arrays = {
