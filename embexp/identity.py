@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from typing import Any
@@ -154,13 +154,15 @@ def code_of(*parts: str) -> str:
 
 def versions(packages: tuple[str, ...] = RECORDED_LIBRARIES) -> dict[str, str]:
     """The installed version of each package; "not installed" where it is not."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {package: _version_of(package) for package in packages}
+
+
+@cache
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def git_state(folder: Path) -> dict[str, str]:

@@ -98,7 +98,7 @@ def test_other_data_other_weights_other_hardware_are_other_runs():
 
 def test_another_version_of_a_training_library_is_another_run(monkeypatch):
     before = key(CONFIGS["cached_mnr"])
-    monkeypatch.setattr(identity, "version", lambda package: "0.0")
+    monkeypatch.setattr(identity, "_version_of", lambda package: "0.0")
     assert key(CONFIGS["cached_mnr"]) != before
 
 
@@ -107,8 +107,8 @@ def test_other_code_that_decides_results_is_another_run_and_another_version_alon
     monkeypatch.setattr(identity, "code_of", lambda *parts: "other code")
     assert key(CONFIGS["cached_mnr"]) != before
     monkeypatch.undo()
-    real = identity.version
-    monkeypatch.setattr(identity, "version", lambda package: "9.9" if package == "embexp" else real(package))
+    real = identity._version_of
+    monkeypatch.setattr(identity, "_version_of", lambda package: "9.9" if package == "embexp" else real(package))
     assert key(CONFIGS["cached_mnr"]) == before
     assert identity.versions()["embexp"] == "9.9"
 
