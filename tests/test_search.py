@@ -161,7 +161,6 @@ def test_an_interval_without_a_search_is_refused_with_what_would_do():
         check_command([LEARNING_RATE], multirun=True)
 
 
-@pytest.mark.slow
 def test_trials_are_children_of_the_search_and_one_that_diverges_costs_itself(tmp_path):
     small = [word for word in SMALL if word != "tracker=none"]
     done = embexp(

@@ -81,13 +81,13 @@ def server_that_is_down():
 @wants_submitit
 def test_a_sweep_through_submitit_ends_as_any_other_and_its_password_is_in_none_of_its_files(tmp_path):
     with server_that_is_down() as (port, asked):
-        sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8"]
-        done = embexp(*sweep, cwd=tmp_path)
+        sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8,16"]
+        done = embexp(*sweep, "hydra.launcher.n_jobs=2", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert set(asked) == {"me:pa55word"}
-    assert [run["status"] for run in results(tmp_path)] == ["FINISHED"]
-    assert "Sweep of 1 run" in done.stdout
-    assert done.stderr.count("what it says: ") == 1
+    assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2
+    assert "Sweep of 2 runs" in done.stdout
+    assert done.stderr.count("what it says: ") == 2
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert [path for path in files if b"pa55word" in path.read_bytes()] == []
     assert [path for path in files if path.name.endswith("_submitted.pkl")]

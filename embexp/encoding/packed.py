@@ -2,8 +2,8 @@
 
 What `unpadded.py` does on the CPU, as a GPU does it best: the row is put together on the CPU, where the tokenizer leaves the
 texts, and moved in one piece, so that the CPU never waits to be told of lengths; attention is one kernel a layer for all texts,
-in which dropout is drawn too. A step of short texts is then a matter of launching kernels: `graphs.py` does that once for many
-steps.
+in which dropout is drawn too. A step of short texts is then a matter of launching kernels: `embexp/training/graphs.py` does that
+once for many steps.
 """
 
 from __future__ import annotations
@@ -175,8 +175,14 @@ class OnGpu:
 
     def encode_row(self, model: SentenceTransformer, row: Row, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         """The same, of columns whose row has been made."""
+        return self.computed(model, row, columns, longest=int(row.lengths.max()))
+
+    def computed(
+        self, model: SentenceTransformer, row: Row, columns: Sequence[dict[str, Any]], *, longest: int
+    ) -> list[Tensor]:
+        """The same, as it comes, for texts of at most `longest` tokens; behind the columns' own texts the row may have others."""
         piece = sent(row.in_one_piece(), self.device)
-        features = features_of(piece, row, longest=int(row.lengths.max()), others=others_of(columns[0]))
+        features = features_of(piece, row, longest=longest, others=others_of(columns[0]))
         embeddings: Tensor = model(features)["sentence_embedding"]
         return by_column(embeddings, columns)
 

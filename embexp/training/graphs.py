@@ -195,18 +195,16 @@ class Graphs(OnGpu):
 
     def encode_row(self, model: SentenceTransformer, row: Row, columns: Sequence[dict[str, Any]]) -> list[Tensor]:
         """The same embeddings, by a graph where there is one."""
-        if not torch.is_grad_enabled() or int(row.lengths.max()) > self.longest:
-            return super().encode_row(model, row, columns)
         enough = int(row.lengths.max())
+        if not torch.is_grad_enabled() or enough > self.longest:
+            return self.computed(model, row, columns, longest=enough)
         longest = min(self.longest, next((each for each in LONGEST if each >= enough), self.longest))
         size, added = filled_size(row.size, longest=longest)
         row = row.filled(size, len(row.lengths) + added)
         shape = size, len(row.lengths), longest
         self._seen[shape] += 1
         if not self.kept.parameters or self._seen[shape] == 1 or self._awaits_a_backward():
-            piece = sent(row.in_one_piece(), self.device)
-            features = features_of(piece, row, longest=longest, others=others_of(columns[0]))
-            return by_column(model(features)["sentence_embedding"], columns)
+            return self.computed(model, row, columns, longest=longest)
         if shape not in self.recorded:
             self.recorded[shape] = self._record(model, row, longest=longest, others=others_of(columns[0]))
         piece, recorded = self.recorded[shape]
