@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -82,17 +83,29 @@ def _files_are_there(config: Config) -> Iterator[str]:
                 "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet). To score on files alone: "
                 "evaluation=files evaluation.source.dev=FILE."
             )
-        elif isinstance(source, Files) and source.kind == "auto":
-            try:
-                kind_of(source)
-            except ConfigError as error:
-                yield from error.problems
         elif isinstance(source, Files):
-            # Their columns are as they are called; which of their rows have them is seen when they are read.
-            for split in ("train", "dev", "test"):
-                file = getattr(source, split)
-                if file is not None and not Path(file).expanduser().is_file():
-                    yield f"{group}.{split}={file}: there is no such file."
+            yield from _wrong_in_files(source)
+
+
+def _wrong_in_files(source: Files) -> Sequence[str]:
+    """What is wrong with files as a whole; where nothing is, with their rows, as far as those are read in no time."""
+    given = [Path(path).expanduser().absolute() for path in (source.train, source.dev, source.test) if path is not None]
+    states = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in given if file.is_file()]
+    return _wrong_as_of(tuple(states), source.model_dump_json())
+
+
+@lru_cache(maxsize=64)
+def _wrong_as_of(_states: tuple[tuple[Path, int, int], ...], source: str) -> Sequence[str]:
+    """The jobs of a sweep share their files: they are read once, and again where one of them has changed since."""
+    # Not above: it needs this package.
+    from embexp.data.files import FileSource
+
+    files = FileSource(**Files.model_validate_json(source).arguments())
+    try:
+        files.peek_kind()
+    except ConfigError as error:
+        return error.problems
+    return files.bad_rows()
 
 
 def _batches_make_sense(config: Config) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from embexp.config import Kind
+from embexp.config.errors import closest
 from embexp.data.rows import COLUMNS
 
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
@@ -37,12 +38,15 @@ def match(
         absent = [theirs for theirs in named.values() if theirs not in found]
         if absent:
             return f"no column {', '.join(absent)}; it has {', '.join(found)}{_hint(found, section)}"
+        for theirs in named.values():
+            roles = [ours for ours, column in named.items() if column == theirs]
+            if len(roles) > 1:
+                return f"{section}.columns takes {theirs} for {' and for '.join(roles)}; each wants a column of its own"
         fitting = [k for k, columns in COLUMNS.items() if set(columns) == set(named) and kind in (None, k)]
         if not fitting:
             options = "; ".join(", ".join(columns) for columns in COLUMNS.values())
-            return (
-                f"{section}.columns names {', '.join(named)}; on the left it takes our names of the columns: {options}"
-            )
+            said = ", ".join(_with_what_was_meant(name) for name in named)
+            return f"{section}.columns names {said}; on the left it takes our names of the columns: {options}"
         return fitting[0], dict(named)
     lower = {name.lower(): name for name in found}
     for known, columns in KNOWN:
@@ -51,6 +55,12 @@ def match(
     options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
     there = ", ".join(found) or "none"
     return f"its columns are {there}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+
+
+def _with_what_was_meant(name: str) -> str:
+    ours = {column for columns in COLUMNS.values() for column in columns}
+    meant = None if name in ours else closest(name, sorted(ours))
+    return name if meant is None else f"{name} (did you mean {meant}?)"
 
 
 def _hint(found: Sequence[str], section: str) -> str:

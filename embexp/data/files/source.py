@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import logging
-import math
 import random
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError, Kind
+from embexp.data.files.checking import Checked, Checker
 from embexp.data.files.columns import match
 from embexp.data.files.readers import Records, UnreadableError, read
-from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL, TYPES, Rows, Split, rows_from
+from embexp.data.rows import COLUMNS, TYPES, Rows, Split, rows_from
 
 log = logging.getLogger(__name__)
 
-LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
-MOST_TOLD = 10
-DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 # Of the rows, where no fraction is named.
 DEV_FRACTION = 0.1
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
-
-Good = list[tuple[Any, ...]]
+# Bytes of all files together: to check that many takes about a second.
+CHECKED_EARLY = 8 << 20
 
 
 class FileSource:
@@ -58,7 +54,6 @@ class FileSource:
         self.limit = limit
         self.paths = {"train": train, "dev": dev, "test": test}
         self.columns = columns
-        self.labels = {word.lower(): LABELS[meaning] for word, meaning in (labels or {}).items()}
         self.score_scale = score_scale
         self.dev_fraction = DEV_FRACTION if dev_fraction is None else dev_fraction
         self.drop = on_bad_rows == "drop"
@@ -68,6 +63,7 @@ class FileSource:
         self.seed = seed
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None else "evaluation.source"
+        self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
         self._read: dict[str, Rows] = {}
         self._parts: tuple[Rows, Rows] | None = None
 
@@ -97,6 +93,18 @@ class FileSource:
         if problems:
             raise ConfigError(problems)
         return next(iter(kinds.values()), None)
+
+    def bad_rows(self) -> list[str]:
+        """What is wrong with the rows of files that are read in no time; of larger ones, loading tells it."""
+        problems: list[str] = []
+        if sum(file.stat().st_size for file in self.files()) > CHECKED_EARLY:
+            return problems
+        for split in (split for split, path in self.paths.items() if path is not None):
+            try:
+                self._checked(split)
+            except ConfigError as error:
+                problems += error.problems
+        return problems
 
     def load(self, split: Split) -> Rows | None:
         """The rows of a split; without a dev file, dev is a part of train that shares no text with the rest, if any.
@@ -158,100 +166,43 @@ class FileSource:
         """The checked rows of a file, which is read once."""
         if split in self._read:
             return self._read[split]
-        path, where = self._path(str(self.paths[split])), self._where(split)
+        checked, where = self._checked(split), self._where(split)
+        names = ", ".join(f"{ours}: {theirs}" for ours, theirs in checked.names.items())
+        log.info("%s: read as %s rows (%s)", where, checked.kind, names)
+        if checked.scale is not None and self.score_scale is None:
+            log.info("%s: scores taken as %g to %g", where, *checked.scale)
+        counts = {"read": checked.read}
+        if bad := len(checked.problems):
+            counts["dropped_bad_rows"] = bad
+            log.warning("%s: %d bad rows dropped, the first: row %d: %s", where, bad, *checked.problems[0])
+        self._read[split] = _rows(checked, name=self._path(str(self.paths[split])).name, counts=counts)
+        return self._read[split]
+
+    def _checked(self, split: str) -> Checked:
+        """The judged rows of a file.
+
+        Raises:
+            ConfigError: it cannot be read, its columns are not known, no row of it is good, or bad ones are refused.
+        """
+        where = self._where(split)
         try:
-            records = self._records(str(path))
+            records = self._records(str(self.paths[split]))
         except UnreadableError as error:
             raise ConfigError([f"{where}: {error}."]) from None
         matched = self._matched(split, records)
         if isinstance(matched, str):
             raise ConfigError([f"{where}: {matched}."])
-        kind, names = matched
         if not records.rows and not records.problems:
             raise ConfigError([f"{where}: it has a header and no rows."])
         if split == "train":
             records = records.first(self.limit)
-        log.info("%s: read as %s rows (%s)", where, kind, ", ".join(f"{ours}: {names[ours]}" for ours in names))
-        good, problems = self._checked(records, kind, names, where)
-        if problems and not self.drop:
-            raise ConfigError(_told(where, problems, of=len(good) + len(problems), section=self.section))
-        if not good:
-            raise ConfigError([f"{where}: no usable row in it; row {problems[0][0]}: {problems[0][1]}."])
-        counts = {"read": len(good) + len(problems)}
-        if problems:
-            counts["dropped_bad_rows"] = len(problems)
-            log.warning("%s: %d bad rows dropped, the first: row %d: %s", where, len(problems), *problems[0])
-        self._read[split] = _rows(kind, good, name=path.name, counts=counts)
-        return self._read[split]
-
-    def _checked(
-        self, records: Records, kind: Kind, names: Mapping[str, str], where: str
-    ) -> tuple[Good, list[tuple[int, str]]]:
-        scale = self._scale(records, names, where) if kind == "scored" else (0.0, 1.0)
-        good, problems = [], list(records.problems)
-        for number, record in records.rows:
-            try:
-                good.append(tuple(self._value(ours, record.get(names[ours]), scale) for ours in COLUMNS[kind]))
-            except ValueError as error:
-                problems.append((number, str(error)))
-        return good, sorted(problems)
-
-    def _value(self, column: str, value: Any, scale: tuple[float, float]) -> Any:
-        if value is None:
-            raise ValueError(f"{column} is missing")
-        if column == "label":
-            return self._label(value)
-        if column == "score":
-            number = _number(value)
-            low, high = scale
-            if number is None or not low <= number <= high:
-                raise ValueError(f"score {value!r} is not a number from {low:g} to {high:g}")
-            return (number - low) / (high - low)
-        if not isinstance(value, str):
-            raise ValueError(f"{column} is {value!r}, not a text")
-        if not value.strip():
-            raise ValueError(f"{column} is empty")
-        return value.strip()
-
-    def _label(self, value: Any) -> int:
-        # Parquet has whole numbers as floats where it had to hold a missing one.
-        word = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
-        if not word:
-            raise ValueError("label is empty")
-        allowed = self.labels or {**LABELS, **{str(number): number for number in LABELS.values()}}
-        if word not in allowed:
-            raise ValueError(f"label {value!r} is none of {', '.join(allowed)}; say what it means with data.labels")
-        return allowed[word]
-
-    def _scale(self, records: Records, names: Mapping[str, str], where: str) -> tuple[float, float]:
-        if self.score_scale is not None:
-            low, high = self.score_scale
-            return low, high
-        given = ((row, record.get(names["score"])) for row, record in records.rows)
-        numbers = [(row, value, _number(value)) for row, value in given if value is not None]
-        found = [number for _, _, number in numbers if number is not None]
-        # 0, 1, 2 and nothing else look like labels.
-        labels = bool(found) and set(found) <= {0, 1, 2} and max(found) == 2
-        if found and min(found) >= 0 and max(found) <= 1:
-            scale = (0.0, 1.0)
-        elif found and min(found) >= 0 and max(found) <= 5 and not labels:
-            scale = (0.0, 5.0)
-        else:
-            reach = f"from {min(found):g} to {max(found):g}" if found else "no numbers"
-            wrong = next(((row, value) for row, value, number in numbers if number is None), None)
-            reach += f" (and row {wrong[0]} has {wrong[1]!r})" if wrong is not None and found else ""
-            hint = " Are they NLI labels? Name the columns premise, hypothesis, label." if labels or not found else ""
-            if wrong is not None and DECIMAL_COMMA.fullmatch(str(wrong[1])):
-                raise ConfigError(
-                    [f"{where}: row {wrong[0]}: score {wrong[1]!r} has a decimal comma; write a point, as in 3.5."]
-                )
-            raise ConfigError(
-                [
-                    f"{where}: scores are {reach}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"
-                ]
-            )
-        log.info("%s: scores taken as %g to %g", where, *scale)
-        return scale
+        checked = self._checker.check(records, *matched, where)
+        if checked.problems and not self.drop:
+            raise ConfigError(self._checker.told(where, checked))
+        if not checked.good:
+            number, problem = checked.problems[0]
+            raise ConfigError([f"{where}: no usable row in it; row {number}: {problem}."])
+        return checked
 
     def _halves(self, rows: Rows) -> tuple[Rows, Rows]:
         """Train and dev: whole groups of rows that are linked by shared texts, so no text is in both."""
@@ -304,24 +255,10 @@ class FileSource:
             log.warning("%s shares %d texts with the training file: its scores are too good", rows.name, shared)
 
 
-def _told(where: str, problems: Sequence[tuple[int, str]], *, of: int, section: str) -> list[str]:
-    lines = [f"{where}: row {number}: {problem}." for number, problem in problems[:MOST_TOLD]]
-    if len(problems) > MOST_TOLD:
-        lines.append(f"{where}: and {len(problems) - MOST_TOLD} more.")
-    return [*lines, f"{where}: {len(problems)} of {of} rows are bad; {section}.on_bad_rows=drop leaves them out."]
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _rows(kind: Kind, good: Good, *, name: str, counts: dict[str, int]) -> Rows:
-    columns = {column: list(values) for column, values in zip(COLUMNS[kind], zip(*good, strict=True), strict=True)}
-    return rows_from(kind, columns, name=name, counts=counts)
+def _rows(checked: Checked, *, name: str, counts: dict[str, int]) -> Rows:
+    values = zip(*checked.good, strict=True)
+    columns = {column: list(each) for column, each in zip(COLUMNS[checked.kind], values, strict=True)}
+    return rows_from(checked.kind, columns, name=name, counts=counts)
 
 
 def _linked(rows: Sequence[tuple[str, ...]]) -> list[list[int]]:
