@@ -56,7 +56,10 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[s
             part = collect(problems, schema, section, group)
             if part is not None:
                 parts[group] = part
-    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
+        elif group in groups:
+            what = "a list" if isinstance(section, list) else repr(section)
+            problems.append(f"{group}: the file of the chosen option must hold KEY: VALUE lines, it holds {what}.")
+    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping) and key not in groups}
     collect(problems, Scalars, scalars, "")
     return parts, problems
 

@@ -163,6 +163,8 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
         raise ConfigError([f"{where}is no YAML: {error.problem}."]) from None
     except UnicodeDecodeError:
         raise ConfigError([f"{file}: is not UTF-8." for file in _not_utf8(own)]) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError([first_line(error)]) from None
     finally:
         GlobalHydra.instance().clear()
         if outer is not None:

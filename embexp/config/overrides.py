@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
+from warnings import catch_warnings
 
 from hydra import compose as hydra_compose
 from hydra.core.config_loader import ConfigLoader
@@ -51,7 +53,19 @@ def composed_of(groups: tuple[str, ...]) -> DictConfig:
 @lru_cache(maxsize=256)
 def options_of(loader: ConfigLoader, group: str) -> tuple[str, ...]:
     """A group's options, () where it is none; Hydra copies all that it has read at each such question."""
-    return tuple(loader.get_group_options(group))
+    if not group.startswith("hydra/") and not (conf_folder() / group).is_dir():
+        return ()  # A folder of a person's own that is called like none of ours.
+    # Of .yml files, which are told of where one is chosen.
+    with catch_warnings(action="ignore"):
+        return tuple(option for option in loader.get_group_options(group) if not _yml(loader, group, option))
+
+
+def _yml(loader: ConfigLoader, group: str, option: str) -> Path | None:
+    """The file of an option that ends in .yml, which Hydra lists but does not find; None where there is a .yaml."""
+    folders = [Path(source.path) / group for source in loader.get_sources() if source.scheme() == "file"]
+    if any((folder / f"{option}.yaml").is_file() for folder in folders):
+        return None
+    return next((file for folder in folders if (file := folder / f"{option}.yml").is_file()), None)
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
@@ -90,6 +104,8 @@ def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
         )
     for option in map(str, value) if isinstance(value, list) else [value]:
         if option not in options:
+            if file := _yml(loader, group, str(option)):
+                return f"{group}={option}: Hydra reads no {file}; let its name end in .yaml."
             return f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}.{nearest(str(option), options)}"
     return (
         None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import _loader, check_command, for_multirun, is_sweep
 from embexp.config.ranges import parse
+from embexp.data.files.readers import Records, read
 from embexp.shipped import conf_folder
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
@@ -130,23 +130,6 @@ def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        (
-            "_target_: embexp.losses.mnr\n  view: pairs\n",
-            "mine.yaml: line 2: is no YAML: mapping values are not allowed",
-        ),
-        ("_target_: torch.nn.Linear\nveiw: pairs\n", "loss.view: is missing; .* Is 'veiw' a misspelling of it"),
-    ],
-)
-def test_what_is_wrong_in_an_option_of_ones_own_is_told(tmp_path, text, said):
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "mine.yaml").write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        compose(["loss=mine"], config_dir=tmp_path)
-
-
-@pytest.mark.parametrize(
     "override",
     ["data.train=nowhere.csv", "data.dev=nowhere.csv", "evaluation.source.dev=nowhere.csv"],
 )
@@ -162,6 +145,43 @@ def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_an
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')
     compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop"])
+
+
+def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once_for_all_jobs(tmp_path, monkeypatch):
+    whole = []
+
+    def watched(path: Path, *, header_only: bool, **how: Any) -> Records:
+        if not header_only:
+            whole.append(path.name)
+        return read(path, header_only=header_only, **how)
+
+    monkeypatch.setattr("embexp.data.files.source.read", watched)
+    rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
+    rows.write_text("anchor,positive\na,b\n,d\n")
+    dev.write_text("sentence1,sentence2,score\na,b,high\nc,d,1\n")
+    given = ["data=files", f"data.train={rows}", f"data.dev={dev}"]
+    told = [
+        f"data.train={rows}: row 3: anchor is empty.",
+        f"data.train={rows}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
+        f"data.dev={dev}: row 2: score 'high' is not a number from 0 to 1.",
+        f"data.dev={dev}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
+        "batch_size=1: loss=mnr takes its negatives from the batch; it must be at least 2.",
+    ]
+    with pytest.raises(ConfigError) as refused:
+        check_command([*given, "batch_size=1,2"], multirun=True)
+    assert refused.value.problems == told
+    assert problems_of(*given, "batch_size=1") == told
+    assert whole == ["rows.csv", "dev.csv"]
+    compose([*given, "data.on_bad_rows=drop"])
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    assert problems_of(*given) == told[2:4]
+
+
+def test_the_rows_of_large_files_are_not_read_before_the_job(tmp_path, monkeypatch):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("anchor,positive\na,b\n,d\n")
+    monkeypatch.setattr("embexp.data.files.source.CHECKED_EARLY", 10)
+    compose(["data=files", f"data.train={rows}"])
 
 
 def test_unlabelled_text_goes_with_scored_pairs_of_its_own(tmp_path):
@@ -346,58 +366,6 @@ def test_a_named_sweep_is_a_sweep_by_itself(tmp_path):
     assert not is_sweep(["experiment=book_mnr"])
 
 
-def test_a_named_sweep_of_ones_own_runs_every_combination_of_its_keys_and_what_is_typed_wins(tmp_path):
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "grid.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /loss: cosine\nmax_steps: 2\nhydra:\n  mode: MULTIRUN\n"
-        "  sweeper:\n    params:\n      batch_size: 16,32\n      learning_rate: 2e-5,5e-5\n      seed: range(1,3)\n"
-    )
-    assert is_sweep(["experiment=grid"], config_dir=tmp_path)
-    jobs = check_command(["experiment=grid"], multirun=True, config_dir=tmp_path)
-    assert len(jobs) == 8
-    config = compose(jobs[-1], config_dir=tmp_path)
-    assert (config.batch_size, config.learning_rate, config.seed) == (32, 5e-5, 2)
-    assert (config.names["loss"], config.max_steps) == ("cosine", 2)
-    assert len(check_command(["experiment=grid", "seed=7"], multirun=True, config_dir=tmp_path)) == 4
-
-
-def test_a_named_search_of_ones_own_needs_nothing_but_its_name(tmp_path):
-    pytest.importorskip("optuna", reason="the extra optuna is not installed")
-    (tmp_path / "experiment").mkdir()
-    (tmp_path / "experiment" / "ours.yaml").write_text(
-        "# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\nhydra:\n  mode: MULTIRUN\n"
-        "  sweeper:\n    n_trials: 3\n    params:\n      learning_rate: tag(log, interval(1e-5, 1e-3))\n"
-    )
-    assert is_sweep(["experiment=ours"], config_dir=tmp_path)
-    assert len(check_command(["experiment=ours"], multirun=True, config_dir=tmp_path)) == 3
-
-
-def test_an_option_of_embexp_s_own_is_not_held_against_a_plugin_s_of_the_same_name():
-    @dataclass
-    class Theirs:
-        queue: str = "theirs"
-
-    ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=Theirs)
-    assert compose(["hydra/launcher=joblib"]).batch_size == 32
-
-
-def test_an_option_of_ones_own_is_found_in_the_config_dir(tmp_path):
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "contrastive.yaml").write_text(
-        "_target_: sentence_transformers.sentence_transformer.losses.ContrastiveLoss\nview: scored\nmargin: 0.5\n"
-    )
-    config = compose(["loss=contrastive", "loss.margin=0.3"], config_dir=tmp_path)
-    assert config.loss.view == ["scored"]
-    assert config.loss.arguments() == {"margin": 0.3}
-
-
-def test_an_option_of_ones_own_with_a_shipped_name_is_refused(tmp_path):
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "mnr.yaml").write_text("_target_: my.loss\nview: pairs\n")
-    (problem,) = problems_of(config_dir=tmp_path)
-    assert "rename yours" in problem
-
-
 def test_checking_a_command_imports_no_torch():
     script = (
         "import sys; from embexp.config.composition import check_command;"
@@ -416,33 +384,6 @@ def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job
             loader.load_configuration("config", typed, RunMode.MULTIRUN)
         loader.load_configuration("config", given, RunMode.MULTIRUN)
     assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True)
-
-
-def test_an_option_that_was_changed_is_read_anew(tmp_path):
-    option = tmp_path / "loss" / "own.yaml"
-    option.parent.mkdir()
-    written = (conf_folder() / "loss" / "mnr.yaml").read_text(encoding="utf-8")
-    for scale in (20.0, 30.0):
-        option.write_text(written.replace("scale: 20.0", f"scale: {scale}"), encoding="utf-8")
-        for _ in range(2):
-            assert compose(["loss=own"], config_dir=tmp_path).loss.arguments()["scale"] == scale
-    option.rename(option.with_name("other.yaml"))
-    assert compose(["loss=other"], config_dir=tmp_path).loss.arguments()["scale"] == 30.0
-    with pytest.raises(ConfigError, match="loss=own"):
-        compose(["loss=own"], config_dir=tmp_path)
-    with pytest.raises(ConfigError, match="loss=other"):
-        compose(["loss=other"])
-
-
-def test_other_files_of_a_folder_of_one_s_own_do_no_harm_and_one_that_is_not_utf8_is_named(tmp_path):
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "x.yaml").symlink_to("nowhere")
-    (tmp_path / "loss" / ".#y.yaml").symlink_to("nowhere")
-    (tmp_path / "loss" / "loop").symlink_to(".")
-    assert compose(["loss=mnr"], config_dir=tmp_path).names["loss"] == "mnr"
-    (tmp_path / "loss" / "own.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match=r"own\.yaml: is not UTF-8"):
-        compose(["loss=own"], config_dir=tmp_path)
 
 
 def test_a_text_in_place_of_a_list_is_told():

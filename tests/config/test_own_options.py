@@ -1,0 +1,133 @@
+"""Options of a person's own, in a folder that --config-dir names: found, composed, and what is wrong with them told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from hydra.core.config_store import ConfigStore
+
+from embexp.config import ConfigError
+from embexp.config.composition import check_command, compose, is_sweep
+from embexp.shipped import conf_folder
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "_target_: embexp.losses.mnr\n  view: pairs\n",
+            "mine.yaml: line 2: is no YAML: mapping values are not allowed",
+        ),
+        ("_target_: torch.nn.Linear\nveiw: pairs\n", "loss.view: is missing; .* Is 'veiw' a misspelling of it"),
+    ],
+)
+def test_what_is_wrong_in_an_option_of_ones_own_is_told(tmp_path, text, said):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        compose(["loss=mine"], config_dir=tmp_path)
+
+
+def test_a_named_sweep_of_ones_own_runs_every_combination_of_its_keys_and_what_is_typed_wins(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "grid.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /loss: cosine\nmax_steps: 2\nhydra:\n  mode: MULTIRUN\n"
+        "  sweeper:\n    params:\n      batch_size: 16,32\n      learning_rate: 2e-5,5e-5\n      seed: range(1,3)\n"
+    )
+    assert is_sweep(["experiment=grid"], config_dir=tmp_path)
+    jobs = check_command(["experiment=grid"], multirun=True, config_dir=tmp_path)
+    assert len(jobs) == 8
+    config = compose(jobs[-1], config_dir=tmp_path)
+    assert (config.batch_size, config.learning_rate, config.seed) == (32, 5e-5, 2)
+    assert (config.names["loss"], config.max_steps) == ("cosine", 2)
+    assert len(check_command(["experiment=grid", "seed=7"], multirun=True, config_dir=tmp_path)) == 4
+
+
+def test_a_named_search_of_ones_own_needs_nothing_but_its_name(tmp_path):
+    pytest.importorskip("optuna", reason="the extra optuna is not installed")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ours.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /hydra/sweeper: optuna\nhydra:\n  mode: MULTIRUN\n"
+        "  sweeper:\n    n_trials: 3\n    params:\n      learning_rate: tag(log, interval(1e-5, 1e-3))\n"
+    )
+    assert is_sweep(["experiment=ours"], config_dir=tmp_path)
+    assert len(check_command(["experiment=ours"], multirun=True, config_dir=tmp_path)) == 3
+
+
+def test_an_option_of_embexp_s_own_is_not_held_against_a_plugin_s_of_the_same_name():
+    @dataclass
+    class Theirs:
+        queue: str = "theirs"
+
+    ConfigStore.instance().store(group="hydra/launcher", name="joblib", node=Theirs)
+    assert compose(["hydra/launcher=joblib"]).batch_size == 32
+
+
+def test_an_option_of_ones_own_is_found_in_the_config_dir(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "contrastive.yaml").write_text(
+        "_target_: sentence_transformers.sentence_transformer.losses.ContrastiveLoss\nview: scored\nmargin: 0.5\n"
+    )
+    config = compose(["loss=contrastive", "loss.margin=0.3"], config_dir=tmp_path)
+    assert config.loss.view == ["scored"]
+    assert config.loss.arguments() == {"margin": 0.3}
+
+
+def test_an_option_of_ones_own_with_a_shipped_name_is_refused(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "mnr.yaml").write_text("_target_: my.loss\nview: pairs\n")
+    with pytest.raises(ConfigError, match="rename yours"):
+        compose(config_dir=tmp_path)
+
+
+def test_an_option_that_was_changed_is_read_anew(tmp_path):
+    option = tmp_path / "loss" / "own.yaml"
+    option.parent.mkdir()
+    written = (conf_folder() / "loss" / "mnr.yaml").read_text(encoding="utf-8")
+    for scale in (20.0, 30.0):
+        option.write_text(written.replace("scale: 20.0", f"scale: {scale}"), encoding="utf-8")
+        for _ in range(2):
+            assert compose(["loss=own"], config_dir=tmp_path).loss.arguments()["scale"] == scale
+    option.rename(option.with_name("other.yaml"))
+    assert compose(["loss=other"], config_dir=tmp_path).loss.arguments()["scale"] == 30.0
+    with pytest.raises(ConfigError, match="loss=own"):
+        compose(["loss=own"], config_dir=tmp_path)
+    with pytest.raises(ConfigError, match="loss=other"):
+        compose(["loss=other"])
+
+
+def test_other_files_of_a_folder_of_one_s_own_do_no_harm_and_one_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "x.yaml").symlink_to("nowhere")
+    (tmp_path / "loss" / ".#y.yaml").symlink_to("nowhere")
+    (tmp_path / "loss" / "loop").symlink_to(".")
+    assert compose(["loss=mnr"], config_dir=tmp_path).names["loss"] == "mnr"
+    (tmp_path / "loss" / "own.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match=r"own\.yaml: is not UTF-8"):
+        compose(["loss=own"], config_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "override", "said"),
+    [
+        ("los/mine.yaml", "view: pairs\n", "los=mine", "^los: nothing reads this key. Did you mean 'loss'"),
+        (
+            "loss/mine.yml",
+            "view: pairs\n",
+            "loss=mine",
+            r"^loss=mine: Hydra reads no .*mine\.yml; let its name end in .yaml",
+        ),
+        ("loss/mine.yml", "view: pairs\n", "loss=other", "^loss=other: there is no such option; (?!.*mine)"),
+        ("loss/mine.yaml", "- view\n- pairs\n", "loss=mine", "^loss: .* must hold KEY: VALUE lines, it holds a list"),
+        ("loss/mine.yaml", "defaults:\n  - nowhere\n", "loss=mine", "nowhere"),
+        ("experiment/mine.yaml", "defaults:\n  - override /los: mnr\n", "experiment=mine", "los"),
+    ],
+)
+def test_what_is_wrong_in_a_folder_of_ones_own_is_told_in_a_message(tmp_path, file, text, override, said, recwarn):
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_text(text)
+    for asked in (is_sweep, compose):
+        with pytest.raises(ConfigError, match=said):
+            asked([override], config_dir=tmp_path) or compose([override], config_dir=tmp_path)
+    assert not list(recwarn)
