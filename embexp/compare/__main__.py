@@ -17,6 +17,8 @@ from embexp.config import ConfigError
 from embexp.config.errors import nearest
 
 SWEEP = "sweep"
+# Values of a filter that are named where none of them was.
+MOST_SHOWN = 10
 
 
 def main() -> None:
@@ -52,8 +54,10 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
     """The runs whose settings are as the filters say, KEY=VALUE; sweep=last or sweep=ID chooses a sweep.
 
     Raises:
-        ConfigError: a key that no run has, or nothing left.
+        ConfigError: a key or a value that no run has, or no run at all.
     """
+    if not runs:
+        raise ConfigError(["the store: no run; train one: python -m embexp."])
     chosen = list(runs)
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
@@ -62,17 +66,33 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
             raise ConfigError(
                 [f"{word}: no run has this; filters are KEY=VALUE.{nearest(key, known)} Keys: {', '.join(known)}."]
             )
-        if key == SWEEP:
-            starts = {sweep: start for run in runs for sweep, start in run.sweeps.items()}
-            wanted = max(starts, key=lambda sweep: starts[sweep]) if value == "last" and starts else value
-            chosen = [run for run in chosen if any(sweep.startswith(wanted) for sweep in run.sweeps)]
-        elif key == "status":
-            chosen = [run for run in chosen if run.status == value.upper()]
-        else:
-            chosen = [run for run in chosen if run.params.get(key) in value.split(",")]
-    if not chosen:
-        raise ConfigError([f"{' '.join(filters) or 'the store'}: no run; train one (python -m embexp) or filter less."])
+        starts = {sweep: start for run in runs for sweep, start in run.sweeps.items()}
+        if key == SWEEP and value == "last" and starts:
+            value = max(starts, key=lambda sweep: starts[sweep])
+        kept = [run for run in chosen if _has(run, key, value)]
+        if not kept:
+            there = dict.fromkeys(of for run in chosen for of in _values_of(run, key))
+            shown = ", ".join([*list(there)[:MOST_SHOWN], *(["..."] if len(there) > MOST_SHOWN else [])])
+            among = "" if len(chosen) == len(runs) else f" of these {len(chosen)}"
+            raise ConfigError([f"{word}: no run{among} has this.{nearest(value, there)} There are: {shown or 'none'}."])
+        chosen = kept
     return chosen
+
+
+def _values_of(run: Run, key: str) -> list[str]:
+    """What a filter of this key can name of a run."""
+    if key == SWEEP:
+        return list(run.sweeps)
+    if key == "status":
+        return [run.status.lower()]
+    return [run.params[key]] if key in run.params else []
+
+
+def _has(run: Run, key: str, value: str) -> bool:
+    """Whether a run is one that the filter KEY=VALUE names: several values, A,B; a sweep by the start of its id."""
+    if key == SWEEP:
+        return any(sweep.startswith(value) for sweep in run.sweeps)
+    return any(of in _values_of(run, key) for of in (value.lower() if key == "status" else value).split(","))
 
 
 def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:

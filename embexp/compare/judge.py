@@ -84,7 +84,7 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000)
     verdicts = []
     for row, run in enumerate(found.runs):
         to_best, to_base = against_best[row - 1] if row else None, against_base[row]
-        words = _words(labels, row, to_best, to_base)
+        words = _words(labels, row, to_best, to_base if run.is_trained else None)
         verdicts.append(Verdict(run, interval(found.values[row], found.drawn[row]), to_best, to_base, words))
     return verdicts
 
@@ -131,11 +131,11 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return [", ".join(f"{key}={run.params[key]}" for key in keys if key in run.params) or run.name for run in runs]
 
 
-def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference) -> str:
-    told = [_told(to_base, "before training")]
+def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference | None) -> str:
+    told = [] if to_base is None else [_told(to_base, "before training")]
     if to_best is not None:
         told.append(_told(to_best, f"the best ({labels[0]})"))
-    return f"{labels[row]}: {'; '.join(told)}"
+    return f"{labels[row]}: {'; '.join(told) or 'the best, and not trained here'}"
 
 
 def _told(difference: Difference, other: str) -> str:

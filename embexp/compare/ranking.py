@@ -52,7 +52,7 @@ def scored_on(run: Run) -> str:
 
 def columns_of(runs: Sequence[Run]) -> list[str]:
     """The settings that a table shows: those that differ, else what a run is called by."""
-    return differing(runs) or (["loss", "batch_size"] if any(_is_trained(run) for run in runs) else ["model"])
+    return differing(runs) or (["loss", "batch_size"] if any(run.is_trained for run in runs) else ["model"])
 
 
 def differing(runs: Sequence[Run]) -> list[str]:
@@ -62,7 +62,7 @@ def differing(runs: Sequence[Run]) -> list[str]:
     """
     keys = dict.fromkeys([*FIRST_COLUMNS, *(key for run in runs for key in run.params)])
     values = {
-        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and _is_trained(run))}
+        key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and run.is_trained)}
         for key in keys
     }
     return [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]

@@ -18,6 +18,8 @@ from embexp.tracking import Status, store_uri, without_secrets
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
+# The loss of what was only scored, by `python -m embexp.evaluate`.
+UNTRAINED = "none"
 # Tags of a sweep's run: the ids of the runs that it did not train, because they had finished before.
 FOUND_BY_SWEEP = "embexp.found"
 # What stands before the id of a run of the store, where a run is told from others.
@@ -57,6 +59,11 @@ class Run:
         """A job that left no result in the folder that Hydra makes when it starts it."""
         why = "left no result: stopped before its run began, or its process was killed"
         return cls(name, Status.KILLED, why if folder.is_dir() else "left no result: it never began", where=str(folder))
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it is a training; else a model that was only scored."""
+        return self.params.get("loss") != UNTRAINED
 
     def step0(self, metric: str) -> float | None:
         """The score before training, of a metric like "dev/spearman_cosine"."""

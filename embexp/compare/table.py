@@ -58,12 +58,10 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
         for line in _told(verdicts, of_set):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
-        console.print(
-            "dev, test: cosine similarity against the given scores, of the weights that were best on dev. "
-            "gain: over the model before training.",
-            style="dim",
-            highlight=False,
-        )
+        said = "dev, test: cosine similarity against the given scores"
+        trained = ", of the weights that were best on dev. gain: over the model before training."
+        said += trained if any(run.is_trained for run in finished) else "."
+        console.print(said, style="dim", highlight=False)
     for run in runs:
         if run not in finished:
             reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
@@ -85,7 +83,8 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
 
 def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, compact: bool) -> Table:
     keys = columns_of(runs)
-    scores = [pair for pair in SCORES if any(pair[1] in run.metrics for run in runs)]
+    scores = [pair for pair in SCORES if any(_value(run, pair[1], metric) is not None for run in runs)]
+    costs = [pair for pair in COSTS if any(pair[1] in run.metrics for run in runs)]
     if all(key.removeprefix("best/") != metric for _, key in scores):
         scores = [(metric, metric), *scores]
     if compact:
@@ -96,7 +95,7 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
         numbers = key != keys[0] and all(_is_number(run.params.get(key, "")) for run in runs)
         table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=key == keys[0])
     judged = {id(verdict.run): verdict for verdict in verdicts}
-    for title, key in (*scores, *COSTS):
+    for title, key in (*scores, *costs):
         table.add_column(title, justify="right", no_wrap=True)
         if judged and key.removeprefix("best/") == metric:
             table.add_column("[low, high]", justify="right", no_wrap=True)
@@ -104,7 +103,7 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
     for rank, run in order[:MOST_DRAWN]:
         cells = [run.params.get(key, "–") for key in keys]
         values = []
-        for title, key in (*scores, *COSTS):
+        for title, key in (*scores, *costs):
             values.append(_shown(title, _value(run, key, metric)))
             if judged and key.removeprefix("best/") == metric:
                 values.append(escape(_bounds(judged.get(id(run)))))
@@ -112,14 +111,14 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
         table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
     if len(order) > MOST_DRAWN:
         table.add_row("", f"and {len(order) - MOST_DRAWN} more: filter them (loss=mnr), or --csv", style="dim")
-    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs)}
+    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs) if run.is_trained}
     for base, first in bases.items():
         whose = f" ({first.params.get('model', first.name)})" if len(bases) > 1 else ""
         cells = [f"before training{whose}", *[""] * (len(keys) - 1)]
         shown = []
         for (title, key), value in zip(scores, base, strict=True):
             shown += [_shown(title, value)] + [""] * bool(judged and key.removeprefix("best/") == metric)
-        table.add_row("", *cells, *shown, *[""] * len(COSTS), style="dim")
+        table.add_row("", *cells, *shown, *[""] * len(costs), style="dim")
     return table
 
 
@@ -133,6 +132,8 @@ def _mark(verdict: Verdict | None) -> str:
 
 
 def _value(run: Run, key: str, metric: str) -> float | None:
+    if key.startswith("gain/") and not run.is_trained:
+        return None
     return score_of(run, metric) if key == metric else run.metrics.get(key)
 
 

@@ -18,9 +18,6 @@ from embexp.compare.runs import OF_STORE, SQLITE, Run
 from embexp.record import RESULT
 from embexp.tracking import store_uri
 
-# The loss of a model that was scored without training.
-UNTRAINED = "none"
-
 
 @dataclass
 class Details:
@@ -92,7 +89,7 @@ def details_of(run: Run, *, uri: str | None = None) -> Details:
         uri: of the store; None: as for training.
     """
     found = _record_of(run, uri)
-    if run.params.get("loss") == UNTRAINED:
+    if not run.is_trained:
         found.program = "python -m embexp.evaluate"
     return found
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from embexp.compare import Verdict, judge
 from embexp.compare.ranking import differing, ranked, score_of
-from embexp.compare.runs import Run
-from embexp.report.details import UNTRAINED, Details, details_of
+from embexp.compare.runs import UNTRAINED, Run
+from embexp.report.details import Details, details_of
 
 # What a series may be: a choice a person compares, never the seed.
 SERIES_KEYS = ("loss", "model", "batch_size", "data", "experiment", "learning_rate", "epochs")

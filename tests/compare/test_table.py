@@ -137,11 +137,36 @@ def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
     assert filtered([found, second], ["sweep=parent"]) == [found]
 
 
-@pytest.mark.parametrize(("word", "said"), [("batchsize=64", "Did you mean 'batch_size'?"), ("loss=none", "no run")])
-def test_a_filter_that_finds_nothing_says_so(word, said):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["batchsize=64"], "Did you mean 'batch_size'?"),
+        (["loss=mrn"], "loss=mrn: no run has this. Did you mean 'mnr'? There are: mnr, cosine."),
+        (["loss=mnr", "seed=7"], "seed=7: no run of these 1 has this. There are: 1."),
+        (["status=done"], "There are: finished."),
+        (["sweep=zzz"], "sweep=zzz: no run has this. There are: parent."),
+    ],
+)
+def test_a_filter_that_finds_nothing_says_what_there_is(words, said):
+    first = replace(run(0.5, loss="mnr", seed=1), sweeps={"parent": 1.0})
     with pytest.raises(ConfigError, match="no run") as refused:
-        filtered([run(0.5)], [word])
+        filtered([first, run(0.6, loss="cosine", seed=2)], words)
     assert said in str(refused.value)
+
+
+def test_an_empty_store_is_told_as_such():
+    with pytest.raises(ConfigError, match="no run; train one"):
+        filtered([], [])
+
+
+def test_of_models_that_were_only_scored_nothing_is_said_of_training(tmp_path):
+    scored = [run(0.6, base=0.6, loss="none", model="a"), run(0.5, base=0.5, loss="none", model="b")]
+    text = drawn(scored)
+    assert "training" not in text
+    assert "gain" not in text.split()
+    both = drawn([*scored, run(0.7, base=0.4, loss="mnr", model="b")])
+    assert both.count("before training") == 2  # of the one that was trained, and what gain means
+    assert "+0.0000" not in both
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (83, "1m 23s"), (3700, "1h 1m")])
