@@ -13,10 +13,13 @@ IN_NAME = ("loss", "batch_size", "model", "data", "tracker", "rerun")
 
 
 def run_name(config: Config, overrides: Sequence[str]) -> str:
-    """What is chosen most often, then whatever else was typed: "mnr · bs 64 · minilm · helpdesk · seed=2"."""
+    """What is chosen most often, then whatever else was typed: "mnr · bs 64 · minilm · helpdesk · seed=2".
+
+    A file or folder is called by its last part, as in "data.train=faq.csv".
+    """
     names = config.names
     parts = [names["loss"], f"bs {config.batch_size}", names["model"], names["data"]]
-    return " · ".join([*parts, *(typed for typed in overrides if _key(typed) not in IN_NAME)])[:200]
+    return " · ".join([*parts, *(_short(typed) for typed in overrides if _key(typed) not in IN_NAME)])[:200]
 
 
 def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
@@ -38,6 +41,11 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
         if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
             params[key] = PurePath(value).name if key.endswith("path") else value
     return dict(list(params.items())[:34])
+
+
+def _short(override: str) -> str:
+    key, equals, value = override.partition("=")
+    return override if value.startswith(("{", "[")) else f"{key}{equals}{PurePath(value).name or value}"
 
 
 def _key(override: str) -> str:

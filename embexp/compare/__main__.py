@@ -17,6 +17,8 @@ from embexp.config import ConfigError
 from embexp.config.errors import nearest
 
 SWEEP = "sweep"
+# Runs without a score that are named: a store keeps those of weeks.
+MOST_UNFINISHED = 20
 # Values of a filter that are named where none of them was.
 MOST_SHOWN = 10
 
@@ -47,7 +49,8 @@ def main() -> None:
     if arguments.group_by == SEED:
         draw_by_seed(chosen, console=Console(), metric=arguments.metric)
     else:
-        draw(chosen, console=Console(), title=f"{len(chosen)} runs", metric=arguments.metric)
+        title = f"{len(chosen)} runs"
+        draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unfinished=MOST_UNFINISHED)
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:

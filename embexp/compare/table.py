@@ -40,8 +40,18 @@ MOST_DRAWN = 50
 NARROW = 116
 
 
-def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = METRIC) -> None:
-    """The ranked table, one for each set of pairs that was scored on, then what did not finish, with its reason."""
+def draw(
+    runs: Sequence[Run], *, console: Console, title: str, metric: str = METRIC, most_unfinished: int | None = None
+) -> None:
+    """The ranked table, one for each set of pairs that was scored on, then what did not finish, with its reason.
+
+    Args:
+        runs: of any status.
+        console: to draw on.
+        title: above the table.
+        metric: to rank by.
+        most_unfinished: of those that did not finish the latest so many are named; None: all.
+    """
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDE, no_color=True)
     finished = [run for run in runs if score_of(run, metric) is not None and run.status == Status.FINISHED]
@@ -62,13 +72,17 @@ def draw(runs: Sequence[Run], *, console: Console, title: str, metric: str = MET
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
-    for run in runs:
-        if run not in finished:
-            reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
-            console.print(
-                f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True
-            )
-            console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
+    unfinished = [run for run in runs if run not in finished]
+    named = unfinished
+    if most_unfinished is not None and len(unfinished) > most_unfinished:
+        named = sorted(unfinished, key=lambda run: run.started, reverse=True)[:most_unfinished]
+    for run in named:
+        reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
+        console.print(f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True)
+        console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
+    if len(named) < len(unfinished):
+        left = len(unfinished) - len(named)
+        console.print(f"and {left} earlier that did not finish: filter them (status=failed), or --csv", style="dim")
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:

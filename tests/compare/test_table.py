@@ -154,6 +154,18 @@ def test_a_filter_that_finds_nothing_says_what_there_is(words, said):
     assert said in str(refused.value)
 
 
+def test_of_many_runs_that_did_not_finish_the_latest_are_named_and_the_others_counted():
+    failed = [
+        replace(run(None, status=Status.FAILED, reason=f"broke {number}"), started=float(number), where=f"run {number}")
+        for number in range(30)
+    ]
+    text = drawn([run(0.6), *failed], most_unfinished=20)
+    assert all(f"broke {number}\n" in text for number in range(10, 30))
+    assert "broke 9\n" not in text
+    assert "and 10 earlier that did not finish" in text
+    assert drawn([run(0.6), *failed]).count("FAILED") == 30
+
+
 def test_an_empty_store_is_told_as_such():
     with pytest.raises(ConfigError, match="no run; train one"):
         filtered([], [])
