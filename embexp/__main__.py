@@ -1,23 +1,28 @@
-"""`python -m embexp`; with --help it tells the rest."""
+"""`python -m embexp`; with --help it tells the rest, with --version which one it is."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 
 from embexp.help import help_text
 
 
 def main() -> None:
-    """The program; who asks for help does not wait for what a run needs."""
+    """The program; who asks for help or for its version does not wait for what a run needs."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--version", action="store_true")
     parser.add_argument("--config-dir", "-cd", type=Path)
     # What is no command is told where all of its words are known.
     with suppress(argparse.ArgumentError):
         asked, others = parser.parse_known_args()
+        if asked.version:
+            print(f"embexp {version('embexp')}, Hydra {version('hydra-core')}")
+            return
         if asked.help and not others:
             if asked.config_dir is not None and not asked.config_dir.is_dir():
                 sys.exit(f"--config-dir {asked.config_dir}: there is no such folder.")

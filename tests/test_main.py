@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,7 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     with_own = embexp("-h", "--config-dir", ".", cwd=tmp_path).stdout
     assert "mnr, own, triplet" in with_own
     assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
+    assert embexp("--version", cwd=tmp_path).stdout.startswith(f"embexp {version('embexp')}, Hydra 1.")
 
 
 def test_a_typo_is_refused_in_one_message_with_exit_1_and_leaves_nothing(tmp_path):
