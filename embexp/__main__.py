@@ -5,10 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from embexp.help import help_text
+
+
+def version_text() -> str:
+    """ "embexp 0.1.0, Hydra 1.3.8"."""
+    # Not above: it would take as long as all of --help.
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("embexp")
+    except PackageNotFoundError:
+        own = "(not installed)"
+    return f"embexp {own}, Hydra {version('hydra-core')}"
 
 
 def main() -> None:
@@ -21,7 +32,7 @@ def main() -> None:
     with suppress(argparse.ArgumentError):
         asked, others = parser.parse_known_args()
         if asked.version:
-            print(f"embexp {version('embexp')}, Hydra {version('hydra-core')}")
+            print(version_text())
             return
         if asked.help and not others:
             if asked.config_dir is not None and not asked.config_dir.is_dir():

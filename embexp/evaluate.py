@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from embexp import identity
+from embexp.compare.runs import UNTRAINED
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import check_command
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
@@ -120,8 +121,7 @@ def score(
     metrics: dict[str, float] = {}
     for name, found in scores.items():
         metrics |= prefixed("best/dev" if name == "dev" else name, found.metrics)
-        metrics |= prefixed("dev" if name == "dev" else f"{name}_before", found.metrics)
-        metrics |= {f"gain/{name}/{key}": 0.0 for key in ("pearson_cosine", "spearman_cosine") if key in found.metrics}
+        metrics |= prefixed("dev", found.metrics) if name == "dev" else {}
     refuse_no_score(scores["dev"], settings.select_by)
     record.log_metrics(metrics, 0)
     if told := few_pairs(len(pairs["dev"].scores), scores["dev"].metrics[settings.select_by]):
@@ -153,8 +153,8 @@ def model_name(config: Config, overrides: Sequence[str]) -> str:
 
 
 def params_of(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """What stands beside the scores; `loss` says that there was none."""
-    params: dict[str, Any] = {"loss": "none", "model": model_name(config, overrides)}
+    """What stands beside the scores; `loss` says that nothing was trained."""
+    params: dict[str, Any] = {"loss": UNTRAINED, "model": model_name(config, overrides)}
     params |= {group: config.names[group] for group in ("data", "evaluation")}
     typed = (override.partition("=") for override in overrides if override.startswith(("model.", "evaluation.")))
     params |= {

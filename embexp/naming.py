@@ -9,13 +9,16 @@ from typing import Any
 from embexp.config import Config
 
 SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed", "devices")
+# The keys that hold a file or a folder.
+OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance")
+QUOTES = "\"'"
 IN_NAME = ("loss", "batch_size", "model", "data", "tracker", "rerun")
 
 
 def run_name(config: Config, overrides: Sequence[str]) -> str:
     """What is chosen most often, then whatever else was typed: "mnr · bs 64 · minilm · helpdesk · seed=2".
 
-    A file or folder is called by its last part, as in "data.train=faq.csv".
+    A file is called by its folder and its name, wherever that folder is.
     """
     names = config.names
     parts = [names["loss"], f"bs {config.batch_size}", names["model"], names["data"]]
@@ -44,8 +47,11 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
 
 
 def _short(override: str) -> str:
+    """Of a file, its name and its folder's: "data.train=fold1/train.csv"."""
     key, equals, value = override.partition("=")
-    return override if value.startswith(("{", "[")) else f"{key}{equals}{PurePath(value).name or value}"
+    if key.rpartition(".")[2] not in OF_FILES or value.startswith(("{", "[", "$")):
+        return override
+    return f"{key}{equals}{'/'.join(PurePath(value.strip(QUOTES)).parts[-2:])}"
 
 
 def _key(override: str) -> str:

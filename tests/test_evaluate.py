@@ -24,8 +24,7 @@ def test_an_untrained_model_stands_in_the_table_as_a_trained_one_does(workplace)
     metrics = result.metrics
     assert result.status is Status.FINISHED
     assert metrics["best/dev/spearman_cosine"] == metrics["dev/spearman_cosine"]
-    assert metrics["test/spearman_cosine"] == metrics["test_before/spearman_cosine"]
-    assert metrics["gain/dev/spearman_cosine"] == 0
+    assert not [key for key in metrics if key.startswith(("gain/", "test_before/"))]
     assert result.params["loss"] == "none"
     assert len(pq.read_table(workplace / "run" / "predictions.parquet")) == 200
 

@@ -65,6 +65,9 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     with_own = embexp("-h", "--config-dir", ".", cwd=tmp_path).stdout
     assert "mnr, own, triplet" in with_own
     assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
+
+
+def test_the_version_is_embexp_s(tmp_path):
     assert embexp("--version", cwd=tmp_path).stdout.startswith(f"embexp {version('embexp')}, Hydra 1.")
 
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import pytest
+
 from embexp.config import compose
 from embexp.naming import run_name
 
 
-def test_a_run_is_called_by_what_was_chosen_and_typed_files_by_their_last_part(tmp_path):
-    rows = tmp_path / "pairs.csv"
-    rows.write_text("anchor,positive\na,b\nc,d\n")
-    typed = [
-        "data=files",
-        f"data.train={rows}",
-        "seed=2",
-        "data.columns={anchor: anchor, positive: positive}",
-        "tracker=none",
-    ]
-    assert run_name(compose(typed), typed) == (
-        "mnr · bs 32 · minilm · files · data.train=pairs.csv · seed=2 · data.columns={anchor: anchor, positive: positive}"
-    )
+def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
+    typed = ["loss=cosine", "batch_size=64", "tracker=none", "rerun=true", "seed=2"]
+    assert run_name(compose(typed), typed) == "cosine · bs 64 · minilm · helpdesk · seed=2"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("data.path=../shared/data/mnli", "data.path=data/mnli"),
+        ("data.train=/home/me/fold1/train.csv", "data.train=fold1/train.csv"),
+        ('data.train="/home/me/my rows, 1.csv"', "data.train=me/my rows, 1.csv"),
+        ("data.train=pairs.csv", "data.train=pairs.csv"),
+        ("model.path=BAAI/bge-small", "model.path=BAAI/bge-small"),
+        ("data.train=${oc.env:DATA,/tmp/x}", "data.train=${oc.env:DATA,/tmp/x}"),
+        ('data.delimiter="/"', 'data.delimiter="/"'),
+        ("evaluation.sets={mine: a/b/c.csv}", "evaluation.sets={mine: a/b/c.csv}"),
+    ],
+)
+def test_a_file_is_called_by_its_folder_and_its_name(typed, shown):
+    assert run_name(compose(), [typed]).endswith(f" · {shown}")

@@ -18,9 +18,11 @@ from embexp.config.errors import nearest
 
 SWEEP = "sweep"
 # Runs without a score that are named: a store keeps those of weeks.
-MOST_UNFINISHED = 20
+MOST_UNRANKED = 20
 # Values of a filter that are named where none of them was.
 MOST_SHOWN = 10
+# Of a sweep's id: enough to name it.
+SHORT_ID = 8
 
 
 def main() -> None:
@@ -50,39 +52,46 @@ def main() -> None:
         draw_by_seed(chosen, console=Console(), metric=arguments.metric)
     else:
         title = f"{len(chosen)} runs"
-        draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unfinished=MOST_UNFINISHED)
+        draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unranked=MOST_UNRANKED)
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
-    """The runs whose settings are as the filters say, KEY=VALUE; sweep=last or sweep=ID chooses a sweep.
+    """The runs whose settings are as the filters say, KEY=VALUE or KEY=A,B; sweep=last or the start of a sweep's id.
 
     Raises:
-        ConfigError: a key or a value that no run has, or no run at all.
+        ConfigError: a key that no run has, no value that one has, or no run at all.
     """
     if not runs:
         raise ConfigError(["the store: no run; train one: python -m embexp."])
     chosen = list(runs)
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
-        key, equals, value = word.partition("=")
+        key, equals, typed = word.partition("=")
         if not equals or key not in known:
             raise ConfigError(
                 [f"{word}: no run has this; filters are KEY=VALUE.{nearest(key, known)} Keys: {', '.join(known)}."]
             )
-        starts = {sweep: start for run in runs for sweep, start in run.sweeps.items()}
-        if key == SWEEP and value == "last" and starts:
-            value = max(starts, key=lambda sweep: starts[sweep])
-        kept = [run for run in chosen if _has(run, key, value)]
+        # The latest first.
+        there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
+        last = max(((start, sweep) for run in runs for sweep, start in run.sweeps.items()), default=None)
+        # A value that holds a comma is meant as it is.
+        values = [typed] if typed in there else typed.split(",")
+        wanted = [last[1] if key == SWEEP and value == "last" and last else value for value in values]
+        kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
+        unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
+        if kept and unknown:
+            print(f"{key}={','.join(unknown)}: no run has this.{nearest(unknown[0], there)}", file=sys.stderr)
         if not kept:
-            there = dict.fromkeys(of for run in chosen for of in _values_of(run, key))
-            shown = ", ".join([*list(there)[:MOST_SHOWN], *(["..."] if len(there) > MOST_SHOWN else [])])
-            among = "" if len(chosen) == len(runs) else f" of these {len(chosen)}"
-            raise ConfigError([f"{word}: no run{among} has this.{nearest(value, there)} There are: {shown or 'none'}."])
+            among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
+            meant = dict.fromkeys(nearest(value, there) for value in values)
+            shown = [value[:SHORT_ID] if key == SWEEP else value for value in there[:MOST_SHOWN]]
+            more = " and others" if len(there) > MOST_SHOWN else ""
+            raise ConfigError([f"{word}: {among} has this.{''.join(meant)} There are: {', '.join(shown)}{more}."])
         chosen = kept
     return chosen
 
 
-def _values_of(run: Run, key: str) -> list[str]:
+def _values(run: Run, key: str) -> list[str]:
     """What a filter of this key can name of a run."""
     if key == SWEEP:
         return list(run.sweeps)
@@ -91,11 +100,10 @@ def _values_of(run: Run, key: str) -> list[str]:
     return [run.params[key]] if key in run.params else []
 
 
-def _has(run: Run, key: str, value: str) -> bool:
-    """Whether a run is one that the filter KEY=VALUE names: several values, A,B; a sweep by the start of its id."""
+def _is(key: str, typed: str, value: str) -> bool:
     if key == SWEEP:
-        return any(sweep.startswith(value) for sweep in run.sweeps)
-    return any(of in _values_of(run, key) for of in (value.lower() if key == "status" else value).split(","))
+        return value.startswith(typed)
+    return value == (typed.lower() if key == "status" else typed)
 
 
 def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:

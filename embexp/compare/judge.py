@@ -42,14 +42,14 @@ class Verdict:
     Attributes:
         interval: of the score.
         against_best: less the best run's score; None for the best.
-        against_base: less the score of the same model before training.
+        against_base: less the score of the same model before training; None where it was not trained.
         words: both, in a sentence.
     """
 
     run: Run
     interval: Interval
     against_best: Difference | None
-    against_base: Difference
+    against_base: Difference | None
     words: str
 
 
@@ -83,8 +83,8 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000)
     labels = _labels(found.runs)
     verdicts = []
     for row, run in enumerate(found.runs):
-        to_best, to_base = against_best[row - 1] if row else None, against_base[row]
-        words = _words(labels, row, to_best, to_base if run.is_trained else None)
+        to_best, to_base = against_best[row - 1] if row else None, against_base[row] if run.is_trained else None
+        words = _words(labels, row, to_best, to_base)
         verdicts.append(Verdict(run, interval(found.values[row], found.drawn[row]), to_best, to_base, words))
     return verdicts
 
@@ -135,7 +135,7 @@ def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base:
     told = [] if to_base is None else [_told(to_base, "before training")]
     if to_best is not None:
         told.append(_told(to_best, f"the best ({labels[0]})"))
-    return f"{labels[row]}: {'; '.join(told) or 'the best, and not trained here'}"
+    return f"{labels[row]}: {'; '.join(told) or 'the best; it was not trained'}"
 
 
 def _told(difference: Difference, other: str) -> str:

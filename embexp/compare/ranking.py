@@ -70,8 +70,3 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 def _may_lack(key: str) -> bool:
     return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps")
-
-
-def _is_trained(run: Run) -> bool:
-    """False for one that was only scored, by `python -m embexp.evaluate`."""
-    return run.params.get("loss") != "none"

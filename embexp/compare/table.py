@@ -41,16 +41,16 @@ NARROW = 116
 
 
 def draw(
-    runs: Sequence[Run], *, console: Console, title: str, metric: str = METRIC, most_unfinished: int | None = None
+    runs: Sequence[Run], *, console: Console, title: str, metric: str = METRIC, most_unranked: int | None = None
 ) -> None:
-    """The ranked table, one for each set of pairs that was scored on, then what did not finish, with its reason.
+    """The ranked table, one for each set of pairs that was scored on, then what has no score, with its reason.
 
     Args:
-        runs: of any status.
+        runs: of any status, the latest last.
         console: to draw on.
         title: above the table.
         metric: to rank by.
-        most_unfinished: of those that did not finish the latest so many are named; None: all.
+        most_unranked: of those without a score the latest so many are named; None: all.
     """
     if not console.is_terminal:
         console = Console(file=console.file, width=WIDE, no_color=True)
@@ -72,17 +72,15 @@ def draw(
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
-    unfinished = [run for run in runs if run not in finished]
-    named = unfinished
-    if most_unfinished is not None and len(unfinished) > most_unfinished:
-        named = sorted(unfinished, key=lambda run: run.started, reverse=True)[:most_unfinished]
+    unranked = [run for run in runs if run not in finished]
+    named = unranked if most_unranked is None else unranked[-most_unranked:]
+    if left := len(unranked) - len(named):
+        said = f"{left} earlier runs without a score are not named here: --csv FILE tells of all."
+        console.print(said, style="dim", highlight=False, soft_wrap=True)
     for run in named:
         reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
         console.print(f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True)
         console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
-    if len(named) < len(unfinished):
-        left = len(unfinished) - len(named)
-        console.print(f"and {left} earlier that did not finish: filter them (status=failed), or --csv", style="dim")
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
@@ -125,7 +123,8 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
         table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
     if len(order) > MOST_DRAWN:
         table.add_row("", f"and {len(order) - MOST_DRAWN} more: filter them (loss=mnr), or --csv", style="dim")
-    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs) if run.is_trained}
+    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs)}
+    bases = {base: run for base, run in bases.items() if any(value is not None for value in base)}
     for base, first in bases.items():
         whose = f" ({first.params.get('model', first.name)})" if len(bases) > 1 else ""
         cells = [f"before training{whose}", *[""] * (len(keys) - 1)]
@@ -146,8 +145,6 @@ def _mark(verdict: Verdict | None) -> str:
 
 
 def _value(run: Run, key: str, metric: str) -> float | None:
-    if key.startswith("gain/") and not run.is_trained:
-        return None
     return score_of(run, metric) if key == metric else run.metrics.get(key)
 
 

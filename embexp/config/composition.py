@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 from hydra import compose as hydra_compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -30,6 +31,7 @@ from embexp.config.overrides import (
     composed_of,
     group_of,
     options_of,
+    said_of,
     text_of,
     told_apart,
     unknown_key,
@@ -156,7 +158,10 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
     outer = GlobalHydra.instance().hydra
     GlobalHydra.instance().clear()
     try:
-        yield _hydra_over(own).config_loader
+        with catch_warnings():
+            # It is told where one is chosen.
+            filterwarnings("ignore", r"Support for \.yml files is deprecated")
+            yield _hydra_over(own).config_loader
     except MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"{mark.name}: line {mark.line + 1}: " if mark is not None else ""
@@ -164,7 +169,7 @@ def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
     except UnicodeDecodeError:
         raise ConfigError([f"{file}: is not UTF-8." for file in _not_utf8(own)]) from None
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([first_line(error)]) from None
+        raise ConfigError([said_of(error)]) from None
     finally:
         GlobalHydra.instance().clear()
         if outer is not None:
@@ -250,7 +255,7 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
     try:
         composed = hydra_compose("config", [text_of(override) for override in overrides], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([first_line(error)]) from None
+        raise ConfigError([said_of(error)]) from None
     launcher = _plain(composed.hydra.launcher)
     config = checked(composed, composed.hydra)
     check_launching(launcher, _plain(composed.hydra.sweeper), config)

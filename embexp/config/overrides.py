@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from warnings import catch_warnings
 
 from hydra import compose as hydra_compose
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from embexp.config.errors import ConfigError, closest, first_line, nearest
 from embexp.shipped import conf_folder
 
+# What Hydra says of an option that a defaults list names, of a group that none names, and where the first line is missing.
+NO_OPTION = re.compile(r"In '(.+)': Could not (?:find|load) '(.+)/(.+)'")
+NO_GROUP = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
+NO_PACKAGE = re.compile(r"In '(.+)': Could not override '(.+)@(.+)'")
 # What finds a sweep's jobs again, and its table, relies on them.
 OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")
 # The options of evaluation that bring the pairs by which the best step is chosen.
@@ -39,7 +44,7 @@ def told_apart(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[lis
     try:
         bare = composed_of(tuple(text_of(override) for override in known if group_of(loader, override)))
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([*problems, first_line(error)]) from None
+        raise ConfigError([*problems, said_of(error)]) from None
     keys = {id(override): problem for override in known if (problem := unknown_key(loader, bare, override))}
     return [*problems, *keys.values()], [override for override in known if id(override) not in keys]
 
@@ -53,19 +58,38 @@ def composed_of(groups: tuple[str, ...]) -> DictConfig:
 @lru_cache(maxsize=256)
 def options_of(loader: ConfigLoader, group: str) -> tuple[str, ...]:
     """A group's options, () where it is none; Hydra copies all that it has read at each such question."""
-    if not group.startswith("hydra/") and not (conf_folder() / group).is_dir():
-        return ()  # A folder of a person's own that is called like none of ours.
-    # Of .yml files, which are told of where one is chosen.
-    with catch_warnings(action="ignore"):
-        return tuple(option for option in loader.get_group_options(group) if not _yml(loader, group, option))
+    return tuple(option for option in loader.get_group_options(group) if not _yml(loader, group, option))
 
 
 def _yml(loader: ConfigLoader, group: str, option: str) -> Path | None:
     """The file of an option that ends in .yml, which Hydra lists but does not find; None where there is a .yaml."""
     folders = [Path(source.path) / group for source in loader.get_sources() if source.scheme() == "file"]
-    if any((folder / f"{option}.yaml").is_file() for folder in folders):
-        return None
-    return next((file for folder in folders if (file := folder / f"{option}.yml").is_file()), None)
+    files = {file.name: file for folder in folders if folder.is_dir() for file in folder.iterdir()}
+    return None if f"{option}.yaml" in files else files.get(f"{option}.yml")
+
+
+def said_of(error: Exception) -> str:
+    """What Hydra or OmegaConf says of a config that it cannot compose, in embexp's words where it is a common mistake."""
+    text = str(error)
+    if found := NO_OPTION.search(text):
+        where, group, option = found.groups()
+        said = _no_such_option(GlobalHydra.instance().config_loader(), group, option)
+        return said if where == "config" else f"{where}: {said}"
+    if found := NO_GROUP.search(text):
+        groups = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
+        return f"{found[1]}: no config has a default of this group.{nearest(found[1], groups)}"
+    if found := NO_PACKAGE.search(text):
+        return f"{found[1]}.yaml: {found[2]} is no group of {found[1]}; its first line must be '# @package _global_'."
+    return first_line(error)
+
+
+def _no_such_option(loader: ConfigLoader, group: str, option: str) -> str:
+    if file := _yml(loader, group, option):
+        return f"{group}={option}: Hydra reads no {file}; let its name end in .yaml."
+    options = options_of(loader, group)
+    return (
+        f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}.{nearest(option, options)}"
+    )
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:
@@ -104,9 +128,7 @@ def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
         )
     for option in map(str, value) if isinstance(value, list) else [value]:
         if option not in options:
-            if file := _yml(loader, group, str(option)):
-                return f"{group}={option}: Hydra reads no {file}; let its name end in .yaml."
-            return f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}.{nearest(str(option), options)}"
+            return _no_such_option(loader, group, str(option))
     return (
         None
         if value != []

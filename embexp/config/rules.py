@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from embexp.config.schema import (
     SCHEMAS,
     VIEWS_OF_KIND,
     Config,
-    Data,
     DenoisingAutoEncoder,
     Files,
     Hub,
@@ -23,7 +21,7 @@ from embexp.config.schema import (
     MultipleNegativesRanking,
     ViewName,
 )
-from embexp.config.sections import data_schema
+from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
 
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
@@ -49,7 +47,7 @@ def train_on_all(config: Config) -> Config:
 
 def _targets_are_there(config: Config) -> Iterator[str]:
     targets = {"loss": config.loss.target, "model": config.model.target}
-    targets |= {group: source.target for group, source in _sources(config)}
+    targets |= {group: source.target for group, source in sources_of(config)}
     for group, target in targets.items():
         shipped = target in SCHEMAS["data" if group == "evaluation.source" else group]
         if not shipped and (missing := what_is_missing_of(target)) is not None:
@@ -69,43 +67,6 @@ def _loss_is_fed(config: Config) -> Iterator[str]:
         f"which cannot be made from {kind} rows; a loss that they can feed: {', '.join(losses)}; data that would do: "
         f"{', '.join(names)} (rows of kind {', '.join(would_do)})."
     )
-
-
-def _files_are_there(config: Config) -> Iterator[str]:
-    for group, source in _sources(config):
-        if isinstance(source, Hub) and source.path is not None and not Path(source.path).expanduser().is_dir():
-            key = "evaluation.path" if group == "evaluation.source" else f"{group}.path"
-            yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
-        if isinstance(source, Files) and group == "evaluation.source" and source.dev is None:
-            yield "evaluation.source.dev=null: name a file of scored pairs: evaluation.source.dev=FILE."
-        elif isinstance(source, Files) and group == "data" and source.train is None:
-            yield (
-                "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet). To score on files alone: "
-                "evaluation=files evaluation.source.dev=FILE."
-            )
-        elif isinstance(source, Files):
-            yield from _wrong_in_files(source)
-
-
-def _wrong_in_files(source: Files) -> Sequence[str]:
-    """What is wrong with files as a whole; where nothing is, with their rows, as far as those are read in no time."""
-    given = [Path(path).expanduser().absolute() for path in (source.train, source.dev, source.test) if path is not None]
-    states = [(file, file.stat().st_mtime_ns, file.stat().st_size) for file in given if file.is_file()]
-    return _wrong_as_of(tuple(states), source.model_dump_json())
-
-
-@lru_cache(maxsize=64)
-def _wrong_as_of(_states: tuple[tuple[Path, int, int], ...], source: str) -> Sequence[str]:
-    """The jobs of a sweep share their files: they are read once, and again where one of them has changed since."""
-    # Not above: it needs this package.
-    from embexp.data.files import FileSource
-
-    files = FileSource(**Files.model_validate_json(source).arguments())
-    try:
-        files.peek_kind()
-    except ConfigError as error:
-        return error.problems
-    return files.bad_rows()
 
 
 def _batches_make_sense(config: Config) -> Iterator[str]:
@@ -263,14 +224,8 @@ def _kind_trained_on(config: Config) -> Kind | None:
     try:
         return kind_of(config.data)
     except ConfigError:
-        # Told by _files_are_there.
+        # Told by what_is_wrong_with_rows.
         return None
-
-
-def _sources(config: Config) -> Iterator[tuple[str, Data]]:
-    yield "data", config.data
-    if config.evaluation.source is not None:
-        yield "evaluation.source", data_schema(config.evaluation.source)
 
 
 def has_cuda() -> bool:
@@ -278,25 +233,9 @@ def has_cuda() -> bool:
     return platform.system() == "Windows" or any(Path(device).exists() for device in GPU_DEVICES)
 
 
-def kind_of(data: Data) -> Kind | None:
-    """What the rows are: as configured, or read off a file's header; None where only loading would tell.
-
-    Raises:
-        ConfigError: a file is missing, or its columns are none that embexp knows.
-    """
-    if data.kind != "auto":
-        return data.kind
-    if isinstance(data, Files):
-        # Not above: it needs this package.
-        from embexp.data.files import FileSource
-
-        return FileSource(**data.arguments()).peek_kind()
-    return None
-
-
 RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _targets_are_there,
-    _files_are_there,
+    what_is_wrong_with_rows,
     _loss_is_fed,
     _batches_make_sense,
     _devices_can_share,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, SerializeAsAny
 
 Kind = Literal["nli", "scored", "pairs", "triplets", "texts"]
 ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy"]
@@ -162,7 +162,7 @@ class Files(Data):
     test: str | None
     columns: dict[str, str] | None
     labels: dict[str, Literal["entailment", "neutral", "contradiction"]] | None
-    score_scale: list[float] | None = Field(min_length=2, max_length=2)
+    score_scale: list[FiniteFloat] | None = Field(min_length=2, max_length=2)
     dev_fraction: float | None = Field(ge=0, lt=1)
     on_bad_rows: Literal["refuse", "drop"]
     encoding: str

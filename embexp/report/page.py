@@ -192,7 +192,8 @@ def gain_cell(entry: Entry) -> Cell:
     if entry.before is None:
         return Cell("", "", True)
     gain = entry.score - entry.before
-    unsure = entry.verdict is not None and not entry.verdict.against_base.is_real
+    against = entry.verdict.against_base if entry.verdict is not None else None
+    unsure = against is not None and not against.is_real
     colour = "soft" if unsure or gain == 0 else "up" if gain > 0 else "down"
     return Cell(Markup('<span class="{}">{}</span>').format(colour, _signed(gain, unsure)), gain, True)
 

@@ -141,28 +141,36 @@ def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
     ("words", "said"),
     [
         (["batchsize=64"], "Did you mean 'batch_size'?"),
-        (["loss=mrn"], "loss=mrn: no run has this. Did you mean 'mnr'? There are: mnr, cosine."),
-        (["loss=mnr", "seed=7"], "seed=7: no run of these 1 has this. There are: 1."),
+        (["loss=mrn"], "loss=mrn: no run has this. Did you mean 'mnr'? There are: cosine, mnr."),
+        (["loss=mrn,cosin"], "Did you mean 'mnr'? Did you mean 'cosine'? There are: cosine, mnr."),
+        (["loss=mnr", "seed=7"], "seed=7: none of the 1 that are left has this. There are: 1."),
         (["status=done"], "There are: finished."),
-        (["sweep=zzz"], "sweep=zzz: no run has this. There are: parent."),
+        (["sweep=zzz"], "sweep=zzz: no run has this. There are: latersom, parentof."),
+        (["loss=mnr", "sweep=last"], "sweep=last: none of the 1 that are left has this. There are: parentof."),
     ],
 )
 def test_a_filter_that_finds_nothing_says_what_there_is(words, said):
-    first = replace(run(0.5, loss="mnr", seed=1), sweeps={"parent": 1.0})
-    with pytest.raises(ConfigError, match="no run") as refused:
-        filtered([first, run(0.6, loss="cosine", seed=2)], words)
+    first = replace(run(0.5, loss="mnr", seed=1), sweeps={"parentofthefirst": 1.0})
+    second = replace(run(0.6, loss="cosine", seed=2), sweeps={"latersomebody": 2.0})
+    with pytest.raises(ConfigError) as refused:
+        filtered([first, second], words)
     assert said in str(refused.value)
 
 
-def test_of_many_runs_that_did_not_finish_the_latest_are_named_and_the_others_counted():
-    failed = [
-        replace(run(None, status=Status.FAILED, reason=f"broke {number}"), started=float(number), where=f"run {number}")
-        for number in range(30)
-    ]
-    text = drawn([run(0.6), *failed], most_unfinished=20)
-    assert all(f"broke {number}\n" in text for number in range(10, 30))
-    assert "broke 9\n" not in text
-    assert "and 10 earlier that did not finish" in text
+def test_a_filter_takes_several_values_and_one_that_holds_a_comma():
+    listed = run(0.5, **{"loss.directions": "[a,b]"})
+    other = run(0.6, loss="cosine", batch_size=64)
+    assert filtered([listed, other], ["loss.directions=[a,b]"]) == [listed]
+    assert filtered([listed, other], ["loss=cosine,mnr", "batch_size=64,128"]) == [other]
+    assert filtered([listed, other], ["status=FAILED,Finished"]) == [listed, other]
+
+
+def test_of_many_runs_without_a_score_the_latest_are_named_and_the_others_counted():
+    failed = [run(None, status=Status.FAILED, reason=f"broke {number}") for number in range(30)]
+    text = drawn([run(0.6), *failed], most_unranked=20)
+    named = [int(found) for found in re.findall(r"broke (\d+)", text)]
+    assert named == list(range(10, 30))
+    assert "10 earlier runs without a score are not named here" in text
     assert drawn([run(0.6), *failed]).count("FAILED") == 30
 
 
@@ -172,13 +180,19 @@ def test_an_empty_store_is_told_as_such():
 
 
 def test_of_models_that_were_only_scored_nothing_is_said_of_training(tmp_path):
-    scored = [run(0.6, base=0.6, loss="none", model="a"), run(0.5, base=0.5, loss="none", model="b")]
+    settings = {"loss": "none", "batch_size": "–"}
+    scored = [
+        replace(judged(tmp_path, size, noise=noise), params={**settings, "model": model})
+        for size, noise, model in ((32, 1.0, "a"), (64, 9.0, "b"))
+    ]
     text = drawn(scored)
+    assert "model=a: the best; it was not trained" in text
+    assert re.search(r"model=b: worse than the best \(model=a\) by 0\.", text)
     assert "training" not in text
     assert "gain" not in text.split()
+    assert all(json.loads(to_json(scored))[row]["p_against_base"] is None for row in (0, 1))
     both = drawn([*scored, run(0.7, base=0.4, loss="mnr", model="b")])
     assert both.count("before training") == 2  # of the one that was trained, and what gain means
-    assert "+0.0000" not in both
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (83, "1m 23s"), (3700, "1h 1m")])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -15,7 +14,6 @@ from hydra.types import RunMode
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import _loader, check_command, for_multirun, is_sweep
 from embexp.config.ranges import parse
-from embexp.data.files.readers import Records, read
 from embexp.shipped import conf_folder
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
@@ -127,61 +125,6 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
 def test_a_wrong_value_is_refused_with_what_is_allowed(override, said, monkeypatch):
     monkeypatch.setattr("embexp.config.rules.has_cuda", lambda: False)
     assert any(said in problem for problem in problems_of(override))
-
-
-@pytest.mark.parametrize(
-    "override",
-    ["data.train=nowhere.csv", "data.dev=nowhere.csv", "evaluation.source.dev=nowhere.csv"],
-)
-def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_said_of_it(tmp_path, override):
-    pairs = tmp_path / "pairs.csv"
-    pairs.write_text("anchor,positive\na,b\n")
-    given = ["data=files", "evaluation=files", f"data.train={pairs}", f"evaluation.source.dev={pairs}", override]
-    for kinds in ([], ["data.kind=pairs", "evaluation.source.kind=pairs"]):
-        assert f"{override}: there is no such file." in problems_of(*given, *kinds)
-
-
-def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
-    rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')
-    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop"])
-
-
-def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once_for_all_jobs(tmp_path, monkeypatch):
-    whole = []
-
-    def watched(path: Path, *, header_only: bool, **how: Any) -> Records:
-        if not header_only:
-            whole.append(path.name)
-        return read(path, header_only=header_only, **how)
-
-    monkeypatch.setattr("embexp.data.files.source.read", watched)
-    rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
-    rows.write_text("anchor,positive\na,b\n,d\n")
-    dev.write_text("sentence1,sentence2,score\na,b,high\nc,d,1\n")
-    given = ["data=files", f"data.train={rows}", f"data.dev={dev}"]
-    told = [
-        f"data.train={rows}: row 3: anchor is empty.",
-        f"data.train={rows}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
-        f"data.dev={dev}: row 2: score 'high' is not a number from 0 to 1.",
-        f"data.dev={dev}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
-        "batch_size=1: loss=mnr takes its negatives from the batch; it must be at least 2.",
-    ]
-    with pytest.raises(ConfigError) as refused:
-        check_command([*given, "batch_size=1,2"], multirun=True)
-    assert refused.value.problems == told
-    assert problems_of(*given, "batch_size=1") == told
-    assert whole == ["rows.csv", "dev.csv"]
-    compose([*given, "data.on_bad_rows=drop"])
-    rows.write_text("anchor,positive\na,b\nc,d\n")
-    assert problems_of(*given) == told[2:4]
-
-
-def test_the_rows_of_large_files_are_not_read_before_the_job(tmp_path, monkeypatch):
-    rows = tmp_path / "rows.csv"
-    rows.write_text("anchor,positive\na,b\n,d\n")
-    monkeypatch.setattr("embexp.data.files.source.CHECKED_EARLY", 10)
-    compose(["data=files", f"data.train={rows}"])
 
 
 def test_unlabelled_text_goes_with_scored_pairs_of_its_own(tmp_path):

@@ -108,20 +108,35 @@ def test_other_files_of_a_folder_of_one_s_own_do_no_harm_and_one_that_is_not_utf
         compose(["loss=own"], config_dir=tmp_path)
 
 
+GLOBAL = "# @package _global_\n"
+
+
 @pytest.mark.parametrize(
     ("file", "text", "override", "said"),
     [
-        ("los/mine.yaml", "view: pairs\n", "los=mine", "^los: nothing reads this key. Did you mean 'loss'"),
+        ("los/mine.yaml", "a: 1\n", "los=mine", "^los: no config has a default of this group. Did you mean 'loss'"),
+        ("loss/mine.yml", "a: 1\n", "loss=mine", r"^loss=mine: Hydra reads no .*mine\.yml; let its name end in .yaml"),
+        ("loss/mine.yml", "a: 1\n", "loss=other", "^loss=other: there is no such option; (?!.*mine)"),
+        ("loss/mine.yaml", "- view\n", "loss=mine", "^loss: .* must hold KEY: VALUE lines, it holds a list"),
+        ("loss/mine.yaml", "defaults: [nowhere]\n", "loss=mine", "^loss/mine: loss=nowhere: there is no such option; "),
         (
-            "loss/mine.yml",
-            "view: pairs\n",
-            "loss=mine",
-            r"^loss=mine: Hydra reads no .*mine\.yml; let its name end in .yaml",
+            "experiment/mine.yaml",
+            f"{GLOBAL}defaults: [{{override /los: mnr}}]\n",
+            "experiment=mine",
+            "^los: no config has a default of this group. Did you mean 'loss'",
         ),
-        ("loss/mine.yml", "view: pairs\n", "loss=other", "^loss=other: there is no such option; (?!.*mine)"),
-        ("loss/mine.yaml", "- view\n- pairs\n", "loss=mine", "^loss: .* must hold KEY: VALUE lines, it holds a list"),
-        ("loss/mine.yaml", "defaults:\n  - nowhere\n", "loss=mine", "nowhere"),
-        ("experiment/mine.yaml", "defaults:\n  - override /los: mnr\n", "experiment=mine", "los"),
+        (
+            "experiment/mine.yaml",
+            f"{GLOBAL}defaults: [{{override /loss: mrn}}]\n",
+            "experiment=mine",
+            "^loss=mrn: there is no such option; .* Did you mean 'mnr'",
+        ),
+        (
+            "experiment/mine.yaml",
+            "defaults: [{override /loss: mnr}]\n",
+            "experiment=mine",
+            r"^experiment/mine.yaml: loss is no group of .*; its first line must be '# @package _global_'",
+        ),
     ],
 )
 def test_what_is_wrong_in_a_folder_of_ones_own_is_told_in_a_message(tmp_path, file, text, override, said, recwarn):
@@ -131,3 +146,19 @@ def test_what_is_wrong_in_a_folder_of_ones_own_is_told_in_a_message(tmp_path, fi
         with pytest.raises(ConfigError, match=said):
             asked([override], config_dir=tmp_path) or compose([override], config_dir=tmp_path)
     assert not list(recwarn)
+
+
+def test_a_group_of_ones_own_is_one_where_a_config_has_a_default_of_it(tmp_path):
+    for name, size in (("short", 16), ("long", 64)):
+        option = tmp_path / "prompts" / f"{name}.yaml"
+        option.parent.mkdir(exist_ok=True)
+        option.write_text(f"# @package _global_\nbatch_size: {size}\n")
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ours.yaml").write_text("# @package _global_\ndefaults:\n  - /prompts: short\n")
+    jobs = check_command(["experiment=ours", "prompts=short,long"], multirun=True, config_dir=tmp_path)
+    assert [compose(job, config_dir=tmp_path).batch_size for job in jobs] == [16, 64]
+
+
+def test_a_name_that_no_file_can_have_is_no_option():
+    with pytest.raises(ConfigError, match="there is no such option"):
+        compose(["loss=" + 300 * "x"])

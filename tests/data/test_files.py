@@ -66,6 +66,34 @@ def test_columns_are_taken_as_named_in_the_config(tmp_path):
     assert list(rows.table["anchor"]) == ["question"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "kind", "said"),
+    [
+        (
+            {"premise": "a", "hypothesis": "a", "label": "b"},
+            "auto",
+            "takes a for premise and for hypothesis; each wants",
+        ),
+        ({"anchr": "a", "positive": "b"}, "auto", "names anchr (did you mean anchor?), positive; on the left it takes"),
+        (
+            {"anchor": "a", "positive": "b"},
+            "nli",
+            "on the left it for data.kind=nli takes our names of the columns: premise,",
+        ),
+        ({"anchor": "a", "positive": "z"}, "auto", "no column z; it has b, a"),
+    ],
+)
+def test_columns_that_make_no_rows_are_told(tmp_path, columns, kind, said):
+    file = written(tmp_path, "rows.tsv", "b\ta\nyes\tquestion\n")
+    assert said in problems_of(file, columns=columns, kind=kind)
+
+
+def test_a_text_can_be_its_own_positive(tmp_path):
+    file = written(tmp_path, "rows.csv", "text\na\nb\n")
+    rows = source(train=file, dev=file, columns={"anchor": "text", "positive": "text"}).load("train")
+    assert list(rows.table["anchor"]) == list(rows.table["positive"]) == ["a", "b"]
+
+
 def test_the_same_rows_in_every_format_have_one_fingerprint(tmp_path):
     rows = [{"anchor": f"a {n}", "positive": f"p {n}"} for n in range(5)]
     files = [

@@ -36,7 +36,7 @@ class Checked:
     scale: tuple[float, float] | None
 
     @property
-    def read(self) -> int:
+    def count(self) -> int:
         """All rows, the bad ones too."""
         return len(self.good) + len(self.problems)
 
@@ -83,7 +83,7 @@ class Checker:
         if len(checked.problems) > MOST_TOLD:
             lines.append(f"{where}: and {len(checked.problems) - MOST_TOLD} more.")
         summary = (
-            f"{len(checked.problems)} of {checked.read} rows are bad; {self.section}.on_bad_rows=drop leaves them out."
+            f"{len(checked.problems)} of {checked.count} rows are bad; {self.section}.on_bad_rows=drop leaves them out."
         )
         return [*lines, f"{where}: {summary}"]
 

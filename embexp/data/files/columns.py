@@ -40,13 +40,15 @@ def match(
             return f"no column {', '.join(absent)}; it has {', '.join(found)}{_hint(found, section)}"
         for theirs in named.values():
             roles = [ours for ours, column in named.items() if column == theirs]
-            if len(roles) > 1:
+            # A text as its own positive, which dropout makes two of, is what SimCSE trains on.
+            if len(roles) > 1 and set(roles) != {"anchor", "positive"}:
                 return f"{section}.columns takes {theirs} for {' and for '.join(roles)}; each wants a column of its own"
         fitting = [k for k, columns in COLUMNS.items() if set(columns) == set(named) and kind in (None, k)]
         if not fitting:
-            options = "; ".join(", ".join(columns) for columns in COLUMNS.values())
+            options = "; ".join(", ".join(columns) for k, columns in COLUMNS.items() if kind in (None, k))
             said = ", ".join(_with_what_was_meant(name) for name in named)
-            return f"{section}.columns names {said}; on the left it takes our names of the columns: {options}"
+            stated = "" if kind is None else f"for {section}.kind={kind} "
+            return f"{section}.columns names {said}; on the left it {stated}takes our names of the columns: {options}"
         return fitting[0], dict(named)
     lower = {name.lower(): name for name in found}
     for known, columns in KNOWN:

@@ -26,11 +26,27 @@ FOREIGN = {
 }
 HEAD_BYTES = 1 << 20
 HEAD_ROWS = 100
+# Of a file that is read, and its rows judged, in half a second.
+SMALL_BYTES, SMALL_ROWS = 4 << 20, 20_000
 LONGEST_CELL = 2**31 - 1  # characters
 
 
 class UnreadableError(Exception):
     """The file as a whole cannot be read; the message says why."""
+
+
+def is_small(path: Path) -> bool:
+    """Whether all of a file is read, or found to be none, in no time."""
+    if not path.is_file():
+        return True
+    if path.suffix.lower() != ".parquet":
+        return path.stat().st_size <= SMALL_BYTES and path.read_bytes().count(b"\n") <= SMALL_ROWS
+    try:
+        held = pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return True
+    size = sum(held.row_group(group).total_byte_size for group in range(held.num_row_groups))
+    return held.num_rows <= SMALL_ROWS and size <= SMALL_BYTES
 
 
 @dataclass
@@ -125,7 +141,12 @@ def _text(path: Path, encoding: str, head_only: bool, section: str) -> str:
     try:
         if head_only:
             with path.open("rb") as file:
-                return file.read(HEAD_BYTES).decode(encoding, errors="ignore").removeprefix("\ufeff")
+                head = file.read(HEAD_BYTES).decode(encoding, errors="ignore").removeprefix("\ufeff")
+                if not file.read(1):
+                    return head
+            # A line that was cut would be taken for a broken one; where no other is there, all is read.
+            if whole_lines := head[: head.rfind("\n") + 1]:
+                return whole_lines
         data = path.read_bytes()
         return data.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:

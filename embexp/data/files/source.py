@@ -12,7 +12,7 @@ from typing import Any
 from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import Checked, Checker
 from embexp.data.files.columns import match
-from embexp.data.files.readers import Records, UnreadableError, read
+from embexp.data.files.readers import Records, UnreadableError, is_small, read
 from embexp.data.rows import COLUMNS, TYPES, Rows, Split, rows_from
 
 log = logging.getLogger(__name__)
@@ -21,8 +21,6 @@ log = logging.getLogger(__name__)
 DEV_FRACTION = 0.1
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
-# Bytes of all files together: to check that many takes about a second.
-CHECKED_EARLY = 8 << 20
 
 
 class FileSource:
@@ -94,17 +92,14 @@ class FileSource:
             raise ConfigError(problems)
         return next(iter(kinds.values()), None)
 
-    def bad_rows(self) -> list[str]:
-        """What is wrong with the rows of files that are read in no time; of larger ones, loading tells it."""
-        problems: list[str] = []
-        if sum(file.stat().st_size for file in self.files()) > CHECKED_EARLY:
-            return problems
-        for split in (split for split, path in self.paths.items() if path is not None):
+    def bad_rows(self, split: Split) -> Sequence[str]:
+        """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it."""
+        if is_small(self._path(str(self.paths[split]))):
             try:
                 self._checked(split)
             except ConfigError as error:
-                problems += error.problems
-        return problems
+                return error.problems
+        return []
 
     def load(self, split: Split) -> Rows | None:
         """The rows of a split; without a dev file, dev is a part of train that shares no text with the rest, if any.
@@ -171,7 +166,7 @@ class FileSource:
         log.info("%s: read as %s rows (%s)", where, checked.kind, names)
         if checked.scale is not None and self.score_scale is None:
             log.info("%s: scores taken as %g to %g", where, *checked.scale)
-        counts = {"read": checked.read}
+        counts = {"read": checked.count}
         if bad := len(checked.problems):
             counts["dropped_bad_rows"] = bad
             log.warning("%s: %d bad rows dropped, the first: row %d: %s", where, bad, *checked.problems[0])

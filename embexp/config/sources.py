@@ -1,0 +1,101 @@
+"""Where a config's rows come from, and what can be told of them before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embexp.config.errors import ConfigError
+from embexp.config.schema import Config, Data, Files, Hub, Kind
+from embexp.config.sections import data_schema
+
+if TYPE_CHECKING:
+    from embexp.data.files import FileSource
+    from embexp.data.rows import Split
+
+PAIRS = "evaluation.source"
+SPLITS: tuple[Split, ...] = ("train", "dev", "test")
+
+
+def sources_of(config: Config) -> Iterator[tuple[str, Data]]:
+    """By the section in which it stands: what is trained on, and other pairs to score on, if any."""
+    yield "data", config.data
+    if config.evaluation.source is not None:
+        yield PAIRS, data_schema(config.evaluation.source)
+
+
+def kind_of(data: Data) -> Kind | None:
+    """What the rows are: as configured, or read off a file's header; None where only loading would tell.
+
+    Raises:
+        ConfigError: a file is missing, or its columns are none that embexp knows.
+    """
+    if data.kind != "auto":
+        return data.kind
+    return _opened(data).peek_kind() if isinstance(data, Files) else None
+
+
+def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
+    """Folders and files that are not there or not what they should be, and the bad rows of files that are read in no time."""
+    for section, source in sources_of(config):
+        if isinstance(source, Hub) and source.path is not None and not Path(source.path).expanduser().is_dir():
+            key = "evaluation.path" if section == PAIRS else f"{section}.path"
+            yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
+        if isinstance(source, Files):
+            yield from _wrong_in_files(config, section, source)
+
+
+def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str]:
+    if section == PAIRS and source.train is not None:
+        return [f"{PAIRS}.train={source.train}: nothing is trained on there; name data.train=FILE, or leave it out."]
+    if section == PAIRS and source.dev is None:
+        return [f"{PAIRS}.dev=null: name a file of scored pairs: {PAIRS}.dev=FILE."]
+    if section == "data" and source.train is None:
+        return [
+            "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet). To score on files alone: "
+            f"evaluation=files {PAIRS}.dev=FILE."
+        ]
+    paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
+    if absent := [split for split, path in paths.items() if not Path(path).expanduser().exists()]:
+        return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
+    try:
+        kind_of(source)
+    except ConfigError as error:
+        return error.problems
+    # Files that are only scored on are read where nothing else is.
+    read = [split for split in paths if split == "train" or section == PAIRS or config.evaluation.source is None]
+    files = _opened(source)
+    return [problem for split in read for problem in _bad_rows(_asked(files, split, source))]
+
+
+def _opened(files: Files) -> FileSource:
+    # Not above: it needs this package.
+    from embexp.data.files import FileSource
+
+    return FileSource(**files.arguments())
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A file as it is now, and how it is to be read: the same again need not be read again."""
+
+    files: FileSource = field(compare=False)
+    split: Split
+    path: Path
+    state: tuple[int, int]
+    settings: str
+
+
+def _asked(files: FileSource, split: Split, source: Files) -> _Asked:
+    path = Path(getattr(source, split)).expanduser().absolute()
+    found = path.stat()
+    return _Asked(files, split, path, (found.st_mtime_ns, found.st_size), source.model_dump_json())
+
+
+@lru_cache(maxsize=64)
+def _bad_rows(asked: _Asked) -> Sequence[str]:
+    """The jobs of a sweep share their files."""
+    return asked.files.bad_rows(asked.split)

@@ -1,0 +1,121 @@
+"""What is told of a config's files before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from embexp.config import ConfigError, compose
+from embexp.config.composition import check_command
+from embexp.data.files.readers import HEAD_BYTES, SMALL_ROWS, Records, is_small, read
+
+BAD_DEV = "sentence1,sentence2,score\na,b,high\nc,d,1\n"
+
+
+def problems_of(*overrides: str) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        compose(list(overrides))
+    return refused.value.problems
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["data.train=nowhere.csv", "data.dev=nowhere.csv", "evaluation.source.dev=nowhere.csv"],
+)
+def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_said_of_it(tmp_path, override):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("anchor,positive\na,b\n")
+    given = ["data=files", "evaluation=files", f"data.train={pairs}", f"evaluation.source.dev={pairs}", override]
+    for kinds in ([], ["data.kind=pairs", "evaluation.source.kind=pairs"]):
+        assert f"{override}: there is no such file." in problems_of(*given, *kinds)
+
+
+def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')
+    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop"])
+
+
+def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once_for_all_jobs(tmp_path, monkeypatch):
+    whole = []
+
+    def watched(path: Path, *, header_only: bool, **how: Any) -> Records:
+        if not header_only:
+            whole.append(path.name)
+        return read(path, header_only=header_only, **how)
+
+    monkeypatch.setattr("embexp.data.files.source.read", watched)
+    rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
+    rows.write_text("anchor,positive\na,b\n,d\n")
+    dev.write_text("sentence1,sentence2,score\na,b,high\nc,d,1\n")
+    given = ["data=files", f"data.train={rows}", f"data.dev={dev}"]
+    told = [
+        f"data.train={rows}: row 3: anchor is empty.",
+        f"data.train={rows}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
+        f"data.dev={dev}: row 2: score 'high' is not a number from 0 to 1.",
+        f"data.dev={dev}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
+        "batch_size=1: loss=mnr takes its negatives from the batch; it must be at least 2.",
+    ]
+    with pytest.raises(ConfigError) as refused:
+        check_command([*given, "batch_size=1,2"], multirun=True)
+    assert refused.value.problems == told
+    assert problems_of(*given, "batch_size=1") == told
+    assert whole == ["rows.csv", "dev.csv"]
+    compose([*given, "data.on_bad_rows=drop"])
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    assert problems_of(*given) == told[2:4]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+def test_the_rows_of_large_files_are_not_read_before_the_job(tmp_path, name):
+    rows, dev = tmp_path / name, tmp_path / "dev.csv"
+    texts = ["a"] * SMALL_ROWS + ["", "a"]
+    if name.endswith(".csv"):
+        rows.write_text("anchor,positive\n" + "".join(f"{text},b\n" for text in texts))
+    else:
+        pq.write_table(pa.table({"anchor": texts, "positive": ["b"] * len(texts)}), rows)
+    assert not is_small(rows)
+    compose(["data=files", f"data.train={rows}"])
+    dev.write_text(BAD_DEV)
+    # A large file beside it changes nothing for a small one.
+    assert len(problems_of("data=files", f"data.train={rows}", f"data.dev={dev}")) == 2
+
+
+def test_the_rows_of_files_that_are_not_read_stop_nothing(tmp_path):
+    rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    dev.write_text(BAD_DEV)
+    compose(["data=files", f"data.train={rows}", f"data.dev={dev}", "evaluation=helpdesk"])
+    told = problems_of(
+        "data=files",
+        f"data.train={rows}",
+        "evaluation=files",
+        f"evaluation.source.dev={dev}",
+        "evaluation.source.labels=null",
+    )
+    assert told[0] == f"evaluation.source.dev={dev}: row 2: score 'high' is not a number from 0 to 1."
+
+
+def test_a_file_to_train_on_has_no_place_among_pairs_to_score_on(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    (told,) = problems_of("evaluation=files", f"evaluation.source.train={rows}", f"evaluation.source.dev={rows}")
+    assert "name data.train=FILE" in told
+
+
+def test_a_first_line_that_is_longer_than_the_head_is_read_whole(tmp_path):
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(f'{{"text": "{HEAD_BYTES * "a"}"}}\n{{"text": "b"}}')
+    for kind in ("auto", "texts"):
+        compose(["data=files", f"data.train={rows}", f"data.kind={kind}", "loss=tsdae", "evaluation=helpdesk"])
+
+
+def test_a_scale_without_an_end_is_refused(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
+    (told,) = problems_of("data=files", f"data.train={rows}", "loss=cosine", "data.score_scale=[0,inf]")
+    assert "finite number" in told
