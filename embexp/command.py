@@ -39,8 +39,15 @@ IN_TORCHRUN_A_RUN = (
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
+def tell_of_loading() -> None:
+    """To a person who waits: on a slow disk it takes a minute until there is anything to say of the run."""
+    if sys.stderr.isatty() and "torch" not in sys.modules:
+        print("loading torch and what else training takes ...", file=sys.stderr)
+
+
 def job(composed: DictConfig) -> float:
     """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
+    tell_of_loading()
     with uncollected():
         from embexp.job import run_job
 
@@ -58,6 +65,7 @@ def run_hydra() -> None:
 
 def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
     """All jobs under one parent run, then the table of them."""
+    tell_of_loading()
     with uncollected():
         from embexp.sweep import open_sweep
 

@@ -30,6 +30,7 @@ from embexp.config.composition import check_command
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.naming import unquoted
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
 
@@ -148,17 +149,21 @@ def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: S
 
 def model_name(config: Config, overrides: Sequence[str]) -> str:
     """The option of conf/model, or the path that was typed."""
-    typed = [override.partition("=")[2] for override in overrides if override.startswith("model.path=")]
+    typed = [unquoted(o.partition("=")[2]) for o in overrides if o.startswith("model.path=")]
     return typed[-1] if typed else config.names["model"]
 
 
 def params_of(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """What stands beside the scores; `loss` says that nothing was trained."""
     params: dict[str, Any] = {"loss": UNTRAINED, "model": model_name(config, overrides)}
-    params |= {group: config.names[group] for group in ("data", "evaluation")}
+    # What is trained on is not even read where other pairs are scored on.
+    used = ("evaluation",) if config.evaluation.source is not None else ("data", "evaluation")
+    params |= {group: config.names[group] for group in used}
     typed = (override.partition("=") for override in overrides if override.startswith(("model.", "evaluation.")))
     params |= {
-        key: Path(value).name if key.endswith("path") else value for key, _, value in typed if key != "model.path"
+        key: Path(unquoted(value)).name if key.endswith("path") else unquoted(value)
+        for key, _, value in typed
+        if key != "model.path"
     }
     return dict(list(params.items())[:34])
 

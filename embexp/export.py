@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from embexp.compare.runs import OF_STORE, Run, read_runs
+from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
 from embexp.report.card import card_of
 from embexp.report.details import Details, details_of
@@ -78,15 +78,10 @@ def find_run(run_id: str, runs: Sequence[Run]) -> Run:
     Raises:
         ConfigError: there is none, there are several, or it did not finish.
     """
-    found = [run for run in runs if run.where.removeprefix(OF_STORE).startswith(run_id)]
-    if len(found) != 1:
-        others = found or [run for run in runs if run.status == Status.FINISHED]
-        known = ", ".join(f"{run.where.removeprefix(OF_STORE)} ({run.name})" for run in others[-5:]) or "none"
-        said = "no run of the store begins so" if not found else f"{len(found)} runs begin so; write more of it"
-        raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last that finished'}: {known}."])
-    if found[0].status != Status.FINISHED:
-        raise ConfigError([f"{run_id} ({found[0].name}): is {found[0].status}; only a finished run can be exported."])
-    return found[0]
+    found = run_called(run_id, runs)
+    if found.status != Status.FINISHED:
+        raise ConfigError([f"{run_id} ({found.name}): is {found.status}; only a finished run can be exported."])
+    return found
 
 
 def push(folder: Path, repo: str, *, private: bool) -> str:

@@ -57,14 +57,20 @@ def find(path: str, *, revision: str | None, package: str | None, key: str = "mo
     Raises:
         ConfigError: there is no such folder, package or hub id, or the hub cannot be reached within two seconds.
     """
-    local = Path(path).expanduser()
-    if local.is_dir():
+    if (wrong := is_no_model(path, key)) is not None:
+        raise ConfigError([wrong])
+    if (local := Path(path).expanduser()).is_dir():
         return local, f"the folder {path}"
-    if path.startswith((".", "/", "~")) or not HUB_ID.match(path):
-        raise ConfigError([f"{key}={path}: there is no such folder, and it is no hub id (owner/name) either."])
     if package is not None and (folder := packaged(package, path, revision=revision)) is not None:
         return folder, f"the PyPI package {package}"
     return _from_hub(path, revision, key)
+
+
+def is_no_model(path: str, key: str = "model.path") -> str | None:
+    """What is wrong with a path that is neither a folder nor a hub id; None where it is one of them."""
+    if Path(path).expanduser().is_dir() or (HUB_ID.match(path) and not path.startswith((".", "/", "~"))):
+        return None
+    return f"{key}={path}: there is no such folder, and it is no hub id (owner/name) either."
 
 
 def packaged(package: str, path: str, *, revision: str | None) -> Path | None:

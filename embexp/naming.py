@@ -31,7 +31,7 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     params: dict[str, Any] = {group: names[group] for group in ("loss", "model", "data", "evaluation")}
     # The option's name would be that of another model.
     params["model"] = next(
-        (typed.partition("=")[2] for typed in overrides if _key(typed) == "model.path"), names["model"]
+        (unquoted(typed.partition("=")[2]) for typed in overrides if _key(typed) == "model.path"), names["model"]
     )
     if "experiment" in names:
         params["experiment"] = names["experiment"]
@@ -40,7 +40,8 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     params |= {key: getattr(config, key) for key in SCALARS if getattr(config, key) is not None}
     params |= {f"loss.{key}": value for key, value in config.loss.arguments().items() if value is not None}
     for typed in overrides:
-        key, _, value = typed.lstrip("+~").partition("=")
+        key, _, quoted = typed.lstrip("+~").partition("=")
+        value = unquoted(quoted)
         if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
             params[key] = PurePath(value).name if key.endswith("path") else value
     return dict(list(params.items())[:34])
@@ -51,7 +52,12 @@ def _short(override: str) -> str:
     key, equals, value = override.partition("=")
     if key.rpartition(".")[2] not in OF_FILES or value.startswith(("{", "[", "$")):
         return override
-    return f"{key}{equals}{'/'.join(PurePath(value.strip(QUOTES)).parts[-2:])}"
+    return f"{key}{equals}{'/'.join(PurePath(unquoted(value)).parts[-2:])}"
+
+
+def unquoted(value: str) -> str:
+    """A value as it is meant, of one that is typed in quotation marks."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES else value
 
 
 def _key(override: str) -> str:

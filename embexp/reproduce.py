@@ -20,11 +20,14 @@ from typing import Any
 
 import yaml
 
+from embexp.compare.runs import OF_STORE, read_runs, run_called
 from embexp.config import Config, ConfigError, check, compose
 from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
 
+# Of a whole run id, hexadecimal digits.
+ID_LENGTH = 32
 # What is compared: scores, not times.
 SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")
 # The parts of the record, and where in it they stand.
@@ -63,7 +66,8 @@ def main() -> None:
     ask_for_large_pages()
     try:
         with TemporaryDirectory() as scratch:
-            before = read_record(_record_folder(arguments.run, arguments.uri, Path(scratch)), name=arguments.run)
+            folder = _record_folder(arguments.run, arguments.uri, arguments.experiment, Path(scratch))
+            before = read_record(folder, name=arguments.run)
         if not arguments.trust_code:
             refuse_code_of_others(before.config)
         now = run_again(before.config, name=Path(arguments.run).name)
@@ -196,10 +200,12 @@ def _looked_up(content: Mapping[str, Any], dotted: str) -> Any:
     return value
 
 
-def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
+def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) -> Path:
     """The run's folder itself, or its artifacts brought here from the tracker."""
     if Path(run).is_dir():
         return Path(run)
+    if len(run) < ID_LENGTH:
+        run = run_called(run, read_runs(uri, experiment=experiment)).where.removeprefix(OF_STORE)
     # MLflow would draw a bar for each of these small files.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.exceptions import MlflowException
@@ -215,15 +221,15 @@ def _record_folder(run: str, uri: str | None, scratch: Path) -> Path:
                 client.download_artifacts(run, name, str(scratch))
     except MlflowException as error:
         where = f" in {without_secrets(uri)}" if uri else ""
-        raise ConfigError(
-            [f"{run}: there is no such folder, and no such run{where} (an id is written whole): {error.message}"]
-        ) from None
+        raise ConfigError([f"{run}: there is no such folder, and no such run{where}: {error.message}"]) from None
     return scratch
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m embexp.reproduce", allow_abbrev=False, description=__doc__)
-    parser.add_argument("run", metavar="RUN", help="the id of an MLflow run, or the folder of a run")
+    parser.add_argument(
+        "run", metavar="RUN", help="the id of an MLflow run, or its first digits, or the folder of a run"
+    )
     parser.add_argument(
         "--tolerance", type=float, default=1e-3, help="how far a score may be off (default: %(default)s)"
     )
@@ -231,6 +237,7 @@ def _arguments() -> argparse.Namespace:
         "--trust-code", action="store_true", help="run code that the record names and embexp does not ship"
     )
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
+    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import compose
-from embexp.naming import run_name
+from embexp.naming import run_name, run_params
 
 
 def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
@@ -28,3 +28,9 @@ def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
 )
 def test_a_file_is_called_by_its_folder_and_its_name(typed, shown):
     assert run_name(compose(), [typed]).endswith(f" · {shown}")
+
+
+def test_settings_are_kept_without_the_quotation_marks_that_they_were_typed_in():
+    kept = run_params(compose(), ['data.train="a b, c.csv"', "model.path='my model'"])
+    assert kept["data.train"] == "a b, c.csv"
+    assert kept["model"] == "my model"

@@ -43,13 +43,13 @@ def reproduce(monkeypatch, *arguments: str) -> int:
 def test_a_run_of_the_store_is_made_again_to_the_last_digit(workplace, monkeypatch, capsys):
     folder = trained("loss=tsdae")
     run_id = json.loads((folder / "result.json").read_text())["run_id"]
-    assert reproduce(monkeypatch, run_id) == 0
+    assert reproduce(monkeypatch, run_id[:8]) == 0
     printed = capsys.readouterr().out
     assert "Every score is the same, to the last digit." in printed
     assert "best/dev/spearman_cosine" in printed
     for part in ("code", "data", "weights", "libraries", "hardware"):
         assert f"{part}: the same" in printed
-    assert (workplace / "multirun" / "reproduced" / run_id / "result.json").is_file()
+    assert (workplace / "multirun" / "reproduced" / run_id[:8] / "result.json").is_file()
 
 
 def test_a_score_that_does_not_come_again_is_told_with_exit_1(workplace, monkeypatch, capsys):
@@ -122,3 +122,4 @@ def test_what_is_no_run_is_told(workplace):
 
 def test_a_run_that_is_not_in_the_store_is_told(workplace, monkeypatch):
     assert "no such run" in str(reproduce(monkeypatch, "0" * 32))
+    assert "holds no experiment 'embexp'; name it with --experiment" in str(reproduce(monkeypatch, "0" * 6))

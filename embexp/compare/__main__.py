@@ -15,8 +15,9 @@ from embexp.compare.seeds import SEED, draw_by_seed
 from embexp.compare.table import draw, to_csv, to_json
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
+from embexp.naming import unquoted
 
-SWEEP = "sweep"
+SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
 MOST_UNRANKED = 20
 # Values of a filter that are named where none of them was.
@@ -51,7 +52,7 @@ def main() -> None:
     if arguments.group_by == SEED:
         draw_by_seed(chosen, console=Console(), metric=arguments.metric)
     else:
-        title = f"{len(chosen)} runs"
+        title = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
         draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unranked=MOST_UNRANKED)
 
 
@@ -66,29 +67,35 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
     chosen = list(runs)
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
-        key, equals, typed = word.partition("=")
+        key, equals, quoted = word.partition("=")
+        typed = unquoted(quoted)
         if not equals or key not in known:
-            raise ConfigError(
-                [f"{word}: no run has this; filters are KEY=VALUE.{nearest(key, known)} Keys: {', '.join(known)}."]
-            )
+            its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
+            meant = nearest(key, known) if its_key is None else f" Did you mean '{its_key}={word}'?"
+            raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])
         # The latest first.
         there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
         last = max(((start, sweep) for run in runs for sweep, start in run.sweeps.items()), default=None)
         # A value that holds a comma is meant as it is.
         values = [typed] if typed in there else typed.split(",")
-        wanted = [last[1] if key == SWEEP and value == "last" and last else value for value in values]
+        wanted = [last[1] if key == SWEEP and value == LAST and last else value for value in values]
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
         if kept and unknown:
             print(f"{key}={','.join(unknown)}: no run has this.{nearest(unknown[0], there)}", file=sys.stderr)
         if not kept:
             among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
-            meant = dict.fromkeys(nearest(value, there) for value in values)
-            shown = [value[:SHORT_ID] if key == SWEEP else value for value in there[:MOST_SHOWN]]
-            more = " and others" if len(there) > MOST_SHOWN else ""
-            raise ConfigError([f"{word}: {among} has this.{''.join(meant)} There are: {', '.join(shown)}{more}."])
+            raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there)}"])
         chosen = kept
     return chosen
+
+
+def _instead(key: str, values: Sequence[str], there: Sequence[str]) -> str:
+    """What may have been meant, and the values that there are."""
+    near = [*there, *([LAST] if key == SWEEP and LAST not in values else [])]
+    meant = dict.fromkeys(nearest(value, near) for value in values)
+    shown = [value[:SHORT_ID] if key == SWEEP else value for value in there[:MOST_SHOWN]]
+    return f"{''.join(meant)} There are: {', '.join(shown)}{' and others' if len(there) > MOST_SHOWN else ''}."
 
 
 def _values(run: Run, key: str) -> list[str]:

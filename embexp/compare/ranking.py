@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embexp.compare.runs import Run
+from embexp.compare.runs import ROWS, Run
 from embexp.tracking import Status
 
 METRIC = "dev/spearman_cosine"
@@ -13,7 +13,7 @@ FIRST_COLUMNS = ("loss", "batch_size", "model", "data", "experiment", "learning_
 # What begins so is the less the better.
 COSTS = ("time/", "latency/", "memory/", "train/", "system/")
 # What follows from another column or from the machine.
-NOT_COLUMNS = ("effective_batch_size", "threads")
+NOT_COLUMNS = ("effective_batch_size", "threads", ROWS)
 
 
 def score_of(run: Run, metric: str) -> float | None:
@@ -65,7 +65,10 @@ def differing(runs: Sequence[Run]) -> list[str]:
         key: {run.params.get(key) for run in runs if key in run.params or (_may_lack(key) and run.is_trained)}
         for key in keys
     }
-    return [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
+    found = [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
+    alike = {tuple(run.params.get(key) for key in found) for run in runs if run.is_trained}
+    told_apart = len(alike) == sum(run.is_trained for run in runs)
+    return found if told_apart or len(values.get(ROWS, ())) < 2 else [*found, ROWS]
 
 
 def _may_lack(key: str) -> bool:

@@ -6,7 +6,7 @@ import json
 import math
 import sqlite3
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,8 @@ from embexp.tracking import Status, store_uri, without_secrets
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
+# The setting that no run has by itself.
+ROWS = "rows"
 # The loss of what was only scored, by `python -m embexp.evaluate`.
 UNTRAINED = "none"
 # Tags of a sweep's run: the ids of the runs that it did not train, because they had finished before.
@@ -72,6 +74,13 @@ class Run:
         return None if trained is None or gain is None else trained - gain
 
 
+def with_rows(params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> dict[str, str]:
+    """A run's settings, as text, and the number of rows that it was trained on: files change under one name."""
+    found = {key: str(value) for key, value in params.items()}
+    kept = metrics.get("data/kept")
+    return found if kept is None else {**found, ROWS: f"{kept:.0f}"}
+
+
 def read_result(path: Path) -> Run:
     """The run that a result.json tells of."""
     content = json.loads(path.read_text(encoding="utf-8"))
@@ -79,7 +88,7 @@ def read_result(path: Path) -> Run:
         name=content["name"],
         status=Status(content["status"]),
         reason=content["reason"],
-        params={key: str(value) for key, value in content["params"].items()},
+        params=with_rows(content["params"], content["metrics"]),
         metrics={key: value for key, value in content["metrics"].items() if value is not None},
         setting=content.get("setting"),
         evaluation=content["evaluation"],
@@ -103,6 +112,21 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
     if not path.is_file():
         raise ConfigError([f"{path}: there is no store yet; train something first: python -m embexp"])
     return _from_sqlite(path, experiment)
+
+
+def run_called(run_id: str, runs: Sequence[Run]) -> Run:
+    """The run whose id is, or begins with, `run_id`.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    found = [run for run in runs if run.where.removeprefix(OF_STORE).startswith(run_id)]
+    if len(found) == 1:
+        return found[0]
+    others = found or [run for run in runs if run.status == Status.FINISHED]
+    known = ", ".join(f"{run.where.removeprefix(OF_STORE)} ({run.name})" for run in others[-5:]) or "none"
+    said = "no run of the store begins so" if not found else f"{len(found)} runs begin so; write more of it"
+    raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last that finished'}: {known}."])
 
 
 def _from_sqlite(path: Path, experiment: str) -> list[Run]:
@@ -171,7 +195,7 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
             name=name,
             status=Status(status),
             reason=tags.get("embexp.reason"),
-            params=dict(params),
+            params=with_rows(params, metrics),
             metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
             setting=tags.get("embexp.setting"),
             evaluation=tags.get("embexp.evaluation"),

@@ -73,6 +73,9 @@ def said_of(error: Exception) -> str:
     text = str(error)
     if found := NO_OPTION.search(text):
         where, group, option = found.groups()
+        inner = group.removeprefix(f"{where.rpartition('/')[0]}/")
+        if inner != group and options_of(GlobalHydra.instance().config_loader(), inner):
+            return f"{where}.yaml: in its defaults write 'override /{inner}: {option}'."
         said = _no_such_option(GlobalHydra.instance().config_loader(), group, option)
         return said if where == "config" else f"{where}: {said}"
     if found := NO_GROUP.search(text):
@@ -87,9 +90,18 @@ def _no_such_option(loader: ConfigLoader, group: str, option: str) -> str:
     if file := _yml(loader, group, option):
         return f"{group}={option}: Hydra reads no {file}; let its name end in .yaml."
     options = options_of(loader, group)
-    return (
-        f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}.{nearest(option, options)}"
-    )
+    said = f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}."
+    own = [Path(source.path) for source in loader.get_sources() if source.provider == "command-line"]
+    lost = next((file for folder in own for file in _options_called(folder, option)), None)
+    if lost is not None:
+        return f"{said} {lost} is there, but would have to lie in {group}/ of the folder that --config-dir names."
+    return said + nearest(option, options)
+
+
+def _options_called(folder: Path, option: str) -> Sequence[Path]:
+    """The files of this name in a folder or in one of its folders."""
+    name = f"{option}.yaml"
+    return [file for depth in ("*", "*/*") for file in sorted(folder.glob(f"{depth}.yaml")) if file.name == name]
 
 
 def without_hydra(composed: DictConfig) -> DictConfig:

@@ -19,6 +19,7 @@ from embexp.config.schema import (
     Kind,
     MLflow,
     MultipleNegativesRanking,
+    Pretrained,
     ViewName,
 )
 from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
@@ -52,6 +53,14 @@ def _targets_are_there(config: Config) -> Iterator[str]:
         shipped = target in SCHEMAS["data" if group == "evaluation.source" else group]
         if not shipped and (missing := what_is_missing_of(target)) is not None:
             yield f"{group}._target_={target}: {missing}"
+
+
+def _model_can_be_found(config: Config) -> Iterator[str]:
+    # Not above: it needs this package.
+    from embexp.model_files import is_no_model
+
+    if isinstance(config.model, Pretrained) and (wrong := is_no_model(config.model.path)) is not None:
+        yield wrong
 
 
 def _loss_is_fed(config: Config) -> Iterator[str]:
@@ -235,6 +244,7 @@ def has_cuda() -> bool:
 
 RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _targets_are_there,
+    _model_can_be_found,
     what_is_wrong_with_rows,
     _loss_is_fed,
     _batches_make_sense,

@@ -65,7 +65,7 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
     path = ".".join(part for part in detail["loc"] if isinstance(part, str))
     key = f"{prefix}.{path}" if prefix else path
     context = detail.get("ctx", {})
-    value = detail["input"]
+    value = "null" if detail["input"] is None else detail["input"]
     match detail["type"]:
         case "extra_forbidden":
             return f"{key}: nothing reads this key.{nearest(path, keys)} Keys here: {', '.join(keys)}."
@@ -82,6 +82,10 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
             return f"{key}={value}: must be a number."
         case "bool_type":
             return f"{key}={value}: must be true or false."
+        case "string_type" if isinstance(value, (list, dict)):
+            return f"{key}={value}: must be one text, not {'a list' if isinstance(value, list) else 'keys and values'}."
+        case "dict_type":
+            return f"{key}={value}: must be keys and values: '{key}={{KEY: VALUE, ...}}'."
         case "string_type":
             return f"{key}={value}: must be a text; put quotes around it: {key}='\"{value}\"'."
         case "greater_than_equal":

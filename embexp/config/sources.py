@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embexp.config.errors import ConfigError
-from embexp.config.schema import Config, Data, Files, Hub, Kind
+from embexp.config.schema import VIEWS_OF_KIND, Config, Data, Files, Hub, Kind
 from embexp.config.sections import data_schema
 
 if TYPE_CHECKING:
@@ -61,13 +61,20 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
     paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
     if absent := [split for split, path in paths.items() if not Path(path).expanduser().exists()]:
         return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
+    files = _opened(source)
     try:
-        kind_of(source)
+        kinds = files.kinds() if source.kind == "auto" else dict.fromkeys(paths, source.kind)
     except ConfigError as error:
         return error.problems
     # Files that are only scored on are read where nothing else is.
-    read = [split for split in paths if split == "train" or section == PAIRS or config.evaluation.source is None]
-    files = _opened(source)
+    scored = [split for split in paths if split != "train" and (section == PAIRS or config.evaluation.source is None)]
+    if unscored := [split for split in scored if "scored" not in VIEWS_OF_KIND[kinds[split]]]:
+        return [
+            f"{section}.{split}={paths[split]}: it holds {kinds[split]} alone, which cannot be scored; name a file with columns "
+            "sentence1, sentence2, score, or with another kind of pairs."
+            for split in unscored
+        ]
+    read = [split for split in paths if split == "train" or split in scored]
     return [problem for split in read for problem in _bad_rows(_asked(files, split, source))]
 
 

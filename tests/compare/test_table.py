@@ -14,6 +14,7 @@ from rich.console import Console
 from embexp.compare import Run, draw, to_csv, to_json, to_markdown
 from embexp.compare.__main__ import filtered
 from embexp.compare.ranking import differing, ranked
+from embexp.compare.runs import with_rows
 from embexp.compare.table import duration
 from embexp.config import ConfigError
 from embexp.tracking import Status
@@ -145,6 +146,8 @@ def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
         (["loss=mrn,cosin"], "Did you mean 'mnr'? Did you mean 'cosine'? There are: cosine, mnr."),
         (["loss=mnr", "seed=7"], "seed=7: none of the 1 that are left has this. There are: 1."),
         (["status=done"], "There are: finished."),
+        (["mnr"], "Did you mean 'loss=mnr'?"),
+        (["sweep=lst"], "Did you mean 'last'?"),
         (["sweep=zzz"], "sweep=zzz: no run has this. There are: latersom, parentof."),
         (["loss=mnr", "sweep=last"], "sweep=last: none of the 1 that are left has this. There are: parentof."),
     ],
@@ -172,6 +175,22 @@ def test_of_many_runs_without_a_score_the_latest_are_named_and_the_others_counte
     assert named == list(range(10, 30))
     assert "10 earlier runs without a score are not named here" in text
     assert drawn([run(0.6), *failed]).count("FAILED") == 30
+
+
+def test_a_value_in_quotation_marks_is_the_value():
+    typed = run(0.5, **{"data.train": "rein, neu.csv"})
+    assert filtered([typed], ["data.train='rein, neu.csv'"]) == [typed]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_rows_and_only_then(tmp_path):
+    def on(rows: int, **settings) -> Run:
+        found = run(0.5, **settings)
+        return replace(found, params=with_rows(found.params, {"data/kept": float(rows)}))
+
+    assert differing([on(61), on(25)]) == ["rows"]
+    assert differing([on(61, seed=1), on(25, seed=1), on(61, seed=2)]) == ["seed", "rows"]
+    assert differing([on(61, seed=1), on(25, seed=2)]) == ["seed"]
+    assert differing([on(61), on(61)]) == []
 
 
 def test_an_empty_store_is_told_as_such():

@@ -117,6 +117,13 @@ GLOBAL = "# @package _global_\n"
         ("los/mine.yaml", "a: 1\n", "los=mine", "^los: no config has a default of this group. Did you mean 'loss'"),
         ("loss/mine.yml", "a: 1\n", "loss=mine", r"^loss=mine: Hydra reads no .*mine\.yml; let its name end in .yaml"),
         ("loss/mine.yml", "a: 1\n", "loss=other", "^loss=other: there is no such option; (?!.*mine)"),
+        (
+            "los/mine.yaml",
+            "a: 1\n",
+            "loss=mine",
+            "^loss=mine: .*los/mine.yaml is there, but would have to lie in loss/",
+        ),
+        ("mine.yaml", "a: 1\n", "loss=mine", "^loss=mine: .*mine.yaml is there, but would have to lie in loss/"),
         ("loss/mine.yaml", "- view\n", "loss=mine", "^loss: .* must hold KEY: VALUE lines, it holds a list"),
         ("loss/mine.yaml", "defaults: [nowhere]\n", "loss=mine", "^loss/mine: loss=nowhere: there is no such option; "),
         (
@@ -133,6 +140,12 @@ GLOBAL = "# @package _global_\n"
         ),
         (
             "experiment/mine.yaml",
+            f"{GLOBAL}defaults: [{{loss: mnr}}]\n",
+            "experiment=mine",
+            "^experiment/mine.yaml: in its defaults write 'override /loss: mnr'",
+        ),
+        (
+            "experiment/mine.yaml",
             "defaults: [{override /loss: mnr}]\n",
             "experiment=mine",
             r"^experiment/mine.yaml: loss is no group of .*; its first line must be '# @package _global_'",
@@ -140,7 +153,7 @@ GLOBAL = "# @package _global_\n"
     ],
 )
 def test_what_is_wrong_in_a_folder_of_ones_own_is_told_in_a_message(tmp_path, file, text, override, said, recwarn):
-    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     (tmp_path / file).write_text(text)
     for asked in (is_sweep, compose):
         with pytest.raises(ConfigError, match=said):

@@ -119,3 +119,32 @@ def test_a_scale_without_an_end_is_refused(tmp_path):
     rows.write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n")
     (told,) = problems_of("data=files", f"data.train={rows}", "loss=cosine", "data.score_scale=[0,inf]")
     assert "finite number" in told
+
+
+def test_a_model_that_is_neither_a_folder_nor_a_hub_id_is_told(tmp_path):
+    (told,) = problems_of(f"model.path={tmp_path / 'nowhere'}")
+    assert (
+        told == f"model.path={tmp_path / 'nowhere'}: there is no such folder, and it is no hub id (owner/name) either."
+    )
+
+
+def test_texts_alone_are_no_pairs_to_score_on(tmp_path):
+    rows, notes = tmp_path / "rows.csv", tmp_path / "notes.csv"
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    notes.write_text("text\na\n")
+    given = ["data=files", f"data.train={rows}", f"data.dev={notes}"]
+    (told,) = problems_of(*given)
+    assert told.startswith(f"data.dev={notes}: it holds texts alone, which cannot be scored; name a file with columns ")
+    compose([*given, "evaluation=helpdesk"])
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.train=[a.csv,b.csv]", "data.train=['a.csv', 'b.csv']: must be one text, not a list."),
+        ("data.columns=[a,b]", "data.columns=['a', 'b']: must be keys and values: 'data.columns={KEY: VALUE, ...}'."),
+        ("epochs=null", "epochs=null: must be a number."),
+    ],
+)
+def test_a_value_of_another_type_is_told_as_it_was_typed(override, said):
+    assert said in problems_of("data=files", override)

@@ -50,7 +50,7 @@ class FileSource:
     ) -> None:
         self.kind: Any = None if kind == "auto" else kind
         self.limit = limit
-        self.paths = {"train": train, "dev": dev, "test": test}
+        self.paths: dict[Split, str | None] = {"train": train, "dev": dev, "test": test}
         self.columns = columns
         self.score_scale = score_scale
         self.dev_fraction = DEV_FRACTION if dev_fraction is None else dev_fraction
@@ -71,7 +71,16 @@ class FileSource:
         Raises:
             ConfigError: with what is wrong with every file.
         """
-        problems, kinds = [], {}
+        return next(iter(self.kinds().values()), None)
+
+    def kinds(self) -> dict[Split, Kind]:
+        """What the rows of each file are, from the headers alone.
+
+        Raises:
+            ConfigError: with what is wrong with every file.
+        """
+        problems: list[str] = []
+        kinds: dict[Split, Kind] = {}
         given = {split: path for split, path in self.paths.items() if path is not None}
         if self.score_scale is not None and self.score_scale[0] >= self.score_scale[1]:
             problems.append(
@@ -90,7 +99,7 @@ class FileSource:
                 kinds[split] = matched[0]
         if problems:
             raise ConfigError(problems)
-        return next(iter(kinds.values()), None)
+        return kinds
 
     def bad_rows(self, split: Split) -> Sequence[str]:
         """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it."""
@@ -134,10 +143,10 @@ class FileSource:
     def _path(self, path: str) -> Path:
         return Path(path).expanduser()
 
-    def _where(self, split: str) -> str:
+    def _where(self, split: Split) -> str:
         return f"{self.section}.{split}={self.paths[split]}"
 
-    def _named(self, split: str, found: Sequence[str]) -> Mapping[str, str] | None:
+    def _named(self, split: Split, found: Sequence[str]) -> Mapping[str, str] | None:
         """The columns that the config names; files to score on may have none of them, but others that are known."""
         if split != "train" and self.paths["train"] is not None and not set((self.columns or {}).values()) & set(found):
             return None
@@ -153,11 +162,11 @@ class FileSource:
             section=self.section,
         )
 
-    def _matched(self, split: str, records: Records) -> tuple[Kind, dict[str, str]] | str:
+    def _matched(self, split: Split, records: Records) -> tuple[Kind, dict[str, str]] | str:
         named = self._named(split, records.columns)
         return match(records.columns, self.kind, named, section=self.section)
 
-    def _file(self, split: str) -> Rows:
+    def _file(self, split: Split) -> Rows:
         """The checked rows of a file, which is read once."""
         if split in self._read:
             return self._read[split]
@@ -173,7 +182,7 @@ class FileSource:
         self._read[split] = _rows(checked, name=self._path(str(self.paths[split])).name, counts=counts)
         return self._read[split]
 
-    def _checked(self, split: str) -> Checked:
+    def _checked(self, split: Split) -> Checked:
         """The judged rows of a file.
 
         Raises:
