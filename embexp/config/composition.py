@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 from warnings import catch_warnings, filterwarnings
 
-from hydra import compose as hydra_compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
@@ -29,6 +28,7 @@ from embexp.config.errors import ConfigError, first_line
 from embexp.config.launching import LAUNCHERS, OPTUNA, SlurmSubmission
 from embexp.config.overrides import (
     composed_of,
+    composed_with,
     group_of,
     options_of,
     said_of,
@@ -251,9 +251,9 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
         raise ConfigError([f"{o.input_line}: several values make a sweep; add -m to run them all." for o in swept])
     unknown, known = told_apart(loader, overrides)
     if unknown:
-        raise ConfigError([*unknown, *_wrong_values(known)])
+        raise ConfigError([*unknown, *_wrong_values(loader, known)])
     try:
-        composed = hydra_compose("config", [text_of(override) for override in overrides], return_hydra_config=True)
+        composed = composed_with(loader, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([said_of(error)]) from None
     launcher = _plain(composed.hydra.launcher)
@@ -263,10 +263,10 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
     return config
 
 
-def _wrong_values(overrides: Sequence[Override]) -> list[str]:
+def _wrong_values(loader: ConfigLoader, overrides: Sequence[Override]) -> list[str]:
     """What is wrong with a typed value in itself; what goes together is not known where something typed is not."""
     try:
-        _, problems = check_sections(_values(hydra_compose("config", [text_of(override) for override in overrides])))
+        _, problems = check_sections(_values(composed_with(loader, overrides)))
     except (HydraException, OmegaConfBaseException, ConfigError):
         return []
     typed = tuple(f"{text_of(override)}: " for override in overrides)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
 
 from hydra import compose as hydra_compose
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
@@ -53,6 +55,20 @@ def told_apart(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[lis
 def composed_of(groups: tuple[str, ...]) -> DictConfig:
     """The config of a choice of options alone; valid as long as the loader that stands."""
     return hydra_compose("config", list(groups), return_hydra_config=True)
+
+
+def composed_with(loader: ConfigLoader, overrides: Sequence[Override]) -> DictConfig:
+    """What Hydra composes of a job's overrides, in a tenth of its time: the jobs of a sweep share most of it.
+
+    The options are composed once; keys are set on a copy, by what Hydra itself sets them with afterwards.
+    """
+    if any(override.key_or_group == "hydra.searchpath" for override in overrides):
+        return hydra_compose("config", [text_of(override) for override in overrides], return_hydra_config=True)
+    options = [override for override in overrides if group_of(loader, override)]
+    composed = deepcopy(composed_of(tuple(text_of(override) for override in options)))
+    keys = [override for override in overrides if override not in options]
+    ConfigLoaderImpl._apply_overrides_to_config(keys, composed)
+    return composed
 
 
 @lru_cache(maxsize=256)

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose as hydra_compose
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import _loader, check_command, for_multirun, is_sweep
+from embexp.config.overrides import composed_with, without_hydra
 from embexp.config.ranges import parse
 from embexp.shipped import conf_folder
 
@@ -239,6 +241,32 @@ def test_a_store_may_be_named_with_its_driver_and_by_its_path_where_mlflow_allow
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for uri in ("postgresql+psycopg2://me@host/runs", "sqlite:///mlflow.db", "mlruns", "databricks"):
         assert compose([f"tracker.uri={uri}"]).tracker.uri == uri
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        [],
+        ["loss=cosine", "batch_size=64", "trainer.weight_decay=0.1", "batch_size=128"],
+        ["experiment=book_tsdae", "model=tiny", "data.path='a b'", "loss.deletion_ratio=0.5"],
+        ["evaluation=[own,latency]", "evaluation.similarities=[cosine,dot]"],
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=3", "tracker.uri=${oc.env:HOME}"],
+        ["data=files", "data.train=x.csv", "data.columns={anchor: a, positive: 'b, c'}", "++data.limit=7"],
+        ["seed=null", "hydra.searchpath=[]"],
+    ],
+)
+def test_a_job_is_composed_as_hydra_composes_it(typed):
+    with _loader(None) as loader:
+        found, expected = composed_with(loader, parse(typed)), hydra_compose("config", typed, return_hydra_config=True)
+        assert without_hydra(found) == without_hydra(expected)
+        assert (found.hydra.launcher, found.hydra.runtime.choices) == (
+            expected.hydra.launcher,
+            expected.hydra.runtime.choices,
+        )
+        # What is set on a copy is in no other job.
+        assert without_hydra(composed_with(loader, parse([]))) == without_hydra(hydra_compose("config", []))
+        with pytest.raises(HydraException):
+            composed_with(loader, parse(["trainer.nothing=1"]))
 
 
 def test_all_problems_are_told_at_once():
