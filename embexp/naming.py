@@ -52,12 +52,13 @@ def _short(override: str) -> str:
     key, equals, value = override.partition("=")
     if key.rpartition(".")[2] not in OF_FILES or value.startswith(("{", "[", "$")):
         return override
-    return f"{key}{equals}{'/'.join(PurePath(unquoted(value)).parts[-2:])}"
+    return f"{key}{equals}{PurePath(*PurePath(unquoted(value)).parts[-2:])}"
 
 
 def unquoted(value: str) -> str:
     """A value as it is meant, of one that is typed in quotation marks."""
-    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in QUOTES else value
+    inner = value[1:-1]
+    return inner if inner and value[0] == value[-1] and value[0] in QUOTES and value[0] not in inner else value
 
 
 def _key(override: str) -> str:

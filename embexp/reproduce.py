@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
 
-# Of a whole run id, hexadecimal digits.
-ID_LENGTH = 32
+# Of a run id, which has 32.
+FIRST_DIGITS = re.compile("[0-9a-f]{1,31}")
 # What is compared: scores, not times.
 SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")
 # The parts of the record, and where in it they stand.
@@ -204,7 +205,7 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
     """The run's folder itself, or its artifacts brought here from the tracker."""
     if Path(run).is_dir():
         return Path(run)
-    if len(run) < ID_LENGTH:
+    if FIRST_DIGITS.fullmatch(run):
         run = run_called(run, read_runs(uri, experiment=experiment)).where.removeprefix(OF_STORE)
     # MLflow would draw a bar for each of these small files.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

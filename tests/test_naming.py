@@ -20,6 +20,8 @@ def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
         ("data.train=/home/me/fold1/train.csv", "data.train=fold1/train.csv"),
         ('data.train="/home/me/my rows, 1.csv"', "data.train=me/my rows, 1.csv"),
         ("data.train=pairs.csv", "data.train=pairs.csv"),
+        ("data.train=/train.csv", "data.train=/train.csv"),
+        ("data.path=.", "data.path=."),
         ("model.path=BAAI/bge-small", "model.path=BAAI/bge-small"),
         ("data.train=${oc.env:DATA,/tmp/x}", "data.train=${oc.env:DATA,/tmp/x}"),
         ('data.delimiter="/"', 'data.delimiter="/"'),

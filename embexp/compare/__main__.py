@@ -77,7 +77,7 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
         there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
         last = max(((start, sweep) for run in runs for sweep, start in run.sweeps.items()), default=None)
         # A value that holds a comma is meant as it is.
-        values = [typed] if typed in there else typed.split(",")
+        values = [typed] if typed in there else [unquoted(value) for value in quoted.split(",") if value]
         wanted = [last[1] if key == SWEEP and value == LAST and last else value for value in values]
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
@@ -95,7 +95,8 @@ def _instead(key: str, values: Sequence[str], there: Sequence[str]) -> str:
     near = [*there, *([LAST] if key == SWEEP and LAST not in values else [])]
     meant = dict.fromkeys(nearest(value, near) for value in values)
     shown = [value[:SHORT_ID] if key == SWEEP else value for value in there[:MOST_SHOWN]]
-    return f"{''.join(meant)} There are: {', '.join(shown)}{' and others' if len(there) > MOST_SHOWN else ''}."
+    others = " and others" if len(there) > MOST_SHOWN else ""
+    return f"{''.join(meant)} There are: {', '.join(shown) or 'none'}{others}."
 
 
 def _values(run: Run, key: str) -> list[str]:

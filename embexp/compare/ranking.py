@@ -66,9 +66,9 @@ def differing(runs: Sequence[Run]) -> list[str]:
         for key in keys
     }
     found = [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
-    alike = {tuple(run.params.get(key) for key in found) for run in runs if run.is_trained}
-    told_apart = len(alike) == sum(run.is_trained for run in runs)
-    return found if told_apart or len(values.get(ROWS, ())) < 2 else [*found, ROWS]
+    with_rows = [*found, ROWS]
+    without, more = ({tuple(run.params.get(key) for key in names) for run in runs} for names in (found, with_rows))
+    return with_rows if len(more) > len(without) and len(values.get(ROWS, ())) > 1 else found
 
 
 def _may_lack(key: str) -> bool:

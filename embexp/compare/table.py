@@ -123,7 +123,7 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
         table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
     if len(order) > MOST_DRAWN:
         table.add_row("", f"and {len(order) - MOST_DRAWN} more: filter them (loss=mnr), or --csv", style="dim")
-    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs)}
+    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs) if run.is_trained}
     bases = {base: run for base, run in bases.items() if any(value is not None for value in base)}
     for base, first in bases.items():
         whose = f" ({first.params.get('model', first.name)})" if len(bases) > 1 else ""
@@ -145,6 +145,8 @@ def _mark(verdict: Verdict | None) -> str:
 
 
 def _value(run: Run, key: str, metric: str) -> float | None:
+    if key.startswith("gain/") and not run.is_trained:
+        return None
     return score_of(run, metric) if key == metric else run.metrics.get(key)
 
 

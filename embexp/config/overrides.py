@@ -95,8 +95,7 @@ def said_of(error: Exception) -> str:
         said = _no_such_option(GlobalHydra.instance().config_loader(), group, option)
         return said if where == "config" else f"{where}: {said}"
     if found := NO_GROUP.search(text):
-        groups = sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
-        return f"{found[1]}: no config has a default of this group.{nearest(found[1], groups)}"
+        return f"{found[1]}: no config has a default of this group.{nearest(found[1], _groups())}"
     if found := NO_PACKAGE.search(text):
         return f"{found[1]}.yaml: {found[2]} is no group of {found[1]}; its first line must be '# @package _global_'."
     return first_line(error)
@@ -106,12 +105,18 @@ def _no_such_option(loader: ConfigLoader, group: str, option: str) -> str:
     if file := _yml(loader, group, option):
         return f"{group}={option}: Hydra reads no {file}; let its name end in .yaml."
     options = options_of(loader, group)
+    if not options:
+        return f"{group}: there is no such group.{nearest(group, _groups())}"
     said = f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}."
     own = [Path(source.path) for source in loader.get_sources() if source.provider == "command-line"]
     lost = next((file for folder in own for file in _options_called(folder, option)), None)
     if lost is not None:
         return f"{said} {lost} is there, but would have to lie in {group}/ of the folder that --config-dir names."
     return said + nearest(option, options)
+
+
+def _groups() -> list[str]:
+    return sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 
 
 def _options_called(folder: Path, option: str) -> Sequence[Path]:

@@ -62,19 +62,19 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
     if absent := [split for split, path in paths.items() if not Path(path).expanduser().exists()]:
         return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
     files = _opened(source)
-    try:
-        kinds = files.kinds() if source.kind == "auto" else dict.fromkeys(paths, source.kind)
-    except ConfigError as error:
-        return error.problems
     # Files that are only scored on are read where nothing else is.
     scored = [split for split in paths if split != "train" and (section == PAIRS or config.evaluation.source is None)]
+    read = [split for split in paths if split == "train" or split in scored]
+    try:
+        kinds = files.kinds(list(paths) if source.kind == "auto" else read)
+    except ConfigError as error:
+        return error.problems
     if unscored := [split for split in scored if "scored" not in VIEWS_OF_KIND[kinds[split]]]:
         return [
             f"{section}.{split}={paths[split]}: it holds {kinds[split]} alone, which cannot be scored; name a file with columns "
             "sentence1, sentence2, score, or with another kind of pairs."
             for split in unscored
         ]
-    read = [split for split in paths if split == "train" or split in scored]
     return [problem for split in read for problem in _bad_rows(_asked(files, split, source))]
 
 

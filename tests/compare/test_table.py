@@ -148,6 +148,8 @@ def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
         (["status=done"], "There are: finished."),
         (["mnr"], "Did you mean 'loss=mnr'?"),
         (["sweep=lst"], "Did you mean 'last'?"),
+        (["sweep=,"], "There are: "),
+        (["loss=mnr", "loss.scale=5"], "Keys: "),
         (["sweep=zzz"], "sweep=zzz: no run has this. There are: latersom, parentof."),
         (["loss=mnr", "sweep=last"], "sweep=last: none of the 1 that are left has this. There are: parentof."),
     ],
@@ -180,6 +182,7 @@ def test_of_many_runs_without_a_score_the_latest_are_named_and_the_others_counte
 def test_a_value_in_quotation_marks_is_the_value():
     typed = run(0.5, **{"data.train": "rein, neu.csv"})
     assert filtered([typed], ["data.train='rein, neu.csv'"]) == [typed]
+    assert filtered([typed], ["loss='cosine','mnr'"]) == [typed]
 
 
 def test_runs_of_one_name_are_told_apart_by_their_rows_and_only_then(tmp_path):
@@ -191,6 +194,7 @@ def test_runs_of_one_name_are_told_apart_by_their_rows_and_only_then(tmp_path):
     assert differing([on(61, seed=1), on(25, seed=1), on(61, seed=2)]) == ["seed", "rows"]
     assert differing([on(61, seed=1), on(25, seed=2)]) == ["seed"]
     assert differing([on(61), on(61)]) == []
+    assert differing([on(10, seed=1), on(20, seed=2), on(20, seed=2)]) == ["seed"]
 
 
 def test_an_empty_store_is_told_as_such():

@@ -124,6 +124,7 @@ GLOBAL = "# @package _global_\n"
             "^loss=mine: .*los/mine.yaml is there, but would have to lie in loss/",
         ),
         ("mine.yaml", "a: 1\n", "loss=mine", "^loss=mine: .*mine.yaml is there, but would have to lie in loss/"),
+        ("experiment/mine.yaml", f"{GLOBAL}defaults: [/lost: a]\n", "experiment=mine", "lost: there is no such group."),
         ("loss/mine.yaml", "- view\n", "loss=mine", "^loss: .* must hold KEY: VALUE lines, it holds a list"),
         ("loss/mine.yaml", "defaults: [nowhere]\n", "loss=mine", "^loss/mine: loss=nowhere: there is no such option; "),
         (

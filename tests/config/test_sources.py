@@ -128,6 +128,18 @@ def test_a_model_that_is_neither_a_folder_nor_a_hub_id_is_told(tmp_path):
     )
 
 
+@pytest.mark.parametrize("kind", ["auto", "scored"])
+def test_whatever_the_size_and_the_stated_kind_headers_and_scale_are_looked_at(tmp_path, kind):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("sentence1,sentence2,score\n" + "a,b,5\n" * (SMALL_ROWS + 1))
+    given = ["data=files", f"data.train={rows}", f"data.kind={kind}", "loss=cosine"]
+    for scale in ("[5,0]", "[5,5]"):
+        (told,) = problems_of(*given, f"data.score_scale={scale}")
+        assert "the lowest stands first" in told
+    rows.write_text("foo,bar\n" + "a,b\n" * (SMALL_ROWS + 1))
+    assert "its columns are foo, bar" in problems_of(*given)[0]
+
+
 def test_texts_alone_are_no_pairs_to_score_on(tmp_path):
     rows, notes = tmp_path / "rows.csv", tmp_path / "notes.csv"
     rows.write_text("anchor,positive\na,b\nc,d\n")

@@ -141,7 +141,8 @@ def _text(path: Path, encoding: str, head_only: bool, section: str) -> str:
     try:
         if head_only:
             with path.open("rb") as file:
-                head = file.read(HEAD_BYTES).decode(encoding, errors="ignore").removeprefix("\ufeff")
+                data = file.read(HEAD_BYTES)
+                head = data.decode(encoding, errors="ignore").removeprefix("\ufeff")
                 if not file.read(1):
                     return head
             # A line that was cut would be taken for a broken one; where no other is there, all is read.

@@ -71,24 +71,23 @@ class FileSource:
         Raises:
             ConfigError: with what is wrong with every file.
         """
-        return next(iter(self.kinds().values()), None)
+        return next(iter(self.kinds([split for split, path in self.paths.items() if path is not None]).values()), None)
 
-    def kinds(self) -> dict[Split, Kind]:
-        """What the rows of each file are, from the headers alone.
+    def kinds(self, splits: Sequence[Split]) -> dict[Split, Kind]:
+        """What the rows of these splits' files are, from the headers alone.
 
         Raises:
             ConfigError: with what is wrong with every file.
         """
         problems: list[str] = []
         kinds: dict[Split, Kind] = {}
-        given = {split: path for split, path in self.paths.items() if path is not None}
         if self.score_scale is not None and self.score_scale[0] >= self.score_scale[1]:
             problems.append(
                 f"{self.section}.score_scale={list(self.score_scale)}: the lowest stands first, as in [0,5]."
             )
-        for split, path in given.items():
+        for split in splits:
             try:
-                records = self._records(path, header_only=True)
+                records = self._records(str(self.paths[split]), header_only=True)
             except UnreadableError as error:
                 problems.append(f"{self._where(split)}: {error}.")
                 continue
