@@ -18,7 +18,7 @@ from embexp.tracking import Status, store_uri, without_secrets
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
-# The setting that no run has by itself.
+# Nobody types it and it is not kept as a setting: it comes from what a run logged of its data.
 ROWS = "rows"
 # The loss of what was only scored, by `python -m embexp.evaluate`.
 UNTRAINED = "none"

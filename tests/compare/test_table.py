@@ -148,7 +148,7 @@ def test_the_last_sweep_has_the_runs_that_it_found_finished_too():
         (["status=done"], "There are: finished."),
         (["mnr"], "Did you mean 'loss=mnr'?"),
         (["sweep=lst"], "Did you mean 'last'?"),
-        (["sweep=,"], "There are: "),
+        (["sweep=,"], "sweep=,: no run has this. There are: latersom, parentof."),
         (["loss=mnr", "loss.scale=5"], "Keys: "),
         (["sweep=zzz"], "sweep=zzz: no run has this. There are: latersom, parentof."),
         (["loss=mnr", "sweep=last"], "sweep=last: none of the 1 that are left has this. There are: parentof."),
