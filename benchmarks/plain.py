@@ -106,6 +106,7 @@ def main() -> None:
     parser.add_argument("--stsb", type=Path, required=True)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--max-steps", type=int, default=-1)
+    parser.add_argument("--warmup-steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--bf16", action="store_true", help="autocast to bf16 (the book: fp16, on a GPU)")
     parser.add_argument("--model", default=packaged_minilm())
@@ -120,7 +121,7 @@ def main() -> None:
         num_train_epochs=1,
         max_steps=options.max_steps,
         per_device_train_batch_size=options.batch_size or (16 if options.recipe == "tsdae" else 32),
-        warmup_steps=100,
+        warmup_steps=options.warmup_steps,
         fp16=on_gpu,
         bf16=options.bf16 and not on_gpu,
         use_cpu=not on_gpu,

@@ -91,7 +91,7 @@ def report(given: argparse.Namespace, options: Options, place: Path, peaks: dict
     yield machine.describe()
     yield f"`python -m benchmarks.bench {shlex.join(given.command)}`; {peaks['threads']} threads; load average at the start {shown}."
     yield f"\n{_data(options)}\n\n{_peak_table(peaks)}\n"
-    yield f"Set on embexp's side so that both do equal work: `{' '.join(BOTH_ALIKE)} loss.batches=shuffled`."
+    yield f"Set on embexp's side so that both do equal work: `{' '.join(BOTH_ALIKE)} loss.batches=shuffled warmup_steps=100`."
     sides = Sides(place, peaks["device"], None if given.model is None else str(given.model))
     bench = Bench(options, sides, peaks)
     for name in given.only or [part for part in PARTS if part != "bert" or peaks["device"] != "cpu"]:

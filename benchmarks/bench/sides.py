@@ -20,7 +20,6 @@ PLAIN = str(ROOT / "benchmarks" / "plain.py")
 RECIPES = {"mnr": "mnr_entailment", "cosine": "cosine", "tsdae": "tsdae"}
 ROWS = {"mnr": TRIPLETS, "cosine": SCORED, "tsdae": TEXTS}
 BOTH_ALIKE = (
-    "warmup_steps=100",
     "evaluation=stsb",
     # Before and after training, as the plain script; embexp's default is four times while it trains.
     "evaluation.times=1",
@@ -64,6 +63,7 @@ class Case:
         pairs: folder of the pairs to score on.
         model: a folder; None: the packaged MiniLM.
         seed: of order, dropout and noise.
+        warmup_steps: the textbook's, where the case is not too short for it.
     """
 
     loss: str = "mnr"
@@ -74,6 +74,7 @@ class Case:
     pairs: str = FEW
     model: str | None = None
     seed: int = 42
+    warmup_steps: int = 100
 
     @property
     def name(self) -> str:
@@ -114,6 +115,7 @@ class Sides:
         rows = case.folder(self.place) / "train.parquet"
         words = [PLAIN, RECIPES[case.loss], "--rows", str(rows), "--stsb", str(self.place / case.pairs)]
         words += ["--batch-size", str(case.batch_size), "--seed", str(case.seed)]
+        words += ["--warmup-steps", str(case.warmup_steps)]
         words += ["--max-steps", str(case.steps)] if case.steps is not None else []
         words += ["--limit", str(case.limit)] if case.limit is not None else []
         model = case.model or self.model
@@ -129,7 +131,7 @@ class Sides:
             data = [f"data={'stsb' if case.loss == 'cosine' else 'allnli'}", f"data.path={folder}"]
         words = ["embexp", f"loss={case.loss}", *data, f"evaluation.path={self.place / case.pairs}", *BOTH_ALIKE]
         # The Trainer of the plain script shuffles rows and lets a text occur twice in a batch.
-        words += ["loss.batches=shuffled", f"seed={case.seed}"]
+        words += ["loss.batches=shuffled", f"seed={case.seed}", f"warmup_steps={case.warmup_steps}"]
         words += [f"max_steps={case.steps}"] if case.steps is not None else []
         words += [f"data.limit={case.limit}"] if case.limit is not None else []
         model = case.model or self.model

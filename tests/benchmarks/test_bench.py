@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,9 +14,9 @@ from benchmarks.bench import machine
 from benchmarks.bench.__main__ import FULL, options_of, parse
 from benchmarks.bench.growth import draw
 from benchmarks.bench.options import Options
-from benchmarks.bench.parts import PARTS, _over, _same_batches
-from benchmarks.bench.processes import read_steps, start
-from benchmarks.bench.sides import Case, Sides, switched_off
+from benchmarks.bench.parts import PARTS, Bench, _over, _same_batches, quality
+from benchmarks.bench.processes import Finished, read_steps, start
+from benchmarks.bench.sides import Case, Run, Sides, switched_off
 from benchmarks.bench.table import Ratios, head, in_turn, ratio_row, spread
 from embexp.config import ConfigError, compose
 
@@ -94,6 +95,37 @@ def test_scores_over_seeds_are_a_mean_and_a_deviation():
     assert spread([0.5]) == "0.5000 (1)"
 
 
+@dataclass(frozen=True)
+class ByHeart:
+    """Sides that train nothing: a seed's score on either side is given."""
+
+    place: Path
+    scores: dict[str, list[float]]
+    asked: list[Case] = field(default_factory=list)
+
+    def run(self, side: str, case: Case) -> Run:
+        self.asked.append(case)
+        return Run(Finished("", 0, 0, 0, 0), read_steps(notes(1, 2)), self.scores[side][case.seed - 1], "fp32")
+
+    def plain(self, case: Case) -> Run:
+        return self.run("plain", case)
+
+    def embexp(self, case: Case) -> Run:
+        return self.run("embexp", case)
+
+
+@pytest.mark.parametrize(("embexp", "verdict"), [([0.81, 0.83], "met"), ([0.85, 0.87], "not met")])
+def test_scores_over_seeds_are_held_against_the_seeds_own_spread(place, embexp, verdict):
+    sides = ByHeart(place, {"plain": [0.80, 0.82], "embexp": embexp})
+    told = "\n".join(quality(Bench(Options(None, None, seeds=2), sides, {})))
+    assert "| 1 | 0.8000 |" in told
+    assert "0.0141" in told
+    assert told.endswith(f": {verdict}.")
+    # The one row of the workload is no epoch of a thousand steps: the warm-up ends within it.
+    assert {case.warmup_steps for case in sides.asked} == {0}
+    assert [case.seed for case in sides.asked] == [1, 1, 2, 2]
+
+
 def test_a_tables_head_has_a_column_for_each_name():
     assert head("a", "b") == "| a | b |\n|---|---|"
 
@@ -119,13 +151,14 @@ def test_a_lever_that_the_trainer_does_not_know_would_be_refused():
 
 
 def test_both_sides_are_given_the_same_numbers(place):
-    case = Case("mnr", 64, steps=7, limit=500, seed=3)
+    case = Case("mnr", 64, steps=7, limit=500, seed=3, warmup_steps=5)
     words = Sides(place, "cpu").plain_words(case)
     asked = dict(zip(words[2::2], words[3::2], strict=True))
     config = compose(Sides(place, "cpu").embexp_words(case)[1:])
     assert asked["--batch-size"] == str(config.batch_size)
     assert asked["--max-steps"] == str(config.max_steps)
     assert asked["--seed"] == str(config.seed)
+    assert float(asked["--warmup-steps"]) == config.warmup_steps
     assert asked["--limit"] == str(config.data.arguments()["limit"])
 
 
