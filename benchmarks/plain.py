@@ -72,7 +72,7 @@ def prepared_rows(recipe: str, file: Path, *, limit: int | None, seed: int) -> D
     """The rows of a parquet file as they are; scores are STS-B's, 0 to 5, and texts lose words for TSDAE."""
     rows = load_dataset("parquet", data_files=str(file), split="train")
     if limit is not None:
-        rows = rows.select(range(limit))
+        rows = rows.select(range(min(limit, len(rows))))
     if recipe == "cosine":
         return Dataset.from_dict({**rows.to_dict(), "label": [score / 5 for score in rows["label"]]})
     if recipe == "tsdae":

@@ -24,6 +24,7 @@ from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.data.cache import cached_view
 from embexp.data.rows import Rows
+from embexp.data.tokens import Tokens
 from embexp.data.views import View
 from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
@@ -38,6 +39,7 @@ from embexp.training import (
     CheckpointFailed,
     MemberLost,
     TrainingDiverged,
+    kept_tokens,
     refuse_what_cannot_be_shared,
     train,
 )
@@ -173,6 +175,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         inputs.encoder,
         plan,
         view=view,
+        tokens=tokens_for(config, inputs, view),
         config=config,
         hardware=inputs.hardware,
         folder=checkpoints_of(config, record.key),
@@ -202,6 +205,20 @@ def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
         threshold=config.data.threshold,
         seed=config.seed,
     )
+
+
+def tokens_for(config: Config, inputs: Inputs, view: View) -> Tokens | None:
+    """The tokens of the view's texts, where they are kept: in a run that reads them all, which costs as much by itself."""
+    rows = len(view.dataset)
+    a_step = config.batch_size * config.trainer.accumulation_steps
+    read = config.max_steps * a_step if config.max_steps else config.epochs * rows
+    folder = config.trainer.data_cache
+    if folder is None or read < rows:
+        return None
+    # The seed chooses which row's text is a negative, and hardly ever which texts there are.
+    of = {"view": view.name, "of": inputs.rows.fingerprint}
+    rules = {"positives": config.data.positives, "threshold": config.data.threshold}
+    return kept_tokens(inputs.encoder.model, view.dataset, folder, of={**of, **rules})
 
 
 def skip(config: Config, record: Record, found: FoundRun) -> Result:

@@ -114,6 +114,20 @@ def _settings_of(model: SentenceTransformer) -> str:
     return json.dumps(told, sort_keys=True, default=str)
 
 
+def tokenizer_identity(model: SentenceTransformer) -> str:
+    """sha256 hex of all that decides the ids of a text: tokenizer, length, and how the first module asks for them."""
+    tokenizer = model.tokenizer
+    parts = (
+        repr(model[0]),
+        repr(getattr(model[0], "processing_kwargs", None)),
+        _words_of(tokenizer),
+        repr(tokenizer.special_tokens_map),
+        f"{tokenizer.padding_side} {tokenizer.truncation_side}",
+        str(model.max_seq_length),
+    )
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
 def _words_of(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:

@@ -13,12 +13,13 @@ import torch
 
 from embexp import experiment, scoring
 from embexp.config import ConfigError, compose
+from embexp.data.tokens import Tokens
 from embexp.experiment import run_experiment
 from embexp.inputs import decoder_of, own_code
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
 from embexp.tracking import NullTracker, Status
-from embexp.training import TrainingDiverged
+from embexp.training import TrainingDiverged, collation
 
 SMALL = [
     "model=tiny",
@@ -54,6 +55,42 @@ def test_the_second_job_of_a_sweep_has_its_step_0_from_the_first(tmp_path, score
     assert len(scored[len(of_first) :]) == len(of_first) - 2
     assert second.history["dev/spearman_cosine"][0] == first.history["dev/spearman_cosine"][0]
     assert second.metrics["test_before/pearson_dot"] == first.metrics["test_before/pearson_dot"]
+
+
+def test_runs_that_read_all_their_rows_share_tokens_and_tokenise_nothing_in_their_steps(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found: list[bool] = []
+    find, make = Tokens.find, collation.cached_tokens
+
+    def watched(tokens, texts, *, padding):
+        found.append(find(tokens, texts, padding=padding) is not None)
+        return find(tokens, texts, padding=padding)
+
+    made: list[int] = []
+
+    def counted(folder, dataset, tokenise, **arguments):
+        def counting(texts):
+            made.append(len(texts))
+            return tokenise(texts)
+
+        return make(folder, dataset, counting, **arguments)
+
+    monkeypatch.setattr(Tokens, "find", watched)
+    monkeypatch.setattr(collation, "cached_tokens", counted)
+    epoch = [*SMALL, "max_steps=null", "data.limit=100", "evaluation.times=1"]
+    run_experiment(compose([*epoch, "batch_size=32"]), folder=tmp_path / "1")
+    texts = sum(made)
+    assert texts > 100
+    run_experiment(compose([*epoch, "batch_size=50", "seed=2"]), folder=tmp_path / "2")
+    assert sum(made) == texts
+    assert all(found)
+    steps = len(found)
+    assert steps > 3 * 2
+    # Of what reads less than all rows, no text is tokenised that is not trained on.
+    run_experiment(compose([*epoch, "max_steps=1"]), folder=tmp_path / "3")
+    run_experiment(compose([*epoch, "trainer.data_cache=null"]), folder=tmp_path / "4")
+    assert sum(made) == texts
+    assert len(found) == steps
 
 
 @pytest.mark.parametrize("other", ["model.seed=7", "model.max_length=8", "evaluation.batch_size=5", "data.seed=9"])

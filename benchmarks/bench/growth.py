@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchmarks.bench.options import Options
 from benchmarks.bench.processes import start
-from benchmarks.bench.sides import Case, Sides
+from benchmarks.bench.sides import Case, Sides, an_epoch
 from benchmarks.bench.table import head, mebibytes, row
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -46,12 +46,12 @@ def batches_and_lengths(options: Options, sides: Sides) -> Iterator[str]:
     by_batch: Curve = {}
     yield f"MNR, seconds a step, one run each.\n\n{head('rows a batch', 'plain', 'embexp', 'plain / embexp')}"
     for size in options.batch_sizes:
-        yield _measure(by_batch, size, sides, Case("mnr", size, options.steps_at(size)))
+        yield _measure(by_batch, size, sides, an_epoch("mnr", size, options.steps_at(size)))
     by_words: Curve = {}
     yield f"\n{head(f'words a text (batch {BATCH_OF_LENGTHS})', 'plain', 'embexp', 'plain / embexp')}"
     for words in options.words:
         workload(sides.place, "words", "--words", str(words))
-        case = Case("mnr", BATCH_OF_LENGTHS, options.steps_at(4 * words), rows=f"words_{words}")
+        case = an_epoch("mnr", BATCH_OF_LENGTHS, options.steps_at(4 * words), rows=f"words_{words}")
         yield _measure(by_words, words, sides, case)
     figure = RESULTS / f"{date.today()}-bench-{'cpu' if sides.device == 'cpu' else 'gpu'}.svg"
     draw(figure, {"rows a batch": by_batch, f"words a text, batch {BATCH_OF_LENGTHS}": by_words})

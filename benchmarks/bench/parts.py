@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from benchmarks.bench.growth import batches_and_lengths, rows_of_data
 from benchmarks.bench.options import Options
 from benchmarks.bench.processes import Finished, start, start_profiled, without_large_pages
-from benchmarks.bench.sides import Case, Run, Sides, switched_off
+from benchmarks.bench.sides import Case, Run, Sides, an_epoch, switched_off
 from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
 from benchmarks.bench.where import KINDS, OTHER
 from benchmarks.bench.workload import PAIRS, TRIPLETS
@@ -67,13 +67,13 @@ def start_up(bench: Bench) -> Iterator[str]:
 def one_step(bench: Bench) -> Iterator[str]:
     """A step of MNR at two batch sizes, of cosine and of TSDAE."""
     goals = {("mnr", 32): 3.0, ("mnr", 128): 5.0, ("cosine", 32): 2.0, ("tsdae", 16): 2.0}
-    yield from _steps(bench, [Case(loss, size, bench.options.steps_at(size)) for loss, size in goals], goals)
+    yield from _steps(bench, [an_epoch(loss, size, bench.options.steps_at(size)) for loss, size in goals], goals)
 
 
 def bert(bench: Bench) -> Iterator[str]:
     """The same for an encoder of bert-base's size, batch 64; the goal is for a GPU."""
     start(["-m", "benchmarks.bench.workload", "bert", str(bench.sides.place)], folder=bench.sides.place)
-    case = Case("mnr", 64, bench.options.steps_at(64), model=str(bench.sides.place / "bert"))
+    case = replace(an_epoch("mnr", 64, bench.options.steps_at(64)), model=str(bench.sides.place / "bert"))
     yield from _steps(bench, [case], {("mnr", 64): 2.0})
 
 
@@ -145,7 +145,7 @@ def overhead(bench: Bench) -> Iterator[str]:
     yield f"MNR, batch 32, MLflow on, `{' '.join(off)}`, large pages off: both sides compute the same (on a GPU one in bf16,"
     yield "one in fp16). Above zero embexp is slower."
     yield f"\n{head('measured by', 'embexp over plain', 'goal', 'each pair')}"
-    sides, case = bench.sides, Case("mnr", 32, bench.options.steps)
+    sides, case = bench.sides, an_epoch("mnr", 32, bench.options.steps)
     with without_large_pages():
         pairs = list(in_turn(bench.options.pairs, lambda: sides.plain(case), lambda: sides.embexp(case, *off)))
     for name in ("seconds", "processor"):
@@ -166,7 +166,7 @@ def levers(bench: Bench) -> Iterator[str]:
     if bench.sides.device == "cuda":
         yield "What is not in one row is not recorded either: `unpadded` and `sort_by_length` take `cuda_graphs` with them."
     yield f"\n{head('switched off', 'without', 'with all', 'without / with', 'each pair')}"
-    sides, case = bench.sides, Case("mnr", 32, bench.options.steps_at(32))
+    sides, case = bench.sides, an_epoch("mnr", 32, bench.options.steps_at(32))
 
     def without_pages() -> Run:
         with without_large_pages():
@@ -192,7 +192,7 @@ def where_time_goes(bench: Bench) -> Iterator[str]:
     yield "Seconds of a step under torch's profiler, which slows it down, and their share; an operator's own time."
     sides = bench.sides
     for size in (32, 128):
-        case = Case("mnr", size, steps=COUNTED)
+        case = an_epoch("mnr", size, COUNTED)
         ways = {
             "plain script": sides.plain_words(case),
             "embexp, levers off": sides.embexp_words(case, *switched_off(sides.device).values(), "hydra.run.dir=run"),

@@ -86,6 +86,11 @@ class Case:
         return place / (self.rows or ROWS[self.loss])
 
 
+def an_epoch(loss: str, batch_size: int, steps: int, *, rows: str | None = None) -> Case:
+    """So many steps that read all their rows, as runs do: embexp keeps the tokens of no others."""
+    return Case(loss, batch_size, steps, rows, limit=steps * batch_size)
+
+
 @dataclass(frozen=True)
 class Run:
     """One side of one pair: its process, its steps, its dev Spearman after training, and the precision it computed in."""

@@ -1,4 +1,4 @@
-"""Rows and views, made once and read in place by every later run: Arrow files, mapped into memory, not copied there.
+"""Rows, views and their tokens, made once and read in place by every later run: Arrow files, mapped into memory, not copied there.
 
 An entry is a folder: the table, and the facts that go with it. It is found by a hash of all that it was made from (settings,
 the content of the files, the code and libraries that made it), written under another name and then renamed: whole or not there.
@@ -40,11 +40,19 @@ UNUSED_FOR = 30 * 24 * 3600  # seconds after which an entry is removed
 
 
 class Made(NamedTuple):
-    """What is kept: a table, None where there is none, and what is to be known of it; `lasting` if it may be kept."""
+    """What is kept.
+
+    Attributes:
+        table: None where there is none.
+        facts: what is to be known of it.
+        lasting: whether it may be kept.
+        in_one_piece: whether a column is read as one array, and not some rows at a time.
+    """
 
     table: Dataset | None
     facts: dict[str, Any]
     lasting: bool = True
+    in_one_piece: bool = False
 
 
 class CachedSource:
@@ -73,7 +81,7 @@ class CachedSource:
             facts = {"kind": rows.kind, "name": rows.name, "counts": rows.counts, "fingerprint": rows.fingerprint}
             return Made(rows.table, {**facts, "said": said}, lasting)
 
-        (table, facts, _), found = _found_or_made(self.folder, made_from, make)
+        (table, facts, *_), found = found_or_made(self.folder, made_from, make)
         if found:
             for name, level, message in facts["said"]:
                 logging.getLogger(name).log(level, "%s", message)
@@ -93,13 +101,19 @@ def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **
 
     # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.
     made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
-    (table, facts, _), _ = _found_or_made(Path(folder).expanduser(), made_from, make)
+    (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
     return View(facts["name"], table, facts["counts"])
 
 
-def _found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[], Made]) -> tuple[Made, bool]:
-    """What is kept of this, and whether it had been there before."""
+def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[], Made]) -> tuple[Made, bool]:
+    """What is kept of this, and whether it had been there before; where it cannot be kept, what was made.
+
+    Args:
+        folder: of all entries.
+        made_from: all that decides what is made but the code and the libraries of `embexp.data`; as JSON.
+        make: makes it.
+    """
     content = json.dumps({**made_from, "code": code_of("data"), "libraries": versions(LIBRARIES)}, sort_keys=True)
     entry = folder / hashlib.sha256(content.encode()).hexdigest()[:32]
     if (found := _read(entry)) is not None:
@@ -159,7 +173,7 @@ def _write(entry: Path, made: Made) -> None:
         if made.table is not None:
             content = made.table.with_format("arrow")[:]
             with pa.OSFile(str(partial / TABLE), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
-                writer.write_table(content, max_chunksize=10_000)
+                writer.write_table(content, max_chunksize=None if made.in_one_piece else 10_000)
             size = (partial / TABLE).stat().st_size
         (partial / FACTS).write_text(json.dumps({**made.facts, "bytes": size}), encoding="utf-8")
         for written in partial.iterdir():

@@ -1,24 +1,40 @@
-"""Texts of a batch as tensors: the library's own tokenisation, without its way from lists to tensors, which takes longer."""
+"""Texts of a batch as tensors: the library's own tokenisation, done once for all runs, or quicker than the library's way to tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from transformers import PreTrainedTokenizerBase
 
+from embexp.data.tokens import Tokens, cached_tokens
 from embexp.encoding.by_length import TOKEN_INPUTS
+from embexp.identity import versions
+from embexp.models import tokenizer_identity
 
-LISTS = {"common": {"return_tensors": None}}
+log = logging.getLogger(__name__)
+
+LISTS: dict[str, dict[str, Any]] = {"common": {"return_tensors": None}}
+UNPADDED_LISTS = {**LISTS, "text": {"padding": False}}
+# Whose versions decide a text's ids.
+LIBRARIES = ("tokenizers", "transformers", "sentence-transformers")
+Preprocess = Callable[..., Any]
 
 
-def preprocessing(model: SentenceTransformer) -> Callable[..., Any]:
-    """What the model's `preprocess` gives for texts: for those of a tokenizer quicker, for others as it is."""
-    if not isinstance(model[0], Transformer) or not isinstance(model.tokenizer, PreTrainedTokenizerBase):
+def preprocessing(model: SentenceTransformer, tokens: Tokens | None) -> Preprocess:
+    """What the model's `preprocess` gives for texts: for those of a tokenizer quicker, for others as it is.
+
+    Args:
+        model: any.
+        tokens: of its tokenizer, from `kept_tokens`; None: texts are tokenised as they come.
+    """
+    if not _has_a_tokenizer(model):
         return model.preprocess
 
     def preprocess(texts: list[str], **others: Any) -> dict[str, Any]:
@@ -31,4 +47,62 @@ def preprocessing(model: SentenceTransformer) -> Callable[..., Any]:
             for name, value in told.items()
         }
 
-    return preprocess
+    return preprocess if tokens is None else KeptTokens(tokens, preprocess, padding=model.tokenizer.pad_token_id)
+
+
+def kept_tokens(model: SentenceTransformer, dataset: Dataset, folder: str, *, of: Mapping[str, Any]) -> Tokens | None:
+    """The tokens of all texts of a data set by the model's tokenizer, kept in `folder`; None: they cannot be kept.
+
+    Args:
+        model: any.
+        dataset: whose columns of strings are trained on.
+        folder: where rows and views are kept.
+        of: which texts these are.
+    """
+    if not _has_a_tokenizer(model) or model.tokenizer.padding_side != "right" or model.tokenizer.pad_token_id is None:
+        return None
+
+    def tokenise(texts: list[str]) -> list[list[int]]:
+        found: list[list[int]] = model[0].preprocess(texts, processing_kwargs=UNPADDED_LISTS)["input_ids"]
+        return found
+
+    by = {"tokenizer": tokenizer_identity(model), "tokenizing libraries": versions(LIBRARIES)}
+    return cached_tokens(folder, dataset, tokenise, made_from={**of, **by})
+
+
+class KeptTokens:
+    """Gives texts the tokens that are kept; tokenises those of which none are.
+
+    The first texts are tokenised too: only if their tensors are the same are the kept ones used.
+    """
+
+    def __init__(self, tokens: Tokens, tokenise: Preprocess, *, padding: int) -> None:
+        self.tokens = tokens
+        self.tokenise = tokenise
+        self.padding = padding
+        self.first: dict[str, Any] | None = None
+        self.alike = True
+
+    def __call__(self, texts: list[str], **others: Any) -> dict[str, Any]:
+        """As `preprocess`: input_ids, attention_mask, (texts, tokens), and what else there is."""
+        asked = any(value is not None for value in others.values())
+        found = self.tokens.find(texts, padding=self.padding) if self.alike and not asked else None
+        if found is None:
+            return dict(self.tokenise(texts, **others))
+        ids, chosen = (torch.from_numpy(array.astype(np.int64)) for array in found)
+        made = {"input_ids": ids, "attention_mask": chosen, "token_type_ids": torch.zeros_like(ids)}
+        if self.first is None:
+            self.first = dict(self.tokenise(texts, **others))
+            self.alike = all(
+                name in made and torch.equal(value, made[name])
+                for name, value in self.first.items()
+                if torch.is_tensor(value)
+            )
+            if not self.alike:
+                log.info("tokens: those that are kept are not what the model reads; texts are tokenised as they come")
+            return self.first
+        return {name: made.get(name, value) for name, value in self.first.items()}
+
+
+def _has_a_tokenizer(model: SentenceTransformer) -> bool:
+    return isinstance(model[0], Transformer) and isinstance(model.tokenizer, PreTrainedTokenizerBase)

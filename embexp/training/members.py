@@ -27,6 +27,7 @@ from typing import Any
 import cloudpickle
 
 from embexp.config import Config, ConfigError
+from embexp.data.tokens import Tokens
 from embexp.data.views import View
 from embexp.losses import LossPlan
 from embexp.models import Encoder
@@ -51,6 +52,7 @@ class Assignment:
     """What a member trains; the leader's own objects, so that all begin from the same bits and draw the same rows.
 
     Attributes:
+        tokens: of the view's texts, where they are kept.
         checkpoint: that all begin from; None: from the start.
         folder: of the run's checkpoints.
     """
@@ -58,6 +60,7 @@ class Assignment:
     encoder: Encoder
     plan: LossPlan
     view: View
+    tokens: Tokens | None
     config: Config
     hardware: Hardware
     checkpoint: Path | None

@@ -13,6 +13,7 @@ from transformers import TrainerCallback
 
 from embexp.config import Config
 from embexp.data.noisy import NoisyTexts
+from embexp.data.tokens import Tokens
 from embexp.data.views import View
 from embexp.interrupts import Preemption, waiting_for_a_good_moment
 from embexp.losses import LossPlan
@@ -58,6 +59,7 @@ def train(
     plan: LossPlan,
     *,
     view: View,
+    tokens: Tokens | None = None,
     config: Config,
     hardware: Hardware,
     folder: Path,
@@ -70,6 +72,7 @@ def train(
         encoder: its model is on the hardware's device and the loss was built over it.
         plan: the loss and how it is fed.
         view: the rows, as the loss asks for them.
+        tokens: of their texts, where they are kept; others are tokenised as they come.
         config: batch size, steps, learning rate, trainer and evaluation are read.
         hardware: from `choose_hardware`.
         folder: of this run's checkpoints; the caller's to remove, when the run has been recorded as finished.
@@ -89,7 +92,7 @@ def train(
         checkpoints.refuse_a_full_disk(plan.module)
     if found is not None:
         log.info("goes on from its checkpoint of step %s", found.name.rpartition("-")[2])
-    assignment = Assignment(encoder, plan, view, config, hardware, found, folder)
+    assignment = Assignment(encoder, plan, view, tokens, config, hardware, found, folder)
     progress = _progress(config, encoder, evaluate, record)
     bar = Bar(clock=progress.clock, losses=progress.losses)
     # What is only loaded needs no other device.
@@ -142,6 +145,7 @@ def _trainer(
         checkpoints=Checkpoints(assignment.folder),
         progress=progress,
         shared=shared,
+        tokens=assignment.tokens,
         model=assignment.encoder.model,
         args=training_arguments(assignment.config, assignment.plan, assignment.hardware, assignment.folder),
         train_dataset=dataset,

@@ -12,6 +12,7 @@ from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor
 from transformers import PrinterCallback
 
+from embexp.data.tokens import Tokens
 from embexp.encoding import StepEncoder, can_be_sorted
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.collation import preprocessing
@@ -32,6 +33,7 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         checkpoints: Checkpoints,
         progress: Progress,
         shared: SharedSteps | None,
+        tokens: Tokens | None,
         **arguments: Any,
     ) -> None:
         self.encoder = encoder
@@ -42,7 +44,7 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         super().__init__(**arguments)
         # What to say is embexp's own callbacks' to decide.
         self.remove_callback(PrinterCallback)
-        self.data_collator.preprocess_fn = preprocessing(self.model)
+        self.data_collator.preprocess_fn = preprocessing(self.model, tokens)
         if shared is not None:
             self.data_collator: Any = shared.collator(self.data_collator)
 

@@ -16,7 +16,7 @@ from benchmarks.bench.growth import draw
 from benchmarks.bench.options import Options
 from benchmarks.bench.parts import PARTS, Bench, _over, _same_batches, quality
 from benchmarks.bench.processes import Finished, read_steps, start
-from benchmarks.bench.sides import Case, Run, Sides, switched_off
+from benchmarks.bench.sides import Case, Run, Sides, an_epoch, switched_off
 from benchmarks.bench.table import Ratios, head, in_turn, ratio_row, spread
 from embexp.config import ConfigError, compose
 
@@ -162,6 +162,11 @@ def test_both_sides_are_given_the_same_numbers(place):
     assert asked["--limit"] == str(config.data.arguments()["limit"])
 
 
+def test_a_step_is_timed_in_a_run_that_reads_all_its_rows_for_others_keep_no_tokens(place):
+    config = compose(Sides(place, "cpu").embexp_words(an_epoch("mnr", 32, 8))[1:])
+    assert config.max_steps * config.batch_size == config.data.arguments()["limit"]
+
+
 def test_the_sweep_types_its_batch_sizes_once(tmp_path):
     words = Sides(tmp_path, "cpu").embexp_words(Case(), "batch_size=32,64", "-m")
     assert [word for word in words if word.startswith("batch_size=")] == ["batch_size=32,64"]
@@ -258,8 +263,12 @@ def test_both_sides_train_on_the_same_batches_from_start_to_scores(tmp_path):
         folder=folder,
     )
     sides = Sides(folder, "cpu", str(folder / "tiny"))
-    for case in (Case("mnr", 8, 3), Case("cosine", 8, 3), Case("tsdae", 8, 3)):
+    for case in (an_epoch("mnr", 8, 3), an_epoch("cosine", 8, 3), Case("tsdae", 8, 3)):
         plain, other = sides.plain(case, count=True), sides.embexp(case, count=True)
-        assert plain.steps.tokens == other.steps.tokens > 0
+        told = _same_batches(
+            {(case.name, "plain"): plain.steps.tokens, (case.name, "embexp"): other.steps.tokens}, [case]
+        )
+        assert told.startswith("Both sides read the same number of tokens a step")
+        assert other.steps.tokens > 0
         assert len(plain.steps.seconds) == len(other.steps.seconds) == 2
         assert plain.steps.flops > 0

@@ -20,7 +20,7 @@ from embexp.losses import build_loss
 from embexp.models import load_encoder
 from embexp.record import Record
 from embexp.tracking import NullTracker
-from embexp.training import TrainingDiverged, choose_hardware, train
+from embexp.training import TrainingDiverged, choose_hardware, kept_tokens, train
 from embexp.training.callbacks import Scores
 from embexp.training.checkpoints import Checkpoints
 from embexp.training.shared import refuse_what_cannot_be_shared
@@ -52,6 +52,8 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
     cache = None if config.trainer.data_cache is None else str(folder.parent / "data")
     rows = build_source(config.data, cache=cache).load("train")
     view = cached_view(cache, rows, plan.view, positives="entailment", negatives="contradiction", threshold=0.6, seed=1)
+    of = {"view": view.name, "of": rows.fingerprint}
+    tokens = None if cache is None else kept_tokens(encoder.model, view.dataset, cache, of=of)
     record = Record(tracker=NullTracker(), folder=folder, name="run", params={})
 
     def evaluate(step: int) -> dict[str, float]:
@@ -63,6 +65,7 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
         encoder,
         plan,
         view=view,
+        tokens=tokens,
         config=config,
         hardware=hardware,
         folder=folder,

@@ -1,0 +1,95 @@
+"""Texts' token ids that are kept: made once, found by the text, in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+from embexp.data import tokens
+from embexp.data.tokens import Tokens, cached_tokens
+
+ROWS = Dataset.from_dict(
+    {"anchor": ["a", "bb", "a"], "positive": ["ccc", "a", "ä b"], "score": [0.1, 0.2, 0.3], "label": [1, 0, 1]}
+)
+UNIQUE = ["a", "bb", "ccc", "ä b"]
+
+
+def letters(texts: list[str]) -> list[list[int]]:
+    return [[ord(letter) for letter in text] for text in texts]
+
+
+def made(folder: Path, asked: list[str] | None = None, **of: str) -> Tokens:
+    def tokenise(texts: list[str]) -> list[list[int]]:
+        if asked is not None:
+            asked.extend(texts)
+        return letters(texts)
+
+    return cached_tokens(str(folder), ROWS, tokenise, made_from={"of": "rows", **of})
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 5_000])
+def test_every_text_has_its_own_ids_however_many_are_made_at_once(tmp_path, monkeypatch, at_once):
+    monkeypatch.setattr(tokens, "AT_ONCE", at_once)
+    asked: list[str] = []
+    kept = made(tmp_path, asked)
+    assert asked == UNIQUE  # each once, and no scores
+    for text in UNIQUE:
+        ids, chosen = kept.find([text], padding=0)
+        assert ids.tolist() == letters([text])
+        assert chosen.all()
+
+
+def test_ids_are_padded_on_the_right_in_the_order_of_the_texts(tmp_path):
+    ids, chosen = made(tmp_path).find(["ccc", "a", "ccc", "bb"], padding=7)
+    assert ids.tolist() == [[99, 99, 99], [97, 7, 7], [99, 99, 99], [98, 98, 7]]
+    assert chosen.tolist() == [[True] * 3, [True, False, False], [True] * 3, [True, True, False]]
+    assert ids.dtype == np.int64
+
+
+@pytest.mark.parametrize("text", ["d", "", "A", "a ", "zzzz"])
+def test_one_text_that_is_not_there_is_enough_for_nothing_to_be_found(tmp_path, text):
+    assert made(tmp_path).find(["a", text], padding=0) is None
+
+
+def test_of_two_texts_of_one_half_hash_none_gets_the_other_s_ids(tmp_path, monkeypatch):
+    whole = tokens._hashes
+
+    def alike(texts):
+        hashes = whole(texts).copy()
+        hashes[:, 0] = 1
+        return hashes
+
+    monkeypatch.setattr(tokens, "_hashes", alike)
+    kept = made(tmp_path)
+    found = {text: kept.find([text], padding=0) for text in UNIQUE}
+    assert [text for text, ids in found.items() if ids is not None and ids[0].tolist() != letters([text])] == []
+    assert sum(ids is not None for ids in found.values()) == 1
+
+
+def test_the_second_time_they_are_there_mapped_and_nothing_of_them_is_copied(tmp_path):
+    made(tmp_path)
+    asked: list[str] = []
+    again = made(tmp_path, asked)
+    assert asked == []
+    assert again.table.cache_files
+    before = pa.total_allocated_bytes()
+    assert again.find(["a"], padding=0) is not None
+    assert pa.total_allocated_bytes() == before
+
+
+def test_another_tokenizer_s_are_not_found(tmp_path):
+    made(tmp_path, tokenizer="one")
+    asked: list[str] = []
+    made(tmp_path, asked, tokenizer="another")
+    assert asked == UNIQUE
+
+
+def test_where_nothing_can_be_kept_they_are_made_all_the_same(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    kept = made(tmp_path / "file")
+    assert kept.find(["bb"], padding=0)[0].tolist() == letters(["bb"])
+    assert "not kept there" in caplog.text
