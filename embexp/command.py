@@ -28,6 +28,7 @@ from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
+from embexp.terminal import nothing_is_said_yet
 
 TELLS_ONLY = ("help", "hydra_help", "cfg", "info", "shell_completion")
 SAID_OF = {KeyboardInterrupt: "interrupted (Ctrl-C)", Terminated: "terminated (SIGTERM)"}
@@ -100,6 +101,7 @@ def run_command() -> int:
     ask_for_large_pages()
     sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]
     raise_on_sigterm()
+    nothing_is_said_yet()
     if multirun:
         return run_sweep(overrides, jobs, config_dir)
     run_hydra()

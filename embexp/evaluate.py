@@ -33,6 +33,7 @@ from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.naming import unquoted
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
+from embexp.terminal import nothing_is_said_yet
 
 if TYPE_CHECKING:
     from embexp.evaluation import Extras, Pairs
@@ -189,6 +190,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         from embexp.job import tell_failure
         from embexp.record import RESULT
 
+    nothing_is_said_yet()
     now = datetime.now()
     parent = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
     failed, folders = 0, []

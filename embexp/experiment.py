@@ -227,9 +227,9 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     predictions = take_over(found, record)
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, found.run_id)
     if found.missed:
-        log.warning("what could not be scored then is not scored now either: %s", found.missed)
+        log.warning("%s: what could not be scored then is not scored now either: %s", record.name, found.missed)
     if config.trainer.save_model and predictions is not None and not (predictions.parent / "model").is_dir():
-        log.warning("its model was not kept then; with rerun=true it is trained anew, and kept")
+        log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.name)
     return record.end(Status.FINISHED, "finished before", skipped=True)
 
 

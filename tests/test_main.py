@@ -137,6 +137,10 @@ def test_a_sweep_is_trained_scored_ranked_and_kept_as_a_parent_with_children_and
     for loss in ("mnr", "cosine", "tsdae"):
         assert loss in done.stdout
     assert "before training" in done.stdout
+    # What the jobs have in common: on the terminal once, in each one's log.
+    assert done.stderr.count("device: ") == 1
+    logs = [Path(run["log"]).read_text() for run in results(tmp_path)]
+    assert [log.count("device: ") for log in logs] == [1, 1, 1]
     # What the imports made, the libraries of training among them.
     assert int(done.stdout.rpartition("frozen ")[2]) > 300_000
     # The command asked torch for them before it was imported.
