@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +93,14 @@ def _tokenised(dataset: Dataset, tokenise: Tokenise) -> Dataset:
     unique, places = np.unique(hashes, axis=0, return_index=True)
     wanted = np.zeros(len(hashes), dtype=bool)
     wanted[places] = True
-    ids, lengths, seen = [], [], 0
+    ids, lengths, seen = [], [np.zeros(1, dtype=np.int64)], 0
     for texts in _texts(dataset):
         chosen = [text for text, first in zip(texts, wanted[seen : seen + len(texts)], strict=True) if first]
         seen += len(texts)
-        for found in tokenise(chosen) if chosen else []:
-            ids.append(np.array(found, dtype=np.int32))
-            lengths.append(len(found))
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]))
+        found = tokenise(chosen) if chosen else []
+        ids.append(np.fromiter(chain.from_iterable(found), dtype=np.int32))
+        lengths.append(np.array([len(of_text) for of_text in found], dtype=np.int64))
+    offsets = pa.array(np.cumsum(np.concatenate(lengths)))
     as_read = pa.LargeListArray.from_arrays(offsets, pa.array(np.concatenate(ids)))
     # The n-th that was read is the n-th of all places.
     ordered = as_read.take(pa.array(np.searchsorted(np.sort(places), places)))
