@@ -9,6 +9,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedTokenizerBase
 
 from embexp.data.views import View
+from embexp.prompts import Prompts
 
 # Rows, spread over all of them; to be told of, at least this share of their texts is cut.
 LOOKED_AT = 1_000
@@ -22,16 +23,31 @@ HIGHEST_SCORE = 0.9
 NORMAL_95 = 1.96
 
 
-def cautions(view: View, model: SentenceTransformer, *, dev_pairs: int, dev_score: float) -> list[str]:
+def cautions(
+    view: View, model: SentenceTransformer, *, prompts: Prompts, dev_pairs: int, dev_score: float
+) -> list[str]:
     """A sentence for each thing that would spoil a run quietly: losses fall and scores look like scores.
 
     Args:
         view: the rows to be trained on.
         model: it cuts texts at its `max_seq_length`.
+        prompts: that the run sets.
         dev_pairs: how many there are.
         dev_score: their correlation, of the model as it is.
     """
-    return [told for told in (_of_cut_texts(view, model), few_pairs(dev_pairs, dev_score)) if told is not None]
+    found = _of_cut_texts(view, model), _of_unused_prompts(model, prompts), few_pairs(dev_pairs, dev_score)
+    return [told for told in found if told is not None]
+
+
+def _of_unused_prompts(model: SentenceTransformer, prompts: Prompts) -> str | None:
+    own = {name: prompt for name, prompt in (model.prompts or {}).items() if prompt}
+    if prompts or not own:
+        return None
+    name, prompt = next(iter(own.items()))
+    return (
+        f"model: it was made to read texts behind prompts ({name}: {prompt!r}, ...), which training leaves out, and retrieval and "
+        "MTEB do not; set model.prompts={query: ..., document: ..., default: ...} to train and score with them"
+    )
 
 
 def _of_cut_texts(view: View, model: SentenceTransformer) -> str | None:

@@ -32,6 +32,7 @@ from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.naming import unquoted
 from embexp.pages import ask_for_large_pages
+from embexp.prompts import prompts_of
 from embexp.shipped import conf_folder
 from embexp.terminal import nothing_is_said_yet
 
@@ -117,7 +118,13 @@ def score(
     model = encoder.model.to(hardware.device).eval()
     settings = config.evaluation
     scores = {
-        name: score_pairs(model, of_split, similarities=settings.similarities, batch_size=settings.batch_size)
+        name: score_pairs(
+            model,
+            of_split,
+            similarities=settings.similarities,
+            batch_size=settings.batch_size,
+            prompts=prompts_of(config.model),
+        )
         for name, of_split in pairs.items()
     }
     metrics: dict[str, float] = {}

@@ -32,6 +32,7 @@ from embexp.interrupts import Preempted, Terminated
 from embexp.losses import LossPlan, build_loss
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
+from embexp.prompts import prompts_of
 from embexp.record import Record, Result
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker
@@ -39,6 +40,7 @@ from embexp.training import (
     CheckpointFailed,
     MemberLost,
     TrainingDiverged,
+    column_prompts,
     kept_tokens,
     refuse_what_cannot_be_shared,
     train,
@@ -153,12 +155,14 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
             inputs.pairs[name],
             similarities=config.evaluation.similarities,
             batch_size=config.evaluation.batch_size,
+            prompts=prompts_of(config.model),
         )
 
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
-    for told in cautions(view, model, dev_pairs=len(inputs.pairs["dev"].scores), dev_score=at_step_0):
+    pairs = len(inputs.pairs["dev"].scores)
+    for told in cautions(view, model, prompts=prompts_of(config.model), dev_pairs=pairs, dev_score=at_step_0):
         log.warning("%s", told)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
@@ -218,7 +222,13 @@ def tokens_for(config: Config, inputs: Inputs, view: View) -> Tokens | None:
     # The seed chooses which row's text is a negative, and hardly ever which texts there are.
     of = {"view": view.name, "of": inputs.rows.fingerprint}
     rules = {"positives": config.data.positives, "threshold": config.data.threshold}
-    return kept_tokens(inputs.encoder.model, view.dataset, folder, of={**of, **rules})
+    return kept_tokens(
+        inputs.encoder.model,
+        view.dataset,
+        folder,
+        of={**of, **rules},
+        prompts=column_prompts(view, prompts_of(config.model)),
+    )
 
 
 def skip(config: Config, record: Record, found: FoundRun) -> Result:

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
 from embexp.model_files import find
+from embexp.prompts import Prompts, prompts_of
 
 # What the architectures call the dropout of their encoder's layers; heads that an embedding has no use for are left out.
 DROPOUT_KEYS = (
@@ -68,10 +69,14 @@ def load_encoder(config: Component) -> Encoder:
     Raises:
         ConfigError: it cannot be found or loaded; says what to do.
     """
+    arguments = config.arguments()
+    arguments.pop("prompts", None)
     try:
-        model, origin = get_object(config.target)(**config.arguments())
+        model, origin = get_object(config.target)(**arguments)
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
+    if prompts := prompts_of(config):
+        use_prompts(model, prompts)
     weights = weights_hash(model)
     return Encoder(model, origin, weights, identity_of(model, weights=weights))
 
@@ -219,6 +224,12 @@ def quiet_loading() -> Iterator[None]:
         transformers_logging.set_verbosity(shown)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def use_prompts(model: SentenceTransformer, prompts: Prompts) -> None:
+    """Gives the model these prompts and none of its own for the roles: it encodes with them, and is saved with them."""
+    model.prompts = {**(model.prompts or {}), "query": "", "document": "", "default": "", **prompts}
+    model.default_prompt_name = "default"
 
 
 def use_pooling(model: SentenceTransformer, mode: str) -> None:

@@ -12,6 +12,7 @@ from embexp.cautions import cautions
 from embexp.config import compose
 from embexp.data.views import View
 from embexp.models import load_encoder
+from embexp.prompts import NO_PROMPTS, Prompts
 
 LENGTH = 16
 
@@ -23,11 +24,11 @@ def model():
 
 def scored(*texts: str) -> View:
     rows = {"sentence1": list(texts), "sentence2": ["short"] * len(texts), "score": [1.0] * len(texts)}
-    return View("scored", Dataset.from_dict(rows), {})
+    return View("scored", Dataset.from_dict(rows), {}, directed=False)
 
 
-def told(view: View, model, *, pairs: int = 1_500, score: float = 0.8) -> list[str]:
-    return cautions(view, model, dev_pairs=pairs, dev_score=score)
+def told(view: View, model, *, pairs: int = 1_500, score: float = 0.8, prompts: Prompts = NO_PROMPTS) -> list[str]:
+    return cautions(view, model, prompts=prompts, dev_pairs=pairs, dev_score=score)
 
 
 def test_texts_that_the_model_would_cut_are_counted(model):
@@ -42,6 +43,13 @@ def test_a_text_of_just_the_length_and_one_in_many_are_not_told_of(model):
     assert len(model.tokenizer(fits)["input_ids"]) == LENGTH
     assert told(scored(fits), model) == []
     assert told(scored(" ".join(["order"] * 40), *["hello"] * 200), model) == []
+
+
+def test_prompts_that_a_model_brings_and_that_training_leaves_out_are_told_of(model, monkeypatch):
+    monkeypatch.setattr(model, "prompts", {"query": "", "search_query": "find: "})
+    (said,) = told(scored("hello"), model)
+    assert "(search_query: 'find: ', ...)" in said
+    assert told(scored("hello"), model, prompts={"query": "find: "}) == []
 
 
 def test_of_a_text_as_long_as_a_book_only_the_beginning_is_looked_at(model, monkeypatch):

@@ -54,6 +54,7 @@ class Pretrained(Component):
     pooling: Literal["mean", "cls", "max", "lasttoken"] | None
     max_length: int | None = Field(ge=4)
     dropout: float | None = Field(ge=0, lt=1)
+    prompts: dict[Literal["query", "document", "default"], str] | None
     trust_remote_code: bool
 
 
@@ -72,6 +73,7 @@ class Tiny(Component):
     pooling: Literal["mean", "cls", "max"]
     max_length: int = Field(ge=4)
     dropout: float = Field(ge=0, lt=1)
+    prompts: dict[Literal["query", "document", "default"], str] | None
     seed: int = Field(ge=0)
 
 

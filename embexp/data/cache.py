@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from embexp.config import VIEWS_OF_KIND, Data, ViewName
 from embexp.data.rows import KeptSource, Rows, Split
-from embexp.data.views import View, make_view
+from embexp.data.views import View, is_directed, make_view
 from embexp.identity import code_of, sha256_of, versions
 from embexp.locks import alone_with
 
@@ -103,7 +103,7 @@ def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **
     made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
     (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
-    return View(facts["name"], table, facts["counts"])
+    return View(facts["name"], table, facts["counts"], is_directed(rows))
 
 
 def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[], Made]) -> tuple[Made, bool]:

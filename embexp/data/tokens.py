@@ -66,35 +66,39 @@ class Tokens:
         }
 
 
-def cached_tokens(folder: str, dataset: Dataset, tokenise: Tokenise, *, made_from: Mapping[str, Any]) -> Tokens:
+def cached_tokens(
+    folder: str, dataset: Dataset, tokenise: Tokenise, *, prompts: Mapping[str, str], made_from: Mapping[str, Any]
+) -> Tokens:
     """The tokens of all texts of a data set, kept in `folder`.
 
     Args:
         folder: where rows and views are kept.
         dataset: whose columns of strings are texts.
         tokenise: gives the ids of texts, a list a text, without padding.
+        prompts: of columns, each put before its texts.
         made_from: what decides the ids, and which texts they are of.
     """
 
     def make() -> Made:
         log.info("tokens: of %s rows, made once for all runs on them", f"{len(dataset):,}")
-        return Made(_tokenised(dataset, tokenise), {}, in_one_piece=True)
+        return Made(_tokenised(dataset, tokenise, prompts), {}, in_one_piece=True)
 
-    (table, *_), _ = found_or_made(Path(folder).expanduser(), {"tokens": dict(made_from)}, make)
+    made_from = {"tokens": dict(made_from), "prompts": dict(prompts)}
+    (table, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
     return Tokens(table)
 
 
-def _tokenised(dataset: Dataset, tokenise: Tokenise) -> Dataset:
+def _tokenised(dataset: Dataset, tokenise: Tokenise, prompts: Mapping[str, str]) -> Dataset:
     from datasets import Dataset
 
-    hashes = np.concatenate([_hashes(texts) for texts in _texts(dataset)])
+    hashes = np.concatenate([_hashes(texts) for texts in _texts(dataset, prompts)])
     # Where each text stands first among all, in the order of the hashes.
     unique, places = np.unique(hashes, axis=0, return_index=True)
     wanted = np.zeros(len(hashes), dtype=bool)
     wanted[places] = True
     ids, lengths, seen = [], [np.zeros(1, dtype=np.int64)], 0
-    for texts in _texts(dataset):
+    for texts in _texts(dataset, prompts):
         chosen = [text for text, first in zip(texts, wanted[seen : seen + len(texts)], strict=True) if first]
         seen += len(texts)
         found = tokenise(chosen) if chosen else []
@@ -107,12 +111,12 @@ def _tokenised(dataset: Dataset, tokenise: Tokenise) -> Dataset:
     return Dataset(pa.table({"first": unique[:, 0], "second": unique[:, 1], "ids": ordered}))
 
 
-def _texts(dataset: Dataset) -> Iterator[list[str]]:
-    """All texts, column by column, some at once."""
+def _texts(dataset: Dataset, prompts: Mapping[str, str]) -> Iterator[list[str]]:
+    """All texts, each behind its prompt, column by column, some at once."""
     for name, feature in dataset.features.items():
         if feature.dtype == "string":
             for first in range(0, len(dataset), AT_ONCE):
-                yield dataset[first : first + AT_ONCE][name]
+                yield [f"{prompts.get(name, '')}{text}" for text in dataset[first : first + AT_ONCE][name]]
 
 
 def _hashes(texts: Sequence[str]) -> NDArray[np.uint64]:

@@ -41,11 +41,16 @@ REDRAWS = 100
 
 @dataclass(frozen=True)
 class View:
-    """A data set with exactly the columns of `VIEW_COLUMNS[name]`, in order, and what became of the rows."""
+    """A data set with exactly the columns of `VIEW_COLUMNS[name]`, in order, and what became of the rows.
+
+    Attributes:
+        directed: whether the first text of a row asks for its others; else they could change places.
+    """
 
     name: ViewName
     dataset: Dataset
     counts: dict[str, int]
+    directed: bool
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,13 @@ def make_view(
         name,
         Dataset(pa.table(arrays)),
         {key: count for key, count in counts.items() if count or key == "kept"},
+        is_directed(rows),
     )
+
+
+def is_directed(rows: Rows) -> bool:
+    """Whether their first text asks for the others, as a question does; scored rows and NLI's are alike on both sides."""
+    return rows.kind in ("pairs", "triplets")
 
 
 Made = tuple[list[tuple[Any, ...]], dict[str, int]]

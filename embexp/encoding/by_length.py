@@ -15,6 +15,9 @@ TOKEN_INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def can_be_sorted(columns: Sequence[dict[str, Any]]) -> bool:
     """Whether the columns are plain right-padded token ids, which can be cut and put together again."""
     for column in columns:
+        # Of the first column alone the rest is kept when they are merged, and pooling would leave out too much or too little.
+        if "prompt_length" in column:
+            return False
         tensors = {key for key, value in column.items() if isinstance(value, Tensor)}
         if not {"input_ids", "attention_mask"} <= tensors or not tensors <= set(TOKEN_INPUTS):
             return False

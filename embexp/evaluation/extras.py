@@ -19,6 +19,7 @@ from embexp.config import Config
 from embexp.evaluation.parts import Extra, one_line
 from embexp.evaluation.sts import SetEvaluation, named_sets
 from embexp.evaluation.tables import fingerprint_of
+from embexp.prompts import prompts_of
 from embexp.training.hardware import Hardware
 
 log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ def build_extras(config: Config, hardware: Hardware) -> Extras:
 
     evaluation = config.evaluation
     chosen: list[Extra] = [
-        SetEvaluation(name, pairs, evaluation.similarities, evaluation.batch_size)
+        SetEvaluation(name, pairs, evaluation.similarities, evaluation.batch_size, prompts_of(config.model))
         for name, pairs in named_sets(evaluation.sets or {}).items()
     ]
     if evaluation.retrieval is not None:

@@ -211,6 +211,10 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
 @contextmanager
 def quiet_mteb() -> Iterator[None]:
     """Keeps MTEB's and its libraries' notes off the terminal: superseded tasks, renamed methods, progress."""
+    from datasets.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    shown = not are_progress_bars_disabled()
+    disable_progress_bars()
     loggers = [logging.getLogger(name) for name in ("mteb", "datasets")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -220,5 +224,7 @@ def quiet_mteb() -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        if shown:
+            enable_progress_bars()
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

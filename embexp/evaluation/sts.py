@@ -25,6 +25,7 @@ from embexp.data.rows import Rows, Source, Split
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
+from embexp.prompts import NO_PROMPTS, Prompts, Role
 
 SIMILARITIES = {
     "cosine": pairwise_cos_sim,
@@ -38,13 +39,18 @@ PAIRING_SEED = 0
 
 @dataclass(frozen=True)
 class Pairs:
-    """What is scored on: n pairs of texts, and the score of each, (n,), in 0..1."""
+    """What is scored on: n pairs of texts, and the score of each, (n,), in 0..1.
+
+    Attributes:
+        directed: whether the first text asks for the second; else they could change places.
+    """
 
     name: str
     sentences1: list[str]
     sentences2: list[str]
     scores: np.ndarray
     fingerprint: str
+    directed: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,24 +135,48 @@ def _pairs(rows: Rows) -> Pairs:
     scores = np.asarray(table["score"], dtype=np.float64)
     if scores.min() == scores.max():
         raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
-    return Pairs(rows.name, list(table["sentence1"]), list(table["sentence2"]), scores, rows.fingerprint)
+    sentences = list(table["sentence1"]), list(table["sentence2"])
+    return Pairs(rows.name, *sentences, scores, rows.fingerprint, view.directed)
 
 
 def score_pairs(
-    model: SentenceTransformer, pairs: Pairs, *, similarities: Sequence[Similarity], batch_size: int
+    model: SentenceTransformer,
+    pairs: Pairs,
+    *,
+    similarities: Sequence[Similarity],
+    batch_size: int,
+    prompts: Prompts = NO_PROMPTS,
 ) -> Scores:
     """Pearson and Spearman between the similarities of a model's embeddings and the scores of the pairs.
 
     Every text is encoded once, in float32; similarities are computed in float64. NaN where all similarities are equal
     (constant embeddings): it is the caller's to refuse.
+
+    Args:
+        model: of this run.
+        pairs: to be scored on.
+        similarities: by name.
+        batch_size: texts encoded at once.
+        prompts: the run's, which the model has too.
     """
-    unique = list(dict.fromkeys([*pairs.sentences1, *pairs.sentences2]))
-    row_of = {text: row for row, text in enumerate(unique)}
-    embedded = (
-        model.encode(unique, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True).cpu().double()
-    )
-    first = embedded[torch.tensor([row_of[text] for text in pairs.sentences1])]
-    second = embedded[torch.tensor([row_of[text] for text in pairs.sentences2])]
+    roles: tuple[Role, Role] = ("query", "document") if pairs.directed else ("default", "default")
+    # A prompt that is empty keeps the model from using another.
+    before = [prompts.get(role, "") if prompts else None for role in roles]
+    sides = [
+        [(prompt, text) for text in texts]
+        for prompt, texts in zip(before, (pairs.sentences1, pairs.sentences2), strict=True)
+    ]
+    unique = list(dict.fromkeys([*sides[0], *sides[1]]))
+    row_of: dict[tuple[str | None, str], int] = {}
+    embedded = []
+    for prompt in dict.fromkeys(before):
+        texts = [text for of, text in unique if of == prompt]
+        row_of |= {(prompt, text): len(row_of) + row for row, text in enumerate(texts)}
+        found_here = model.encode(
+            texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True
+        )
+        embedded.append(found_here.cpu().double())
+    first, second = (torch.cat(embedded)[torch.tensor([row_of[text] for text in side])] for side in sides)
     found: dict[str, np.ndarray] = {name: SIMILARITIES[name](first, second).cpu().numpy() for name in similarities}
     metrics: dict[str, float] = {}
     for metric, correlation in (("pearson", pearsonr), ("spearman", spearmanr)):
@@ -165,6 +195,7 @@ class SetEvaluation:
     pairs: Pairs
     similarities: Sequence[Similarity]
     batch_size: int
+    prompts: Prompts
     before: ClassVar[bool] = True
 
     @property
@@ -181,7 +212,9 @@ class SetEvaluation:
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """pearson_* and spearman_*."""
-        scores = score_pairs(model, self.pairs, similarities=self.similarities, batch_size=self.batch_size)
+        scores = score_pairs(
+            model, self.pairs, similarities=self.similarities, batch_size=self.batch_size, prompts=self.prompts
+        )
         yield Part(scores.metrics)
 
 

@@ -4,7 +4,7 @@
 """
 
 from embexp.training.checkpoints import CheckpointFailed
-from embexp.training.collation import kept_tokens
+from embexp.training.collation import column_prompts, kept_tokens
 from embexp.training.diverged import TrainingDiverged
 from embexp.training.hardware import Hardware, choose_hardware, shares_in_words
 from embexp.training.members import MemberLost
@@ -18,6 +18,7 @@ __all__ = [
     "Trained",
     "TrainingDiverged",
     "choose_hardware",
+    "column_prompts",
     "kept_tokens",
     "refuse_what_cannot_be_shared",
     "shares_in_words",

@@ -14,9 +14,11 @@ from sentence_transformers.base.modules import Transformer
 from transformers import PreTrainedTokenizerBase
 
 from embexp.data.tokens import Tokens, cached_tokens
+from embexp.data.views import View
 from embexp.encoding.by_length import TOKEN_INPUTS
 from embexp.identity import versions
 from embexp.models import tokenizer_identity
+from embexp.prompts import Prompts, Role
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,12 @@ def preprocessing(model: SentenceTransformer, tokens: Tokens | None) -> Preproce
     if not _has_a_tokenizer(model):
         return model.preprocess
 
+    needed = not _pools_prompts(model)
+
     def preprocess(texts: list[str], **others: Any) -> dict[str, Any]:
         told = model[0].preprocess(texts, processing_kwargs=LISTS, **others)
+        if not needed:
+            told.pop("prompt_length", None)
         if any(isinstance(value, list) and name not in TOKEN_INPUTS for name, value in told.items()):
             return dict(model.preprocess(texts, **others))
         # Of one length, as they are padded: numpy reads such lists at once, transformers and torch look at each number.
@@ -47,10 +53,18 @@ def preprocessing(model: SentenceTransformer, tokens: Tokens | None) -> Preproce
             for name, value in told.items()
         }
 
+    # Tokens that are found by their text are those of prompt and text as one, which says nothing of the prompt's length.
     return preprocess if tokens is None else KeptTokens(tokens, preprocess, padding=model.tokenizer.pad_token_id)
 
 
-def kept_tokens(model: SentenceTransformer, dataset: Dataset, folder: str, *, of: Mapping[str, Any]) -> Tokens | None:
+def kept_tokens(
+    model: SentenceTransformer,
+    dataset: Dataset,
+    folder: str,
+    *,
+    of: Mapping[str, Any],
+    prompts: Mapping[str, str],
+) -> Tokens | None:
     """The tokens of all texts of a data set by the model's tokenizer, kept in `folder`; None: they cannot be kept.
 
     Args:
@@ -58,8 +72,11 @@ def kept_tokens(model: SentenceTransformer, dataset: Dataset, folder: str, *, of
         dataset: whose columns of strings are trained on.
         folder: where rows and views are kept.
         of: which texts these are.
+        prompts: of columns.
     """
     if not _has_a_tokenizer(model) or model.tokenizer.padding_side != "right" or model.tokenizer.pad_token_id is None:
+        return None
+    if prompts and not _pools_prompts(model):
         return None
 
     def tokenise(texts: list[str]) -> list[list[int]]:
@@ -67,7 +84,17 @@ def kept_tokens(model: SentenceTransformer, dataset: Dataset, folder: str, *, of
         return found
 
     by = {"tokenizer": tokenizer_identity(model), "tokenizing libraries": versions(LIBRARIES)}
-    return cached_tokens(folder, dataset, tokenise, made_from={**of, **by})
+    return cached_tokens(folder, dataset, tokenise, prompts=prompts, made_from={**of, **by})
+
+
+def column_prompts(view: View, prompts: Prompts) -> dict[str, str]:
+    """The prompt of each column of a view that has one; the texts of the noisy view are to be made from themselves alone."""
+    if view.name == "noisy":
+        return {}
+    texts = [name for name, feature in view.dataset.features.items() if feature.dtype == "string"]
+    others: Role = "document" if view.directed else "default"
+    roles = {name: "query" if view.directed and name == texts[0] else others for name in texts}
+    return {name: prompts[role] for name, role in roles.items() if prompts.get(role)}
 
 
 class KeptTokens:
@@ -83,16 +110,17 @@ class KeptTokens:
         self.first: dict[str, Any] | None = None
         self.alike = True
 
-    def __call__(self, texts: list[str], **others: Any) -> dict[str, Any]:
+    def __call__(self, texts: list[str], *, prompt: str | None = None, **others: Any) -> dict[str, Any]:
         """As `preprocess`: input_ids, attention_mask, (texts, tokens), and what else there is."""
         asked = any(value is not None for value in others.values())
-        found = self.tokens.find(texts, padding=self.padding) if self.alike and not asked else None
+        whole = [f"{prompt}{text}" for text in texts] if prompt else texts
+        found = self.tokens.find(whole, padding=self.padding) if self.alike and not asked else None
         if found is None:
-            return dict(self.tokenise(texts, **others))
+            return dict(self.tokenise(texts, prompt=prompt, **others))
         ids, chosen = (torch.from_numpy(array.astype(np.int64)) for array in found)
         made = {"input_ids": ids, "attention_mask": chosen, "token_type_ids": torch.zeros_like(ids)}
         if self.first is None:
-            self.first = dict(self.tokenise(texts, **others))
+            self.first = dict(self.tokenise(texts, prompt=prompt, **others))
             self.alike = all(
                 name in made and torch.equal(value, made[name])
                 for name, value in self.first.items()
@@ -106,3 +134,8 @@ class KeptTokens:
 
 def _has_a_tokenizer(model: SentenceTransformer) -> bool:
     return isinstance(model[0], Transformer) and isinstance(model.tokenizer, PreTrainedTokenizerBase)
+
+
+def _pools_prompts(model: SentenceTransformer) -> bool:
+    """Whether a prompt's tokens are pooled with the text's, as nearly always: then its length is nothing to the model."""
+    return all(getattr(module, "include_prompt", True) for module in model)

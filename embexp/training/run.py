@@ -147,7 +147,9 @@ def _trainer(
         shared=shared,
         tokens=assignment.tokens,
         model=assignment.encoder.model,
-        args=training_arguments(assignment.config, assignment.plan, assignment.hardware, assignment.folder),
+        args=training_arguments(
+            assignment.config, assignment.plan, assignment.view, assignment.hardware, assignment.folder
+        ),
         train_dataset=dataset,
         loss=assignment.plan.module,
         callbacks=[*how.callbacks, *([NoiseEpoch(noise)] if noise else []), *callbacks],

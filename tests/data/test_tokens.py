@@ -22,13 +22,13 @@ def letters(texts: list[str]) -> list[list[int]]:
     return [[ord(letter) for letter in text] for text in texts]
 
 
-def made(folder: Path, asked: list[str] | None = None, **of: str) -> Tokens:
+def made(folder: Path, asked: list[str] | None = None, *, prompts: dict[str, str] | None = None, **of: str) -> Tokens:
     def tokenise(texts: list[str]) -> list[list[int]]:
         if asked is not None:
             asked.extend(texts)
         return letters(texts)
 
-    return cached_tokens(str(folder), ROWS, tokenise, made_from={"of": "rows", **of})
+    return cached_tokens(str(folder), ROWS, tokenise, prompts=prompts or {}, made_from={"of": "rows", **of})
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 5_000])
@@ -79,6 +79,15 @@ def test_the_second_time_they_are_there_mapped_and_nothing_of_them_is_copied(tmp
     before = pa.total_allocated_bytes()
     assert again.find(["a"], padding=0) is not None
     assert pa.total_allocated_bytes() == before
+
+
+def test_a_column_s_prompt_stands_before_its_texts(tmp_path):
+    asked: list[str] = []
+    kept = made(tmp_path, asked, prompts={"anchor": "q: "})
+    assert asked == ["q: a", "q: bb", "ccc", "a", "ä b"]
+    assert kept.find(["bb"], padding=0) is None
+    made(tmp_path, asked, prompts={"anchor": "Q: "})
+    assert len(asked) == 2 * 5
 
 
 def test_another_tokenizer_s_are_not_found(tmp_path):

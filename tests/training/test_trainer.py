@@ -18,9 +18,10 @@ from embexp.data.cache import cached_view
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.losses import build_loss
 from embexp.models import load_encoder
+from embexp.prompts import prompts_of
 from embexp.record import Record
 from embexp.tracking import NullTracker
-from embexp.training import TrainingDiverged, choose_hardware, kept_tokens, train
+from embexp.training import TrainingDiverged, choose_hardware, column_prompts, kept_tokens, train
 from embexp.training.callbacks import Scores
 from embexp.training.checkpoints import Checkpoints
 from embexp.training.shared import refuse_what_cannot_be_shared
@@ -53,7 +54,8 @@ def run(config: Config, folder: Path, *, scores=lambda step: step / 100, stop_at
     rows = build_source(config.data, cache=cache).load("train")
     view = cached_view(cache, rows, plan.view, positives="entailment", negatives="contradiction", threshold=0.6, seed=1)
     of = {"view": view.name, "of": rows.fingerprint}
-    tokens = None if cache is None else kept_tokens(encoder.model, view.dataset, cache, of=of)
+    prompts = column_prompts(view, prompts_of(config.model))
+    tokens = None if cache is None else kept_tokens(encoder.model, view.dataset, cache, of=of, prompts=prompts)
     record = Record(tracker=NullTracker(), folder=folder, name="run", params={})
 
     def evaluate(step: int) -> dict[str, float]:
