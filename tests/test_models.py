@@ -246,6 +246,21 @@ def test_a_model_comes_from_the_hub_at_its_revision_and_then_from_the_cache(chec
         assert seconds < 3
 
 
+NAMED = """
+from embexp.config import compose
+from embexp.models import load_encoder
+print(load_encoder(compose(["model.path=org/small"]).model).origin)
+"""
+
+
+def test_a_model_that_is_named_by_its_hub_id_alone_is_not_asked_for_at_the_option_s_own_revision(checkpoint, tmp_path):
+    with HubServer(home=tmp_path / "home", models={"org/small": checkpoint}) as hub:
+        done = hub.run(NAMED)
+    assert done.stdout == "the hub\n", done.stderr
+    pinned = compose([]).model.revision
+    assert not any(pinned in request for request in hub.requests)
+
+
 def test_what_the_hub_does_not_have_is_told_and_pickled_weights_are_not_even_fetched(checkpoint, tmp_path):
     (checkpoint / "model.safetensors").rename(checkpoint / "pytorch_model.bin")
     with HubServer(home=tmp_path / "home", models={"org/pickled": checkpoint}) as hub:

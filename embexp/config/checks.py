@@ -7,6 +7,7 @@ from typing import Any
 
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
+from embexp.config.pins import without_the_pins_of_others
 from embexp.config.rules import RULES, hardware_can_do_it, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
@@ -20,7 +21,8 @@ from embexp.config.sections import collect, schema_of
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
-    """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more.
+    """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more, and
+    what is not an option's own model or data has not its revision.
 
     Args:
         values: the composed config as plain Python values, interpolations resolved.
@@ -30,6 +32,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
     Raises:
         ConfigError: with every problem that could be found without loading anything.
     """
+    values = without_the_pins_of_others(values)
     parts, problems = check_sections(values)
     if problems:
         raise ConfigError(problems)
