@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embexp.compare.cells import label_of, of_the_best
 from embexp.compare.ranking import METRIC, differing, ranked
 from embexp.compare.runs import Run
 from embexp.statistics import (
+    RESAMPLES,
     Array,
     Difference,
     Interval,
@@ -64,7 +66,7 @@ class Resampled:
     base_drawn: Array
 
 
-def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = 10_000) -> list[Verdict]:
+def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPLES) -> list[Verdict]:
     """The best runs of one set of pairs, in the order of the table; empty where there are no predictions to judge by.
 
     Runs without predictions, or scored on other pairs than the best, are left out. Whoever is best on these pairs was
@@ -128,13 +130,13 @@ def _column(table: pa.Table, name: str) -> Array:
 
 def _labels(runs: Sequence[Run]) -> list[str]:
     keys = differing(runs)
-    return [", ".join(f"{key}={run.params[key]}" for key in keys if key in run.params) or run.name for run in runs]
+    return [label_of(run, keys, runs) for run in runs]
 
 
 def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference | None) -> str:
     told = [] if to_base is None else [_told(to_base, "before training")]
     if to_best is not None:
-        told.append(_told(to_best, f"the best ({labels[0]})"))
+        told.append(_told(to_best, of_the_best(labels[0])))
     return f"{labels[row]}: {'; '.join(told) or 'the best; it was not trained'}"
 
 

@@ -16,14 +16,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
 from embexp.compare.judge import resampled
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, is_cost, ranked, score_of
 from embexp.compare.runs import Run
-from embexp.statistics import Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
+from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
 from embexp.tracking import Status
 
 SEED = "seed"
-RESAMPLES = 2_000
 # Of all seeds of all settings.
 MOST_RUNS = 200
 
@@ -86,42 +86,52 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
     groups = by_seed(runs, metric=metric)
     firsts = [group.runs[0] for group in groups]
     keys = [key for key in differing(firsts) if key != SEED] or ["loss", "batch_size"]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("", *keys):
-        table.add_column(title.replace("_", " "))
-    for title in ("seeds", metric, "sd over seeds", "sd over pairs"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for rank, group in enumerate(groups, start=1):
-        spread = group.spread
-        cells = [escape(group.runs[0].params.get(key, "–")) for key in keys]
-        numbers = [_shown(spread.mean), _shown(spread.sd), _shown(math.sqrt(spread.of_pairs))]
-        table.add_row(str(rank), *cells, str(spread.seeds), *numbers, style="bold" if rank == 1 else "")
+    console = paper(console)
+    table, without = fitting(keys, firsts, lambda some, level: _table(groups, metric, some), 1, console)
     console.print(table)
+    if without:
+        console.print(left_out(without), highlight=False, soft_wrap=True)
     pairs = {run.evaluation for run in firsts}
-    if left_out := sum(run.status != Status.FINISHED or run.evaluation not in pairs for run in runs):
-        console.print(f"left out: {left_out} that did not finish or were scored on other pairs", highlight=False)
+    if others := sum(run.status != Status.FINISHED or run.evaluation not in pairs for run in runs):
+        console.print(f"left out: {others} that did not finish or were scored on other pairs", highlight=False)
     for line in told(groups, keys):
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
+def _table(groups: Sequence[Group], metric: str, keys: Sequence[str]) -> Table:
+    firsts = [group.runs[0] for group in groups]
+    shown = {key: values_of(firsts, key) for key in keys}
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for title in ("", *keys, "seeds", metric, "sd over seeds", "sd over pairs"):
+        of_settings = title in ("", *keys)
+        shown_as = title.replace("_", " ") if of_settings else title
+        table.add_column(shown_as, justify="left" if of_settings else "right", no_wrap=True)
+    for rank, (group, first) in enumerate(zip(groups, firsts, strict=True), start=1):
+        spread = group.spread
+        cells = [escape(shown[key].get(first.params.get(key, ""), ABSENT)) for key in keys]
+        numbers = [_shown(spread.mean), _shown(spread.sd), _shown(math.sqrt(spread.of_pairs))]
+        table.add_row(str(rank), *cells, str(spread.seeds), *numbers, style="bold" if rank == 1 else "")
+    return table
+
+
 def told(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
     """Each setting against the best one, in words."""
-    lines = []
+    lines, firsts = [], [group.runs[0] for group in groups]
     for group in groups[1:]:
-        name, best = (_label(one, keys) for one in (group, groups[0]))
-        lines.append(f"{name}: {_against(group, groups[0], best)}")
+        name, best = (label_of(one.runs[0], keys, firsts) for one in (group, groups[0]))
+        lines.append(f"{name}: {_against(group, groups[0], of_the_best(best))}")
     return lines
 
 
 def _against(group: Group, best: Group, name: str) -> str:
     if min(group.spread.seeds, best.spread.seeds) < 2:
-        return f"cannot be compared with the best ({name}): one seed says nothing of the others; run more: seed=1,2,3"
+        return f"cannot be compared with {name}: one seed says nothing of the others; run more: seed=1,2,3"
     if group.drawn is None or best.drawn is None:
-        return f"cannot be compared with the best ({name}): its predictions are not on this machine"
+        return f"cannot be compared with {name}: its predictions are not on this machine"
     found = difference_of_means(group.scores, best.scores, group.drawn, best.drawn)
     if found.is_real:
         low, high = sorted((abs(found.low), abs(found.high)))
-        return f"worse than the best ({name}) by {abs(found.value):.3f} [{low:.3f}, {high:.3f}]"
+        return f"worse than {name} by {abs(found.value):.3f} [{low:.3f}, {high:.3f}]"
     of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
     of_pairs = float(np.nanvar(group.drawn.mean(axis=0) - best.drawn.mean(axis=0), ddof=1))
     needed = seeds_needed(found.value, of_seed=of_seed, of_pairs=of_pairs)
@@ -132,12 +142,7 @@ def _against(group: Group, best: Group, name: str) -> str:
         more = f"a difference of {abs(found.value):.3f} needs about {needed - have} more seeds of each"
     else:
         more = "by chance: as many seeds tell such a difference in 4 of 5 trials"
-    return f"cannot be told apart from the best ({name}); {more}"
-
-
-def _label(group: Group, keys: Sequence[str]) -> str:
-    params = group.runs[0].params
-    return ", ".join(f"{key}={params[key]}" for key in keys if key in params)
+    return f"cannot be told apart from {name}; {more}"
 
 
 def _shown(value: float) -> str:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
 from embexp.compare.judge import Verdict, judge
 from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, score_of, scored_on
 from embexp.compare.runs import OF_STORE, Run
@@ -30,14 +32,17 @@ COSTS = (("time", "time/training_seconds"), ("texts/s", "throughput/texts_per_se
 SEVERAL_SETS = (
     "{} sets of pairs were scored on; scores of one say nothing beside those of another: each is ranked by itself."
 )
-WIDE = 160
-# Of the pairs, for the table: enough for two digits of an interval; and how many runs are told of in words.
-RESAMPLES = 2_000
+# Runs that are told of in words.
 MOST_TOLD = 8
 # Rows of a table: who has more runs filters them, or takes the csv.
 MOST_DRAWN = 50
-# Below this many columns the Pearson scores are left to csv and json.
-NARROW = 116
+# What is left to csv and json where there is no room: level by level, with all of the levels before it.
+LEAST: tuple[frozenset[str], ...] = (
+    frozenset(),
+    frozenset({"dev Pearson", "test Pearson"}),
+    frozenset({"time", "texts/s"}),
+    frozenset({"test Spearman"}),
+)
 
 
 def draw(
@@ -52,8 +57,7 @@ def draw(
         metric: to rank by.
         most_unranked: of those without a score the latest so many are named; None: all.
     """
-    if not console.is_terminal:
-        console = Console(file=console.file, width=WIDE, no_color=True)
+    console = paper(console)
     finished = [run for run in runs if score_of(run, metric) is not None and run.status == Status.FINISHED]
     sets = by_evaluation(finished)
     if len(sets) > 1:
@@ -63,8 +67,13 @@ def draw(
         which = f" · scored on {scored_on(of_set[0])}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
         console.print()
         console.print(f"[bold]{escape(title)}[/bold]{escape(which)}", highlight=False)
-        verdicts = judge(of_set, metric=metric, resamples=RESAMPLES)
-        console.print(_table(of_set, metric, verdicts, compact=console.width < NARROW))
+        verdicts = judge(of_set, metric=metric)
+        table, without = fitting(
+            columns_of(of_set), of_set, partial(_table, of_set, metric, verdicts), len(LEAST), console
+        )
+        console.print(table)
+        if without:
+            console.print(left_out(without), style="dim", highlight=False, soft_wrap=True)
         for line in _told(verdicts, of_set):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
@@ -93,19 +102,21 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
     return [*lines, said]
 
 
-def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, compact: bool) -> Table:
-    keys = columns_of(runs)
+def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], keys: Sequence[str], level: int) -> Table:
     scores = [pair for pair in SCORES if any(_value(run, pair[1], metric) is not None for run in runs)]
     costs = [pair for pair in COSTS if any(pair[1] in run.metrics for run in runs)]
     if all(key.removeprefix("best/") != metric for _, key in scores):
         scores = [(metric, metric), *scores]
-    if compact:
-        scores = [pair for pair in scores if "Pearson" not in pair[0]]
+    unseen = frozenset().union(*LEAST[: level + 1])
+    # What is ranked by is always there.
+    scores = [(title, key) for title, key in scores if title not in unseen or key.removeprefix("best/") == metric]
+    costs = [(title, key) for title, key in costs if title not in unseen]
+    shown = {key: values_of(runs, key) for key in keys}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True, min_width=2)
     for key in keys:
         numbers = key != keys[0] and all(_is_number(run.params.get(key, "")) for run in runs)
-        table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=key == keys[0])
+        table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=True)
     judged = {id(verdict.run): verdict for verdict in verdicts}
     for title, key in (*scores, *costs):
         table.add_column(title, justify="right", no_wrap=True)
@@ -113,7 +124,7 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
             table.add_column("[low, high]", justify="right", no_wrap=True)
     order = ranked(runs, metric)
     for rank, run in order[:MOST_DRAWN]:
-        cells = [run.params.get(key, "–") for key in keys]
+        cells = [shown[key].get(run.params.get(key, ""), ABSENT) for key in keys]
         values = []
         for title, key in (*scores, *costs):
             values.append(_shown(title, _value(run, key, metric)))
@@ -128,10 +139,10 @@ def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], *, com
     for base, first in bases.items():
         whose = f" ({first.params.get('model', first.name)})" if len(bases) > 1 else ""
         cells = [f"before training{whose}", *[""] * (len(keys) - 1)]
-        shown = []
+        of_base = []
         for (title, key), value in zip(scores, base, strict=True):
-            shown += [_shown(title, value)] + [""] * bool(judged and key.removeprefix("best/") == metric)
-        table.add_row("", *cells, *shown, *[""] * len(costs), style="dim")
+            of_base += [_shown(title, value)] + [""] * bool(judged and key.removeprefix("best/") == metric)
+        table.add_row("", *cells, *of_base, *[""] * len(costs), style="dim")
     return table
 
 
@@ -190,7 +201,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     order = _ranked_each(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
     metrics = sorted({key for run in runs for key in run.metrics})
-    judged = {id(v.run): v for part in by_evaluation(runs) for v in judge(part, metric=metric, resamples=RESAMPLES)}
+    judged = {id(v.run): v for part in by_evaluation(runs) for v in judge(part, metric=metric)}
     return [
         {
             "rank": rank,

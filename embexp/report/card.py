@@ -11,11 +11,11 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.report.details import Details
-from embexp.report.entries import judged
 from embexp.statistics import Interval
 
 SPLITS = ("dev", "test")
@@ -166,7 +166,7 @@ def scores_of(run: Run, details: Details) -> list[Score]:
 
 def interval_of(run: Run, metric: str) -> Interval | None:
     """The 95 % interval of one score, by bootstrap over the pairs."""
-    verdicts = judged([run], metric)
+    verdicts = judge([run], metric=metric)
     return verdicts[0].interval if verdicts else None
 
 

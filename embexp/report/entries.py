@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embexp.compare import Verdict, judge
+from embexp.compare import Verdict
 from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import UNTRAINED, Run
 from embexp.report.details import Details, details_of
 
 # What a series may be: a choice a person compares, never the seed.
 SERIES_KEYS = ("loss", "model", "batch_size", "data", "experiment", "learning_rate", "epochs")
-
-# Bootstrap resamples of each interval: the third decimal of its bounds is steady from a few thousand on.
-RESAMPLES = 5_000
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,6 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
             )
         )
     return found
-
-
-def judged(runs: Sequence[Run], metric: str) -> Sequence[Verdict]:
-    """How sure the scores and their order are."""
-    return judge(runs, metric=metric, resamples=RESAMPLES)
 
 
 def series_key(runs: Sequence[Run]) -> str | None:

@@ -15,12 +15,13 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from embexp.compare.judge import judge
 from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, scored_on
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
-from embexp.report.entries import Entry, entries_of, judged, metric_title, shown
+from embexp.report.entries import Entry, entries_of, metric_title, shown
 from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
@@ -107,7 +108,7 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
 
 def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
     """What is shown of runs that were scored on the same pairs."""
-    entries = entries_of(runs, metric=metric, uri=uri, verdicts=judged(runs, metric))
+    entries = entries_of(runs, metric=metric, uri=uri, verdicts=judge(runs, metric=metric))
     split = metric.removeprefix("best/").partition("/")[0]
     path = entries[0].details.file("predictions.parquet")
     columns = read_predictions(path, split if split in ("dev", "test") else "dev") if path is not None else None

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from embexp.compare.judge import judge
 from embexp.compare.ranking import METRIC
 from embexp.compare.runs import Run
 from embexp.config import ConfigError
 from embexp.report.charts import CURVES, curve_metric
-from embexp.report.entries import Entry, entries_of, judged, metric_title
+from embexp.report.entries import Entry, entries_of, metric_title
 from embexp.report.svg import spread
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def write_slide(runs: Sequence[Run], path: Path, *, title: str, metric: str = ME
     if not entries:
         raise ConfigError([f"{path}: no run has finished with {metric}; there is nothing to draw."])
     same = [run for run in runs if run.evaluation == entries[0].run.evaluation]
-    entries = entries_of(same, metric=metric, uri=uri, verdicts=judged([entry.run for entry in entries], metric))
+    entries = entries_of(same, metric=metric, uri=uri, verdicts=judge([entry.run for entry in entries], metric=metric))
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     ranking, curves = figure.subplots(1, 2, width_ratios=(1, 1.15))
     figure.get_layout_engine().set(w_pad=0.25, h_pad=0.2)  # type: ignore[union-attr, call-arg]

@@ -11,7 +11,6 @@ import pytest
 
 from embexp.compare import Run, judge
 from embexp.report import report, write_report
-from embexp.report.entries import RESAMPLES
 from embexp.tracking import Status
 from tests.report.conftest import BASE, SCORES
 
@@ -167,7 +166,7 @@ def test_a_report_that_cannot_be_made_leaves_the_old_one(runs, tmp_path):
 
 
 def test_intervals_and_verdicts_stand_beside_the_scores(runs, page):
-    verdicts = judge(runs, metric="dev/spearman_cosine", resamples=RESAMPLES)
+    verdicts = judge(runs, metric="dev/spearman_cosine")
     labels = [attributes.get("aria-label") for tag, attributes in page.tags if tag == "svg"]
     assert len(verdicts) == 4
     for verdict in verdicts:

@@ -1,0 +1,100 @@
+"""A table's settings as they are shown: short, and as many as there is room for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import PurePath
+
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table
+
+from embexp.compare.runs import Run
+from embexp.naming import OF_FILES
+
+# Columns of what is no terminal.
+WIDE = 200
+# Letters of a value.
+LONGEST = 40
+# Of a run's label.
+LONGEST_LABEL = 80
+ABSENT = "–"
+
+
+def paper(console: Console) -> Console:
+    """The console, or where it is no terminal one without colours that has room for most tables."""
+    return console if console.is_terminal else Console(file=console.file, width=WIDE, no_color=True)
+
+
+def values_of(runs: Iterable[Run], key: str) -> dict[str, str]:
+    """How each value of a setting is shown: of files no more of their paths than tells them apart."""
+    values = {run.params[key] for run in runs if key in run.params}
+    shown = {value: value for value in values}
+    if key == "model" or key.rpartition(".")[2] in OF_FILES:
+        parts = {value: PurePath(value).parts for value in values}
+        deepest = max(map(len, parts.values()), default=0)
+        for depth in range(1, deepest + 1):
+            shown = {value: str(PurePath(*of[-depth:])) for value, of in parts.items()}
+            if len(set(shown.values())) == len(values):
+                break
+    return {value: short if len(short) <= LONGEST else f"…{short[1 - LONGEST :]}" for value, short in shown.items()}
+
+
+def label_of(run: Run, keys: Iterable[str], others: Sequence[Run]) -> str:
+    """The settings that tell a run from others, in a sentence; its name where none does.
+
+    Args:
+        run: one of the others.
+        keys: in which they differ.
+        others: the best first; where there is much to tell, what a run has in common with it is not told.
+    """
+    told = {key: f"{key}={values_of(others, key)[run.params[key]]}" for key in keys if key in run.params}
+    if len(", ".join(told.values())) > LONGEST_LABEL and run is not others[0]:
+        told = {key: words for key, words in told.items() if run.params[key] != others[0].params.get(key)}
+    return ", ".join(told.values()) or run.name
+
+
+def of_the_best(label: str) -> str:
+    """How a sentence speaks of the best: with its label where that is short, for the first row of the table has it."""
+    return f"the best ({label})" if len(label) <= LONGEST else "the best"
+
+
+def fitting(
+    keys: Sequence[str],
+    runs: Sequence[Run],
+    made: Callable[[Sequence[str], int], Table],
+    levels: int,
+    console: Console,
+) -> tuple[Table, list[str]]:
+    """The fullest table for which there is room, and the settings that are left out of it: those that tell fewest runs apart.
+
+    Args:
+        keys: the settings, in order.
+        runs: in the table.
+        made: a table of some of the settings, and of the less besides the higher the level.
+        levels: how many there are.
+        console: to draw on.
+    """
+    unbound = console.options.update(max_width=10 * WIDE)
+    telling = sorted(keys, key=lambda key: -_others_than_most(runs, key))
+    fewer = [(len(keys), level) for level in range(levels)] + [
+        (some, levels - 1) for some in range(len(keys) - 1, 0, -1)
+    ]
+    for some, level in fewer:
+        kept = [key for key in keys if key in telling[:some]]
+        table = made(kept, level)
+        if Measurement.get(console, unbound, table).maximum <= console.width:
+            break
+    return table, [key for key in keys if key not in kept]
+
+
+def _others_than_most(runs: Sequence[Run], key: str) -> int:
+    """How many runs have another value than most of them have."""
+    counts = Counter(run.params.get(key) for run in runs)
+    return len(runs) - counts.most_common(1)[0][1]
+
+
+def left_out(keys: Sequence[str]) -> str:
+    """What is said of settings for which there was no room."""
+    return f"no room for {', '.join(keys)}: a wider terminal shows more, --csv FILE all."
