@@ -149,12 +149,13 @@ def _read(entry: Path) -> Made | None:
     if not entry.is_dir():
         return None
     try:
-        facts = json.loads((entry / FACTS).read_text(encoding="utf-8"))
-        if facts["bytes"] is not None and facts["bytes"] != (entry / TABLE).stat().st_size:
-            raise ValueError("its table is not whole")
-        table = Dataset.from_file(str(entry / TABLE)) if facts["bytes"] is not None else None
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
-        log.warning("%s: cannot be used (%s); it is made anew", entry, error)
+        written = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        facts, there = written["facts"], written["table"]
+        if written["sha256"] != _checksum(facts, entry / TABLE if there else None):
+            raise ValueError
+        table = Dataset.from_file(str(entry / TABLE)) if there else None
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
+        log.warning("%s: is damaged; it is made anew", entry)
         shutil.rmtree(entry, ignore_errors=True)
         return None
     with suppress(OSError):
@@ -169,13 +170,13 @@ def _write(entry: Path, made: Made) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        size = None
         if made.table is not None:
             content = made.table.with_format("arrow")[:]
             with pa.OSFile(str(partial / TABLE), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
                 writer.write_table(content, max_chunksize=None if made.in_one_piece else 10_000)
-            size = (partial / TABLE).stat().st_size
-        (partial / FACTS).write_text(json.dumps({**made.facts, "bytes": size}), encoding="utf-8")
+        checksum = _checksum(made.facts, None if made.table is None else partial / TABLE)
+        told = {"facts": made.facts, "table": made.table is not None, "sha256": checksum}
+        (partial / FACTS).write_text(json.dumps(told), encoding="utf-8")
         for written in partial.iterdir():
             # On the disk before it can be found: after a power cut a name without its content would be trusted.
             with written.open("rb+") as file:
@@ -184,6 +185,12 @@ def _write(entry: Path, made: Made) -> None:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     _tidy(entry.parent)
+
+
+def _checksum(facts: dict[str, Any], table: Path | None) -> str:
+    """Of all that an entry says: on a disk that errs a table may be as long as it was, and readable."""
+    told = json.dumps(facts, sort_keys=True) + ("" if table is None else sha256_of(table))
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _tidy(folder: Path) -> None:

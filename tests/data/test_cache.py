@@ -89,17 +89,31 @@ def test_what_was_said_of_the_rows_is_said_again(file, caplog):
         assert warnings == ["dev.csv shares 8 texts with the training file: its scores are too good"]
 
 
-@pytest.mark.parametrize("harm", ["cut", "lost", "no json"])
-def test_an_entry_that_is_not_whole_is_made_anew(file, harm):
-    first = load(file).table.to_dict()
+HARMS = {
+    "cut": lambda entry: os.truncate(entry / TABLE, (entry / TABLE).stat().st_size - 100),
+    "lost": lambda entry: (entry / TABLE).unlink(),
+    # As long as it was, and as readable.
+    "other letters": lambda entry: (entry / TABLE).write_bytes(
+        (entry / TABLE).read_bytes().replace(b"where", b"whose")
+    ),
+    "no json": lambda entry: (entry / FACTS).write_text("{"),
+    "no facts": lambda entry: (entry / FACTS).write_text("[]"),
+    "other facts": lambda entry: (entry / FACTS).write_text((entry / FACTS).read_text().replace("faq", "fab")),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_an_entry_that_is_damaged_is_made_anew(file, harm, caplog):
+    first = load(file)
+    table = first.table.to_dict()
     (entry,) = entries(file.parent / "cache")
-    if harm == "cut":
-        os.truncate(entry / TABLE, (entry / TABLE).stat().st_size - 100)
-    elif harm == "lost":
-        (entry / TABLE).unlink()
-    else:
-        (entry / FACTS).write_text("{")
-    assert load(file).table.to_dict() == first
+    before = [(entry / name).read_bytes() for name in (TABLE, FACTS)]
+    HARMS[harm](entry)
+    again = load(file)
+    assert again.table.to_dict() == table
+    assert (again.name, again.fingerprint) == (first.name, first.fingerprint)
+    assert f"{entry}: is damaged; it is made anew" in caplog.text
+    assert [(entry / name).read_bytes() for name in (TABLE, FACTS)] == before
 
 
 def test_where_nothing_can_be_written_the_rows_are_made_all_the_same(file, caplog):
