@@ -1,24 +1,33 @@
-"""What the terminal is told of a sweep's jobs: what they have in common once, and by each what is its own."""
+"""What the terminal is told of a sweep's jobs: by each what is not as in the job before."""
 
 from __future__ import annotations
 
 import logging
 
-# Who tells of hardware, data and model: mostly the same in every job of a sweep. run.log has it of each.
+# Who tells of hardware, data and model: mostly as the job before did. run.log has it of each.
 OFTEN_ALIKE = ("embexp.data", "embexp.experiment", "embexp.inputs", "embexp.training.accelerations")
+# What the job before said, and what this one has.
+BEFORE: set[str] = set()
 SAID: set[str] = set()
 
 
 def nothing_is_said_yet() -> None:
     """At the start of a command."""
+    BEFORE.clear()
     SAID.clear()
 
 
 class Terminal(logging.Filter):
-    """Lets pass embexp's own messages, and of those in OFTEN_ALIKE each once in a command."""
+    """Lets pass embexp's own messages, but of those in OFTEN_ALIKE none that this job or the one before has said.
+
+    Each job's logging has one of its own, made when the job begins.
+    """
 
     def __init__(self) -> None:
         super().__init__("embexp")
+        BEFORE.clear()
+        BEFORE.update(SAID)
+        SAID.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the terminal gets the record."""
@@ -27,6 +36,6 @@ class Terminal(logging.Filter):
         if not any(record.name == name or record.name.startswith(f"{name}.") for name in OFTEN_ALIKE):
             return True
         message = record.getMessage()
-        fresh = message not in SAID
+        fresh = message not in SAID | BEFORE
         SAID.add(message)
         return fresh

@@ -20,12 +20,19 @@ def passes(terminal: Terminal, logger: str, message: str = "threads: 2") -> bool
 
 
 @pytest.mark.parametrize("logger", ["embexp.inputs", "embexp.data", "embexp.data.files.source", "embexp.experiment"])
-def test_what_jobs_have_in_common_is_told_once_in_a_command_also_by_the_next_job_s_logging(told, logger):
+def test_a_job_tells_once_what_the_job_before_did_not_tell(told, logger):
     assert passes(told, logger)
-    assert not passes(Terminal(), logger)
-    assert passes(told, logger, "threads: 1")
+    assert not passes(told, logger)
+    second = Terminal()
+    assert not passes(second, logger)
+    assert passes(second, logger, "threads: 1")
+    third = Terminal()
+    assert not passes(third, logger, "threads: 1")
+    # As in the first: but who reads on has the second's before their eyes.
+    fourth = Terminal()
+    assert passes(fourth, logger)
     nothing_is_said_yet()
-    assert passes(told, logger)
+    assert passes(fourth, logger, "threads: 1")
 
 
 @pytest.mark.parametrize("logger", ["embexp.training.callbacks", "embexp.job", "embexp", "embexp.database"])
