@@ -18,8 +18,12 @@ class ConfigError(Exception):
 
 
 def closest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that is most like it; None where none is near."""
-    return next(iter(get_close_matches(word, list(allowed), n=1, cutoff=0.65)), None)
+    """The allowed word that is most like it, or whose words' first letters it is (lr); None where none is near."""
+    as_written = {name.lower(): name for name in allowed}
+    short = {"".join(part[:1] for part in name.split("_")): name for name in as_written if "_" in name}
+    asked = word.lower()
+    found = next(iter(get_close_matches(asked, list(as_written), n=1, cutoff=0.65)), short.get(asked))
+    return None if found is None else as_written[found]
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

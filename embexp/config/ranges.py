@@ -80,6 +80,9 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             # What the grammar's parser says of an odd character is its own affair.
             why = "cannot be read" if "Exception(" in first_line(error) else first_line(error)
+            if override == "=" or override.endswith((",", "=,")) or override.startswith("="):
+                problems.append(f"{override}: no blanks around = or after a comma: loss=mnr,cosine.")
+                continue
             key, _, value = override.partition("=") if "=" in override else ("KEY", "", "VALUE")
             problems.append(f"{override}: {why}; write KEY=VALUE, and {_how_to_quote(key, value)}")
     if problems:

@@ -14,6 +14,7 @@ from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
+HALF = re.compile("[\ud800-\udfff]")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
@@ -82,9 +83,8 @@ class Checker:
         lines = [f"{where}: row {number}: {problem}." for number, problem in checked.problems[:MOST_TOLD]]
         if len(checked.problems) > MOST_TOLD:
             lines.append(f"{where}: and {len(checked.problems) - MOST_TOLD} more.")
-        summary = (
-            f"{len(checked.problems)} of {checked.count} rows are bad; {self.section}.on_bad_rows=drop leaves them out."
-        )
+        summary = f"{len(checked.problems)} of {checked.count} rows are bad"
+        summary += f"; {self.section}.on_bad_rows=drop leaves them out." if checked.good else "."
         return [*lines, f"{where}: {summary}"]
 
     def _value(self, column: str, value: Any, scale: tuple[float, float] | None) -> Any:
@@ -103,6 +103,9 @@ class Checker:
             raise ValueError(f"{column} is {value!r}, not a text")
         if not value.strip():
             raise ValueError(f"{column} is empty")
+        # JSON can say half of a character, "\\ud83d", which no file of utf-8 can hold.
+        if not value.isascii() and (half := HALF.search(value)) is not None:
+            raise ValueError(f"{column} has half of a character, {half[0]!a}, at letter {half.start() + 1}")
         return value.strip()
 
     def _label(self, value: Any) -> int:
