@@ -221,7 +221,8 @@ def tokens_for(config: Config, inputs: Inputs, view: View) -> Tokens | None:
         return None
     # The seed chooses which row's text is a negative, and hardly ever which texts there are.
     of = {"view": view.name, "of": inputs.rows.fingerprint}
-    rules = {"positives": config.data.positives, "threshold": config.data.threshold}
+    data = config.data
+    rules = {"positives": data.positives, "negatives": data.negatives, "threshold": data.threshold}
     return kept_tokens(
         inputs.encoder.model,
         view.dataset,

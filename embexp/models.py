@@ -124,7 +124,6 @@ def tokenizer_identity(model: SentenceTransformer) -> str:
     tokenizer = model.tokenizer
     parts = (
         repr(model[0]),
-        repr(getattr(model[0], "processing_kwargs", None)),
         _words_of(tokenizer),
         repr(tokenizer.special_tokens_map),
         f"{tokenizer.padding_side} {tokenizer.truncation_side}",
@@ -136,9 +135,13 @@ def tokenizer_identity(model: SentenceTransformer) -> str:
 def _words_of(tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
-        return repr(tokenizer)
+        # Of Python alone: its repr has where it lay and how many words it knows, not which.
+        vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
+        given = sorted(getattr(tokenizer, "init_kwargs", {}).items())
+        switches = [(name, value) for name, value in given if isinstance(value, bool | int)]
+        return f"{type(tokenizer).__name__} {sorted(vocabulary.items())} {switches}"
     # Padding and truncation are left there by the last call, whatever it was: they are no part of the model.
-    described = json.loads(backend.to_str())
+    described = json.loads(backend.to_str()) | {"split_special": getattr(tokenizer, "split_special_tokens", False)}
     return json.dumps({key: value for key, value in described.items() if key not in ("padding", "truncation")})
 
 

@@ -91,6 +91,11 @@ def an_epoch(loss: str, batch_size: int, steps: int, *, rows: str | None = None)
     return Case(loss, batch_size, steps, rows, limit=steps * batch_size)
 
 
+def shorter(case: Case, steps: int) -> Case:
+    """The same with fewer steps, which again read all their rows."""
+    return replace(case, steps=steps, limit=steps * case.batch_size)
+
+
 @dataclass(frozen=True)
 class Run:
     """One side of one pair: its process, its steps, its dev Spearman after training, and the precision it computed in."""

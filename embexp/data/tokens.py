@@ -57,6 +57,10 @@ class Tokens:
         padded[chosen] = ids.values.to_numpy()[(starts[:, None] + columns)[chosen]]
         return padded, chosen
 
+    def __reduce__(self) -> tuple[type[Tokens], tuple[Dataset]]:
+        # To another process goes where the table lies, not what was looked up in it.
+        return type(self), (self.table,)
+
     @cached_property
     def _columns(self) -> dict[str, Any]:
         columns = {name: self.table.data.column(name) for name in self.table.column_names}
@@ -81,7 +85,10 @@ def cached_tokens(
 
     def make() -> Made:
         log.info("tokens: of %s rows, made once for all runs on them", f"{len(dataset):,}")
-        return Made(_tokenised(dataset, tokenise, prompts), {}, in_one_piece=True)
+        made = Made(_tokenised(dataset, tokenise, prompts), {}, in_one_piece=True)
+        # Arrow would keep what the making took for as long as the process lives.
+        pa.default_memory_pool().release_unused()
+        return made
 
     made_from = {"tokens": dict(made_from), "prompts": dict(prompts)}
     (table, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
@@ -94,7 +101,10 @@ def _tokenised(dataset: Dataset, tokenise: Tokenise, prompts: Mapping[str, str])
 
     hashes = np.concatenate([_hashes(texts) for texts in _texts(dataset, prompts)])
     # Where each text stands first among all, in the order of the hashes.
-    unique, places = np.unique(hashes, axis=0, return_index=True)
+    places = np.lexsort((hashes[:, 1], hashes[:, 0]))
+    ordered = hashes[places]
+    places = places[np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)])]
+    unique = hashes[places]
     wanted = np.zeros(len(hashes), dtype=bool)
     wanted[places] = True
     ids, lengths, seen = [], [np.zeros(1, dtype=np.int64)], 0
@@ -102,13 +112,14 @@ def _tokenised(dataset: Dataset, tokenise: Tokenise, prompts: Mapping[str, str])
         chosen = [text for text, first in zip(texts, wanted[seen : seen + len(texts)], strict=True) if first]
         seen += len(texts)
         found = tokenise(chosen) if chosen else []
+        assert len(found) == len(chosen)
         ids.append(np.fromiter(chain.from_iterable(found), dtype=np.int32))
         lengths.append(np.array([len(of_text) for of_text in found], dtype=np.int64))
     offsets = pa.array(np.cumsum(np.concatenate(lengths)))
     as_read = pa.LargeListArray.from_arrays(offsets, pa.array(np.concatenate(ids)))
     # The n-th that was read is the n-th of all places.
-    ordered = as_read.take(pa.array(np.searchsorted(np.sort(places), places)))
-    return Dataset(pa.table({"first": unique[:, 0], "second": unique[:, 1], "ids": ordered}))
+    of_unique = as_read.take(pa.array(np.searchsorted(np.sort(places), places)))
+    return Dataset(pa.table({"first": unique[:, 0], "second": unique[:, 1], "ids": of_unique}))
 
 
 def _texts(dataset: Dataset, prompts: Mapping[str, str]) -> Iterator[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from embexp.data.tokens import Tokens, cached_tokens
 from embexp.data.views import View
 from embexp.encoding.by_length import TOKEN_INPUTS
-from embexp.identity import versions
+from embexp.identity import sha256_of, versions
 from embexp.models import tokenizer_identity
 from embexp.prompts import Prompts, Role
 
@@ -26,6 +27,7 @@ LISTS: dict[str, dict[str, Any]] = {"common": {"return_tensors": None}}
 UNPADDED_LISTS = {**LISTS, "text": {"padding": False}}
 # Whose versions decide a text's ids.
 LIBRARIES = ("tokenizers", "transformers", "sentence-transformers")
+CODE = sha256_of(Path(__file__))
 Preprocess = Callable[..., Any]
 
 
@@ -74,16 +76,14 @@ def kept_tokens(
         of: which texts these are.
         prompts: of columns.
     """
-    if not _has_a_tokenizer(model) or model.tokenizer.padding_side != "right" or model.tokenizer.pad_token_id is None:
-        return None
-    if prompts and not _pools_prompts(model):
+    if not _can_be_kept(model) or (prompts and not _pools_prompts(model)):
         return None
 
     def tokenise(texts: list[str]) -> list[list[int]]:
         found: list[list[int]] = model[0].preprocess(texts, processing_kwargs=UNPADDED_LISTS)["input_ids"]
         return found
 
-    by = {"tokenizer": tokenizer_identity(model), "tokenizing libraries": versions(LIBRARIES)}
+    by = {"tokenizer": tokenizer_identity(model), "libraries of tokens": versions(LIBRARIES), "code of tokens": CODE}
     return cached_tokens(folder, dataset, tokenise, prompts=prompts, made_from={**of, **by})
 
 
@@ -98,7 +98,7 @@ def column_prompts(view: View, prompts: Prompts) -> dict[str, str]:
 
 
 class KeptTokens:
-    """Gives texts the tokens that are kept; tokenises those of which none are.
+    """Gives texts the tokens that are kept; where one of them is not known, tokenises them all.
 
     The first texts are tokenised too: only if their tensors are the same are the kept ones used.
     """
@@ -107,33 +107,46 @@ class KeptTokens:
         self.tokens = tokens
         self.tokenise = tokenise
         self.padding = padding
-        self.first: dict[str, Any] | None = None
-        self.alike = True
+        # What the model's own gave for the first texts: what else there is beside tokens, and in which order.
+        self.template: dict[str, Any] | None = None
+        self.verified = True
 
     def __call__(self, texts: list[str], *, prompt: str | None = None, **others: Any) -> dict[str, Any]:
         """As `preprocess`: input_ids, attention_mask, (texts, tokens), and what else there is."""
-        asked = any(value is not None for value in others.values())
+        as_usual = all(value is None for value in others.values())
         whole = [f"{prompt}{text}" for text in texts] if prompt else texts
-        found = self.tokens.find(whole, padding=self.padding) if self.alike and not asked else None
+        found = self.tokens.find(whole, padding=self.padding) if self.verified and as_usual else None
         if found is None:
             return dict(self.tokenise(texts, prompt=prompt, **others))
-        ids, chosen = (torch.from_numpy(array.astype(np.int64)) for array in found)
-        made = {"input_ids": ids, "attention_mask": chosen, "token_type_ids": torch.zeros_like(ids)}
-        if self.first is None:
-            self.first = dict(self.tokenise(texts, prompt=prompt, **others))
-            self.alike = all(
-                name in made and torch.equal(value, made[name])
-                for name, value in self.first.items()
-                if torch.is_tensor(value)
-            )
-            if not self.alike:
+        ids, mask = torch.from_numpy(found[0]), torch.from_numpy(found[1].astype(np.int64))
+        made = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+        if self.template is None:
+            self.template = dict(self.tokenise(texts, prompt=prompt, **others))
+            tensors = {name: value for name, value in self.template.items() if torch.is_tensor(value)}
+            self.verified = all(name in made and torch.equal(value, made[name]) for name, value in tensors.items())
+            if not self.verified:
                 log.info("tokens: those that are kept are not what the model reads; texts are tokenised as they come")
-            return self.first
-        return {name: made.get(name, value) for name, value in self.first.items()}
+            return self.template
+        return {name: made.get(name, value) for name, value in self.template.items()}
 
 
 def _has_a_tokenizer(model: SentenceTransformer) -> bool:
     return isinstance(model[0], Transformer) and isinstance(model.tokenizer, PreTrainedTokenizerBase)
+
+
+def _can_be_kept(model: SentenceTransformer) -> bool:
+    """Whether a text's tensors follow from the text and what `tokenizer_identity` hashes, with zeros for types."""
+    if not _has_a_tokenizer(model) or not model.tokenizer.is_fast:
+        return False
+    tokenizer, module = model.tokenizer, model[0]
+    padded_as_usual = tokenizer.padding_side == "right" and tokenizer.pad_token_id is not None
+    if not padded_as_usual or tokenizer.pad_token_type_id != 0 or getattr(module, "processing_kwargs", None):
+        return False
+    # What reads pictures too, or texts as messages of a conversation, and what is flattened for FlashAttention 2.
+    if set(module.modality_config) != {"text"}:
+        return False
+    told = module.preprocess(["a", "b c"], processing_kwargs=LISTS)
+    return {name for name, value in told.items() if isinstance(value, list)} <= set(TOKEN_INPUTS)
 
 
 def _pools_prompts(model: SentenceTransformer) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cloudpickle
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -88,6 +89,18 @@ def test_a_column_s_prompt_stands_before_its_texts(tmp_path):
     assert kept.find(["bb"], padding=0) is None
     made(tmp_path, asked, prompts={"anchor": "Q: "})
     assert len(asked) == 2 * 5
+
+
+def test_to_another_process_goes_where_they_lie_and_not_what_was_looked_up(tmp_path):
+    many = Dataset.from_dict({"text": [f"text {number}" for number in range(20_000)]})
+    kept = cached_tokens(str(tmp_path), many, letters, prompts={}, made_from={})
+    kept.find(["text 7"], padding=0)
+    sent = cloudpickle.dumps(kept)
+    assert len(sent) < 10_000
+    ids, _ = cloudpickle.loads(sent).find(["text 19999"], padding=0)
+    assert ids.tolist() == letters(["text 19999"])
+    # More rows than are written at once, in one piece all the same.
+    assert kept.table.data.column("ids").num_chunks == 1
 
 
 def test_another_tokenizer_s_are_not_found(tmp_path):

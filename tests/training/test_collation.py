@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +95,11 @@ def test_another_length_is_another_s_tokens(tmp_path):
         preprocess = kept_of(model, tmp_path)
         preprocess(TEXTS)
         same(preprocess(TEXTS), model.preprocess(TEXTS))
-        assert preprocess.alike
+        assert preprocess.verified
     model.max_seq_length = 5
     preprocess = kept_of(model, tmp_path)
     assert preprocess(TEXTS)["input_ids"].shape == (4, 5)
-    assert preprocess.alike
+    assert preprocess.verified
 
 
 def test_kept_tokens_that_are_not_the_model_s_are_seen_at_the_first_batch_and_left(tmp_path, caplog):
@@ -109,6 +110,53 @@ def test_kept_tokens_that_are_not_the_model_s_are_seen_at_the_first_batch_and_le
     for texts in (TEXTS, TEXTS):
         same(preprocess(texts), other.preprocess(texts))
     assert "not what the model reads" in caplog.text
+
+
+def changed(model: SentenceTransformer, how: str) -> SentenceTransformer:
+    """The model with another tokenizer that gives harmless texts the same ids."""
+    tokenizer = model.tokenizer
+    if how == "words":
+        described = json.loads(tokenizer.backend_tokenizer.to_str())
+        vocabulary = described["model"]["vocab"]
+        vocabulary["q"], vocabulary["x"] = vocabulary["x"], vocabulary["q"]
+        tokenizer.backend_tokenizer.from_str(json.dumps(described))
+        tokenizer._tokenizer = tokenizer.backend_tokenizer.from_str(json.dumps(described))
+    elif how == "cut":
+        tokenizer.truncation_side = "left"
+    else:
+        tokenizer.split_special_tokens = True
+    return model
+
+
+@pytest.mark.parametrize("how", ["words", "cut", "special"])
+def test_a_tokenizer_that_differs_in_one_thing_gets_its_own_tokens(tmp_path, how):
+    texts = ["a b", "q x", "where " * 60 + "here", "a [MASK] b"]
+    other = changed(made(), how)
+    assert not torch.equal(*(one.preprocess(texts)["input_ids"][1:, :5] for one in (made(), other)))
+    for model in (made(), other):
+        preprocess = kept_of(model, tmp_path, texts)
+        for batch in (texts[:1], texts):
+            same(preprocess(batch), expected(model, batch))
+        assert preprocess.verified
+
+
+@pytest.mark.parametrize("how", ["slow", "pads_to_a_multiple", "pictures_too"])
+def test_of_a_model_whose_texts_alone_do_not_tell_its_tensors_none_are_kept(tmp_path, monkeypatch, how):
+    model = made()
+    if how == "slow":
+        monkeypatch.setattr(type(model.tokenizer), "is_fast", False)
+    elif how == "pads_to_a_multiple":
+        model[0].processing_kwargs = {"text": {"pad_to_multiple_of": 16}}
+    else:
+        model[0].modality_config = {**model[0].modality_config, "message": model[0].modality_config["text"]}
+    assert kept_tokens(model, Dataset.from_dict({"text": TEXTS}), str(tmp_path), of={}, prompts={}) is None
+
+
+def test_a_length_that_is_asked_for_later_is_not_answered_by_what_is_kept(tmp_path):
+    model = made()
+    preprocess = kept_of(model, tmp_path)
+    preprocess(TEXTS)
+    same(preprocess(TEXTS, max_length=5), expected(model, TEXTS, max_length=5))
 
 
 def test_what_is_padded_on_the_left_is_not_kept(tmp_path):
