@@ -71,33 +71,34 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
 
     name = f"evaluated · {model_name(config, overrides)} · {config.names['evaluation']}"
     record = Record(build_tracker(config.tracker), Path(folder), name, params=params_of(config, overrides))
-    tags = {"embexp.command": identity.command_line()}
-    try:
-        record.describe(config, overrides)
-        hardware = choose_hardware(config.trainer)
-        pairs = evaluation_pairs(config)
-        extras = build_extras(config, hardware)
-        encoder = load_encoder(config.model)
-        log.info("%s: %s, on %s", name, encoder.origin, hardware.device)
-        record.params |= {"device": hardware.device, "threads": hardware.threads, "precision": "fp32"}
-        record.evaluation = fingerprint_of_pairs(pairs)
-        record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
-        found = None if config.rerun else record.tracker.find_run(record.key)
-        # What was missed then is tried again: with all else, which costs little beside a training.
-        if found is not None and found.status is Status.FINISHED and not found.missed:
-            take_over(found, record)
-            log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
-            return record.end(Status.FINISHED, "finished before", skipped=True)
-        tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
-        record.start(tags=tags, parent=None, run_id=found.run_id if found else None)
-        score(config, encoder, hardware, pairs, extras, record)
-        return record.end(Status.FINISHED)
-    except BaseException as error:
-        if not record.started:
-            with suppress(ConfigError):
-                record.start(tags=tags, parent=None)
-        record.end(*verdict(error))
-        raise
+    with record.hearing_cautions():
+        tags = {"embexp.command": identity.command_line()}
+        try:
+            record.describe(config, overrides)
+            hardware = choose_hardware(config.trainer)
+            pairs = evaluation_pairs(config)
+            extras = build_extras(config, hardware)
+            encoder = load_encoder(config.model)
+            log.info("%s: %s, on %s", name, encoder.origin, hardware.device)
+            record.params |= {"device": hardware.device, "threads": hardware.threads, "precision": "fp32"}
+            record.evaluation = fingerprint_of_pairs(pairs)
+            record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
+            found = None if config.rerun else record.tracker.find_run(record.key)
+            # What was missed then is tried again: with all else, which costs little beside a training.
+            if found is not None and found.status is Status.FINISHED and not found.missed:
+                take_over(found, record)
+                log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
+                return record.end(Status.FINISHED, "finished before", skipped=True)
+            tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
+            record.start(tags=tags, parent=None, run_id=found.run_id if found else None)
+            score(config, encoder, hardware, pairs, extras, record)
+            return record.end(Status.FINISHED)
+        except BaseException as error:
+            if not record.started:
+                with suppress(ConfigError):
+                    record.start(tags=tags, parent=None)
+            record.end(*verdict(error))
+            raise
 
 
 def score(

@@ -84,6 +84,12 @@ def run_experiment(
         name=name,
         params=run_params(config, overrides),
     )
+    with record.hearing_cautions():
+        return recorded(config, record, overrides, parent)
+
+
+def recorded(config: Config, record: Record, overrides: Sequence[str], parent: str | None) -> Result:
+    """The run, whose end is recorded however it comes."""
     tags = {"embexp.command": identity.command_line()}
     try:
         record.describe(config, overrides)
@@ -91,7 +97,7 @@ def run_experiment(
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.describe_inputs(what_was_loaded(config, inputs, record))
-        waiting = f"{name}: another process is making the same run; waiting for it to end"
+        waiting = f"{record.name}: another process is making the same run; waiting for it to end"
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
             return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
     except BaseException as error:

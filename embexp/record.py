@@ -7,9 +7,11 @@ table at the end of a sweep can be drawn from the folders alone, whatever the tr
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,8 @@ from embexp.config import Config
 from embexp.tracking import Status, Tracker, scrub_file, without_secrets
 
 RESULT = "result.json"
+# Who warns of what spoils a score, and who among them of other things.
+CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.experiment", "embexp.evaluate"), ("embexp.data.cache",)
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
 ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
 
@@ -70,6 +74,25 @@ class Record:
     started: bool = False
     found: str | None = None
     ended: bool = False
+    cautions: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def hearing_cautions(self) -> Iterator[None]:
+        """Within it, what is warned of data and model is kept with the run: its scores may be read without its log."""
+        heard = self.cautions
+
+        class Hear(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                message = record.getMessage()
+                if record.name.startswith(CAUTIOUS) and record.name not in NO_CAUTION and message not in heard:
+                    heard.append(message)
+
+        logger, handler = logging.getLogger("embexp"), Hear(logging.WARNING)
+        logger.addHandler(handler)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
 
     @property
     def run_id(self) -> str | None:
@@ -161,6 +184,7 @@ class Record:
             "setting": self.setting,
             "evaluation": self.evaluation,
             "params": result.params,
+            "cautions": self.cautions,
             "metrics": {name: _finite(value) for name, value in result.metrics.items()},
             "history": {name: [[s, _finite(v)] for s, v in values] for name, values in result.history.items()},
             "folder": str(result.folder),

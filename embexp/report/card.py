@@ -72,6 +72,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         latency=latency_of(run),
         seconds=duration(run.metrics.get("time/training_seconds", 0.0)),
         command=details.command,
+        cautions=details.cautions,
         libraries=libraries_of(details),
         run_id=details.run_id,
     )

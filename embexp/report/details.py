@@ -74,6 +74,13 @@ class Details:
         return None if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
 
     @cached_property
+    def cautions(self) -> list[str]:
+        """What was warned of its data and model when it was made."""
+        path = self.file(RESULT)
+        found = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+        return list(found.get("cautions", []))
+
+    @cached_property
     def command(self) -> str | None:
         """What trains this very run again: its own overrides, not those of its sweep; else the command that made it."""
         overrides = self.yaml("overrides.yaml")

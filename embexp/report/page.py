@@ -101,6 +101,9 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
         metric_name=metric_title(metric),
         sections=sections,
         others=others,
+        cautions=list(
+            dict.fromkeys(said for part in sections for one in part.entries for said in one.details.cautions)
+        ),
         common=common_settings(finished),
         seconds=duration(sum(run.metrics.get("time/training_seconds", 0.0) for run in runs)),
     )

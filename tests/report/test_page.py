@@ -10,9 +10,11 @@ from itertools import pairwise
 import pytest
 
 from embexp.compare import Run, judge
-from embexp.report import report, write_report
+from embexp.report import card_of, report, write_report
+from embexp.report.details import details_of
+from embexp.statistics import Difference
 from embexp.tracking import Status
-from tests.report.conftest import BASE, SCORES
+from tests.report.conftest import BASE, SCORES, leave_run
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "path", "polyline", "polygon"}
 
@@ -51,6 +53,22 @@ class Page(HTMLParser):
 @pytest.fixture
 def page(runs) -> Page:
     return Page(report(runs, title="A sweep"))
+
+
+LEAK = "dev.csv shares 55 texts with the training file: its scores are too good"
+
+
+def test_what_was_warned_of_when_runs_were_made_stands_beside_their_scores(tmp_path, page):
+    assert "Warned of" not in page.text
+    runs = [leave_run(tmp_path / f"w{size}", "mnr", size, cautions=[LEAK]) for size in (32, 16)]
+    assert Page(report(runs, title="A sweep")).text.count(LEAK) == 1
+    assert f"- {LEAK}" in card_of(runs[0], details_of(runs[0]))
+
+
+def test_a_best_run_that_cannot_be_told_apart_from_before_training_is_said_to_be_so_at_the_top(page, monkeypatch, runs):
+    assert "from which it cannot be told apart" not in page.text
+    monkeypatch.setattr(Difference, "is_real", property(lambda difference: False))
+    assert "the model before training, from which it cannot be told apart." in Page(report(runs, title="A")).text
 
 
 def test_the_page_is_whole_and_names_the_best_run_first(page):
