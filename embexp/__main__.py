@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -39,8 +40,10 @@ def main() -> None:
                 sys.exit(f"--config-dir {asked.config_dir}: there is no such folder.")
             print(help_text(asked.config_dir))
             return
-    from embexp import command
-
+    try:
+        from embexp import command
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     command.main()
 
 

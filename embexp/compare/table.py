@@ -81,7 +81,8 @@ def draw(
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
-    unranked = [run for run in runs if run not in finished]
+    is_ranked = {id(run) for run in finished}
+    unranked = [run for run in runs if id(run) not in is_ranked]
     named = unranked if most_unranked is None else unranked[-most_unranked:]
     if left := len(unranked) - len(named):
         said = f"{left} earlier runs without a score are not named here: --csv FILE tells of all."

@@ -1,0 +1,78 @@
+"""A table's settings: short, and as many as there is room for."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from embexp.compare import draw
+from embexp.compare.cells import label_of, of_the_best, values_of
+from embexp.compare.runs import Run
+from tests.report.conftest import leave_run
+
+FOLDERS = ("/data/shop/fold1", "/data/shop/fold2")
+
+
+@pytest.fixture
+def many(tmp_path) -> list[Run]:
+    """Runs that differ in batch size, seed and file; one also in a setting of its own, and one that only its cache tells."""
+    found = []
+    for number, size in enumerate((32, 16) * 4):
+        params = {"loss": "mnr", "batch_size": size, "model": "minilm", "data": "files", "seed": number}
+        params["data.train"] = f"{FOLDERS[number % 2]}/train.csv"
+        params |= {"trainer.weight_decay": 0.1} if number == 7 else {}
+        params |= {"trainer.data_cache": "elsewhere"} if number == 6 else {}
+        found.append(leave_run(tmp_path / str(number), "mnr", size, params=params))
+    return found
+
+
+def drawn(runs: list[Run], width: int) -> str:
+    file = io.StringIO()
+    draw(runs, console=Console(file=file, width=width, force_terminal=True, no_color=True), title="runs")
+    return file.getvalue()
+
+
+def test_of_files_no_more_is_shown_than_tells_them_apart(many):
+    shown = values_of(many, "data.train")
+    assert sorted(shown.values()) == ["fold1/train.csv", "fold2/train.csv"]
+    assert set(values_of(many[:1], "data.train").values()) == {"train.csv"}
+    assert values_of(many, "seed") == {str(seed): str(seed) for seed in range(8)}
+
+
+@pytest.mark.parametrize("width", [70, 80, 100, 120, 160, 200])
+def test_nothing_in_a_table_is_cut_however_narrow_it_is(many, width):
+    text = drawn(many, width)
+    assert "…" not in text
+    assert "dev Spearman" in text
+
+
+def test_the_settings_that_tell_fewest_runs_apart_are_the_first_to_go(many):
+    wide, narrow = drawn(many, 200), drawn(many, 80)
+    assert "trainer.weight decay" in wide
+    assert "trainer.data" not in wide
+    assert "no room for" not in wide
+    assert "trainer.weight decay" not in narrow
+    assert "trainer.weight_decay: a wider terminal shows more" in narrow
+    head = narrow.splitlines()[3]
+    assert "seed" in head
+    assert "time" not in head
+    assert "dev Spearman" in head
+
+
+def test_a_label_that_would_be_long_has_what_is_not_as_in_the_best(many):
+    keys = ["batch_size", "seed", "data.train"]
+    assert label_of(many[1], keys, many) == "batch_size=16, seed=1, data.train=fold2/train.csv"
+    long = [f"a_setting_of_a_long_name_{number}" for number in range(3)]
+    for run in many:
+        run.params.update(dict.fromkeys(long, "the same"))
+    assert label_of(many[1], [*keys, *long], many) == "batch_size=16, seed=1, data.train=fold2/train.csv"
+    assert of_the_best(label_of(many[0], [*keys, *long], many)) == "the best"
+    assert of_the_best("batch_size=32") == "the best (batch_size=32)"
+
+
+def test_what_is_no_terminal_gets_the_whole_table(many):
+    file = io.StringIO()
+    draw(many, console=Console(file=file, width=80), title="runs")
+    assert "trainer.weight decay" in file.getvalue()
