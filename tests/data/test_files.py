@@ -185,10 +185,20 @@ def test_a_missing_file_is_told(tmp_path):
 
 
 def test_many_bad_rows_are_told_ten_at_a_time_and_counted(tmp_path):
-    told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 27))
+    told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 27 + "a,b\n"))
     assert told.count("positive is empty") == 10
     assert "and 17 more" in told
     assert "data.on_bad_rows=drop" in told
+    # Where it would leave none it is no advice.
+    told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 2))
+    assert told.splitlines()[-1].endswith("2 of 2 rows are bad.")
+
+
+def test_half_of_a_character_is_a_bad_row_and_not_a_crash(tmp_path):
+    file = written(
+        tmp_path, "r.jsonl", '{"anchor": "a", "positive": "b"}\n{"anchor": "c", "positive": "so \\ud83d sad"}\n'
+    )
+    assert "row 2: positive has half of a character, '\\ud83d', at letter 4." in problems_of(file)
 
 
 def test_bad_rows_can_be_dropped_and_are_counted(tmp_path, caplog):
