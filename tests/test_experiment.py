@@ -120,6 +120,19 @@ def test_texts_that_are_cut_and_few_pairs_are_told_of_before_the_training(tmp_pa
     assert "dev: 100 pairs are few" in caplog.text
 
 
+def test_what_is_warned_of_is_kept_with_the_run_but_not_where_nothing_could_be_kept(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    run_experiment(compose([*SMALL, "model.max_length=8", "trainer.data_cache=file"]), folder=tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "result.json").read_text())["cautions"]
+    assert [said.partition(":")[0] for said in kept] == ["data", "dev"]
+    assert "not kept there" in caplog.text
+    # Another run's are its own.
+    run_experiment(compose(SMALL), folder=tmp_path / "other")
+    kept = json.loads((tmp_path / "other" / "result.json").read_text())["cautions"]
+    assert [said.partition(":")[0] for said in kept] == ["dev"]
+
+
 def test_the_same_weights_with_another_pooling_are_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     settings = [*SMALL[1:], "model=minilm_base", "model.max_length=null", "model.pooling=null"]

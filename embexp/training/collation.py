@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from embexp.data.tokens import Tokens, cached_tokens
 from embexp.data.views import View
 from embexp.encoding.by_length import TOKEN_INPUTS
-from embexp.identity import sha256_of, versions
+from embexp.identity import code_of, versions
 from embexp.models import tokenizer_identity
 from embexp.prompts import Prompts, Role
 
@@ -27,7 +26,6 @@ LISTS: dict[str, dict[str, Any]] = {"common": {"return_tensors": None}}
 UNPADDED_LISTS = {**LISTS, "text": {"padding": False}}
 # Whose versions decide a text's ids.
 LIBRARIES = ("tokenizers", "transformers", "sentence-transformers")
-CODE = sha256_of(Path(__file__))
 Preprocess = Callable[..., Any]
 
 
@@ -41,11 +39,12 @@ def preprocessing(model: SentenceTransformer, tokens: Tokens | None) -> Preproce
     if not _has_a_tokenizer(model):
         return model.preprocess
 
-    needed = not _pools_prompts(model)
+    pools_prompts = _pools_prompts(model)
 
     def preprocess(texts: list[str], **others: Any) -> dict[str, Any]:
         told = model[0].preprocess(texts, processing_kwargs=LISTS, **others)
-        if not needed:
+        if pools_prompts:
+            # Nothing to the model then, and tokens that are found by prompt and text as one do not say it.
             told.pop("prompt_length", None)
         if any(isinstance(value, list) and name not in TOKEN_INPUTS for name, value in told.items()):
             return dict(model.preprocess(texts, **others))
@@ -55,7 +54,6 @@ def preprocessing(model: SentenceTransformer, tokens: Tokens | None) -> Preproce
             for name, value in told.items()
         }
 
-    # Tokens that are found by their text are those of prompt and text as one, which says nothing of the prompt's length.
     return preprocess if tokens is None else KeptTokens(tokens, preprocess, padding=model.tokenizer.pad_token_id)
 
 
@@ -83,7 +81,8 @@ def kept_tokens(
         found: list[list[int]] = model[0].preprocess(texts, processing_kwargs=UNPADDED_LISTS)["input_ids"]
         return found
 
-    by = {"tokenizer": tokenizer_identity(model), "libraries of tokens": versions(LIBRARIES), "code of tokens": CODE}
+    code = code_of("training/collation.py")
+    by = {"tokenizer": tokenizer_identity(model), "libraries of tokens": versions(LIBRARIES), "code of tokens": code}
     return cached_tokens(folder, dataset, tokenise, prompts=prompts, made_from={**of, **by})
 
 
