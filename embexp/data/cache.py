@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,6 +137,11 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[],
             return _unkept(folder, error, made), False
     # Mapped, so that what has just been made need not stay in memory.
     return _read(entry) or made, False
+
+
+def scratch_name() -> str:
+    """Of a folder beside the entries for what is being made: whoever tidies up removes what a killed process left."""
+    return f"{PARTIAL}{secrets.token_hex(16)}"
 
 
 def _unkept(folder: Path, why: object, made: Made) -> Made:

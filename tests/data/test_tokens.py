@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import cloudpickle
@@ -32,9 +33,10 @@ def made(folder: Path, asked: list[str] | None = None, *, prompts: dict[str, str
     return cached_tokens(str(folder), ROWS, tokenise, prompts=prompts or {}, made_from={"of": "rows", **of})
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 5_000])
-def test_every_text_has_its_own_ids_however_many_are_made_at_once(tmp_path, monkeypatch, at_once):
+@pytest.mark.parametrize(("at_once", "a_bucket"), [(1, 1), (2, 3), (5_000, 2), (5_000, 1_000_000)])
+def test_every_text_has_its_own_ids_however_many_are_made_at_once(tmp_path, monkeypatch, at_once, a_bucket):
     monkeypatch.setattr(tokens, "AT_ONCE", at_once)
+    monkeypatch.setattr(tokens, "A_BUCKET", a_bucket)
     asked: list[str] = []
     kept = made(tmp_path, asked)
     assert asked == UNIQUE  # each once, and no scores
@@ -110,8 +112,25 @@ def test_another_tokenizer_s_are_not_found(tmp_path):
     assert asked == UNIQUE
 
 
-def test_where_nothing_can_be_kept_they_are_made_all_the_same(tmp_path, caplog):
+def test_where_nothing_can_be_kept_texts_are_tokenised_as_they_come(tmp_path, caplog):
     (tmp_path / "file").write_text("")
-    kept = made(tmp_path / "file")
-    assert kept.find(["bb"], padding=0)[0].tolist() == letters(["bb"])
-    assert "not kept there" in caplog.text
+    assert made(tmp_path / "file") is None
+    assert "tokens cannot be kept there" in caplog.text
+
+
+def test_what_is_made_lies_in_files_and_not_in_memory_and_of_the_files_only_the_table_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokens, "A_BUCKET", 5_000)
+    many = Dataset.from_dict({"text": [f"text {number}" for number in range(40_000)]})
+
+    def of_hundred(texts: list[str]) -> list[list[int]]:
+        return [[7] * 100 for _ in texts]
+
+    monkeypatch.setattr(tokens, "AT_ONCE", 1_000)
+    made(tmp_path / "imports")
+    tracemalloc.start()
+    kept = cached_tokens(str(tmp_path / "kept"), many, of_hundred, prompts={}, made_from={})
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept.table.data.nbytes > 16_000_000
+    assert peak < 8_000_000
+    assert len([entry for entry in (tmp_path / "kept").iterdir() if entry.is_dir()]) == 1
