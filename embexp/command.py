@@ -80,9 +80,17 @@ def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | Non
         return sweep.close(None)
 
 
+def without_dashes(word: str) -> str:
+    """What to write for a key or a group that was given as a flag, as most other programs want it."""
+    key, _, value = word.lstrip("-").partition("=")
+    return f" Keys and groups stand without dashes: {key}={value or '...'}." if key else ""
+
+
 def run_command() -> int:
     """Reads the command, checks every job of it, runs it, and gives the exit code."""
-    arguments = get_args_parser().parse_intermixed_args()
+    arguments, unknown = get_args_parser().parse_known_intermixed_args()
+    if unknown:
+        raise ConfigError([f"{word}: there is no such flag.{without_dashes(word)} All: --help." for word in unknown])
     if any(getattr(arguments, name) for name in TELLS_ONLY):
         run_hydra()
         return 0

@@ -90,8 +90,12 @@ def test_inside_torchrun_the_command_is_refused_with_what_to_do_instead(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_option_of_the_command_is_a_usage_error(tmp_path):
-    assert embexp("--nope", cwd=tmp_path).returncode == 2
+def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
+    done = embexp("--loss=mnr", "--nope", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    first, second = done.stderr.splitlines()
+    assert first.startswith("--loss=mnr: there is no such flag. Keys and groups stand without dashes: loss=mnr.")
+    assert second.startswith("--nope: there is no such flag.")
 
 
 # Python imports it by itself; at its end the process tells how many objects the collector leaves alone.

@@ -16,6 +16,7 @@ from embexp.compare.table import draw, to_csv, to_json
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.naming import unquoted
+from embexp.tracking import Status
 
 SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
@@ -52,8 +53,7 @@ def main() -> None:
     if arguments.group_by == SEED:
         draw_by_seed(chosen, console=Console(), metric=arguments.metric)
     else:
-        title = "1 run" if len(chosen) == 1 else f"{len(chosen)} runs"
-        draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unranked=MOST_UNRANKED)
+        draw(chosen, console=Console(), title=_counted(chosen), metric=arguments.metric, most_unranked=MOST_UNRANKED)
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
@@ -134,11 +134,20 @@ def _check_metric(runs: Sequence[Run], metric: str) -> None:
         raise ConfigError([f"--metric {metric}: no run has it.{nearest(metric, known)} Metrics: {', '.join(known)}."])
 
 
+def _counted(runs: Sequence[Run]) -> str:
+    """ "3 runs, 1 of them not finished"."""
+    unfinished = sum(run.status != Status.FINISHED for run in runs)
+    said = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
+    if not unfinished:
+        return said
+    return f"{said}, not finished" if len(runs) == unfinished else f"{said}, {unfinished} of them not finished"
+
+
 def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
     # The report's imports take longer than the table.
     from embexp.report import write_report, write_slide
 
-    title = " · ".join([f"{len(chosen)} runs", *arguments.filters])
+    title = " · ".join([_counted(chosen), *arguments.filters])
     for target, write in ((arguments.html, write_report), (arguments.png, write_slide)):
         if target is not None:
             write(chosen, Path(target), title=title, metric=arguments.metric, uri=arguments.uri)

@@ -28,6 +28,12 @@ NO_PACKAGE = re.compile(r"In '(.+)': Could not override '(.+)@(.+)'")
 OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")
 # The options of evaluation that bring the pairs by which the best step is chosen.
 PAIRS = ("own", "stsb", "helpdesk", "files")
+# How what lies elsewhere is named, of the groups whose options name such a thing.
+ELSEWHERE = {
+    "model": "A folder with a model, or a model of the hub, is model.path={0}.",
+    "data": "A file is data=files data.train={0}, a data set of the hub data=mnli (or allnli, stsb) data.repo={0}.",
+    "evaluation": "A file of sentence1, sentence2, score is evaluation=files evaluation.source.dev={0}.",
+}
 
 
 def told_apart(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
@@ -112,6 +118,8 @@ def _no_such_option(loader: ConfigLoader, group: str, option: str) -> str:
     lost = next((file for folder in own for file in _options_called(folder, option)), None)
     if lost is not None:
         return f"{said} {lost} is there, but would have to lie in {group}/ of the folder that --config-dir names."
+    if group in ELSEWHERE and ("/" in option or Path(option).exists()):
+        return f"{said} {ELSEWHERE[group].format(option)}"
     return said + nearest(option, options)
 
 

@@ -213,6 +213,7 @@ class SaveAndGo(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """The checkpoint is there."""
         if self.preemption.asked is not None:
+            log.info("stopped after step %s of %s; its checkpoint is saved", state.global_step, state.max_steps)
             raise self.preemption.asked
 
 

@@ -73,6 +73,12 @@ def test_every_shipped_option_opens_with_what_it_is_and_its_command(group, optio
         ("loss.scal=3", "Did you mean 'loss.scale'?"),
         ("loss=mrn", "Did you mean 'mnr'?"),
         ("loss=32", "there is no such option"),
+        (
+            "model=intfloat/e5-small",
+            "tiny. A folder with a model, or a model of the hub, is model.path=intfloat/e5-small.",
+        ),
+        ("data=faq/pairs.csv", "A file is data=files data.train=faq/pairs.csv"),
+        ("evaluation=/dev/null", "is evaluation=files evaluation.source.dev=/dev/null."),
         ("trainer.precision=bf61", "Did you mean 'bf16'?"),
         ("trainer.device=gpu", "Did you mean 'cuda'?"),
         ("evaluation.similarities=[cosin]", "evaluation.similarities=cosin: must be one of"),

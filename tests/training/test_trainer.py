@@ -143,8 +143,9 @@ def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(t
     [(signal.SIGTERM, Terminated, 3), (signal.SIGTERM, Terminated, 4), (signal.SIGINT, KeyboardInterrupt, 3)],
 )
 def test_a_signal_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_there(
-    tmp_path, monkeypatch, number, raised, at
+    tmp_path, monkeypatch, caplog, number, raised, at
 ):
+    caplog.set_level("INFO")
     config = compose([*SMALL, "evaluation.times=4"])
     straight, _, undisturbed = run(config, tmp_path / "straight")
     original = EmbeddingTrainer.training_step
@@ -167,6 +168,7 @@ def test_a_signal_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_th
         signal.signal(signal.SIGINT, before[1])
     monkeypatch.setattr(EmbeddingTrainer, "training_step", original)
     assert Checkpoints(tmp_path / "told").steps()[-1] == at
+    assert f"stopped after step {at} of 8; its checkpoint is saved" in caplog.text
     resumed, _, record = run(config, tmp_path / "told")
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
     assert record.history == undisturbed.history
