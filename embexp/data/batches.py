@@ -1,9 +1,10 @@
 """How rows come to be batches: shuffled, or so that no text occurs twice in one.
 
-In the latter every row is there once an epoch, in as many batches as are said beforehand. sentence-transformers' own
-sampler fills one batch after the other. The rows that could not stand with their neighbours are
-left for small batches at the end, more than its length says; the trainer stops at the length, and never sees these rows:
-the more of them, the larger the batch. Here all batches of an epoch are filled evenly.
+In the latter every row is there once an epoch, in as many batches as are said beforehand, and in as many in every epoch:
+transformers asks once, and counts steps and epochs by it. sentence-transformers' own sampler fills one batch after the
+other. The rows that could not stand with their neighbours are left for small batches at the end, more than its length says;
+the trainer stops at the length, and never sees these rows: the more of them, the larger the batch. Here all batches of an
+epoch are filled evenly.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +23,8 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 log = logging.getLogger(__name__)
 
 Rows = NDArray[np.int64]
+# In which an epoch's rows are tried to find room.
+ORDERS = 5
 
 
 class Shuffled(DefaultBatchSampler):
@@ -37,31 +42,71 @@ class Shuffled(DefaultBatchSampler):
 
 
 class NoDuplicates(DefaultBatchSampler):
-    """No text twice in a batch, whatever its column; rows in a new random order in every epoch.
+    """No text twice in a batch, whatever its column; rows in a new random order in every epoch, in as many batches in each.
 
-    All batches of an epoch are of one size, or one row less: `batch_size` at most, and less where a text occurs in more rows
-    than there would be batches. The arguments are the library's.
+    All batches are of one size, or one row less: `batch_size` at most, and less where a text occurs in more rows than there
+    would be batches. The arguments are the library's; drop_last is refused.
+
+    Raises:
+        ValueError: drop_last was asked for: no row is left out here.
     """
 
-    _made: tuple[int, list[list[int]]] | None = None
+    _made: tuple[int, list[Rows]] | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.drop_last:
+            raise ValueError("drop_last: batches without repeated texts have every row; leave it out")
 
     def __iter__(self) -> Iterator[list[int]]:
-        yield from self._batches()
+        for rows in self._batches():
+            yield rows.tolist()
 
     def __len__(self) -> int:
-        return len(self._batches())
+        return self._number
 
-    def _batches(self) -> list[list[int]]:
+    @cached_property
+    def _number(self) -> int:
+        """Of batches, in every epoch: as many as the first one needs; whoever counts steps asks once."""
+        batches = self._first()
+        _tell_if_small(batches, size=self.batch_size)
+        self._made = 0, batches
+        return len(batches)
+
+    def _batches(self) -> list[Rows]:
+        number = self._number
         if self._made is None or self._made[0] != self.epoch:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
-            order = torch.randperm(len(self.sampler), generator=generator).numpy()
-            batches = fill(self._texts()[order], size=self.batch_size)
-            if self._made is None:
-                _tell_if_small(batches, size=self.batch_size)
-            self._made = self.epoch, [order[rows].tolist() for rows in batches]
-        if not self.drop_last:
-            return self._made[1]
-        return [batch for batch in self._made[1] if len(batch) == self.batch_size]
+            self._made = self.epoch, self._filled(self.epoch, number)
+        return self._made[1]
+
+    def _filled(self, epoch: int, number: int) -> list[Rows]:
+        texts, generator = self._texts(), self._generator(epoch)
+        for _ in range(ORDERS):
+            order = self._order(generator)
+            batches = fill(texts[order], size=self.batch_size, batches=number)
+            if len(batches) == number:
+                return [order[rows] for rows in batches]
+        # Few other batches are possible then. These are.
+        first = self._first()
+        return [first[place] for place in torch.randperm(number, generator=generator).tolist()]
+
+    def _first(self) -> list[Rows]:
+        """Of epoch 0, where a number of batches in which all rows find room is looked for."""
+        order = self._order(self._generator(0))
+        texts = self._texts()[order]
+        asked, found = -1, fill(texts, size=self.batch_size)
+        # Those that it had to add have few rows; with that number from the start all have as many.
+        while len(found) != asked:
+            asked = len(found)
+            found = fill(texts, size=self.batch_size, batches=asked)
+        return [order[rows] for rows in found]
+
+    def _generator(self, epoch: int) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed + epoch)
+
+    def _order(self, generator: torch.Generator) -> Rows:
+        order: Rows = torch.randperm(len(self.sampler), generator=generator).numpy()
+        return order
 
     def _texts(self) -> Rows:
         """A number for each text, equal ones for equal texts: (rows, columns of text)."""
@@ -77,13 +122,16 @@ class NoDuplicates(DefaultBatchSampler):
         return found
 
 
-def fill(texts: Rows, *, size: int) -> list[Rows]:
+def fill(texts: Rows, *, size: int, batches: int = 0) -> list[Rows]:
     """The rows in batches, evenly, so that no text occurs twice in one: each a list of places in `texts`.
+
+    What finds room in none of them gets more batches, which have few rows.
 
     Args:
         texts: (rows, columns), equal numbers for equal texts; the rows are taken in this order. A text twice in one row is
             the row's own affair.
         size: of a batch, at most.
+        batches: at least.
     """
     rows = len(texts)
     if rows == 0:
@@ -92,7 +140,7 @@ def fill(texts: Rows, *, size: int) -> list[Rows]:
     number = number.reshape(texts.shape)
     often = counts[number] > 1
     # A text in more rows than there are batches wants more batches.
-    batches = max(math.ceil(rows / size), int(_rows_of_the_commonest(number)))
+    batches = max(batches, math.ceil(rows / size), int(_rows_of_the_commonest(number)))
     filled: list[list[int]] = [[] for _ in range(batches)]
     held: list[set[int]] = [set() for _ in range(batches)]
     room = [rows // batches + (batch < rows % batches) for batch in range(batches)]

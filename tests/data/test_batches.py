@@ -51,10 +51,48 @@ def test_no_text_occurs_twice_in_a_batch_no_row_is_lost_and_the_length_is_true(s
         assert len(texts) == len(set(texts))
 
 
+@pytest.mark.parametrize("size", [6, 16, 64])
+@pytest.mark.parametrize("seed", range(4))
+def test_every_epoch_has_as_many_batches_and_all_rows_in_batches_of_one_size(seed, size):
+    # Few questions, few answers: how many batches a greedy filling needs depends on the order of the rows.
+    draw = random.Random(seed)
+    rows = sorted({(f"question {draw.randrange(20)}", f"answer {draw.randrange(20)}") for _ in range(150)})
+    dataset = Dataset.from_dict(dict(zip(("anchor", "positive"), zip(*rows, strict=True), strict=True)))
+    made = sampler(dataset, size, seed=seed)
+    length, seen = len(made), set()
+    for epoch in range(12):
+        made.set_epoch(epoch)
+        batches = list(made)
+        assert len(batches) == len(made) == length
+        assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
+        assert max(map(len, batches)) - min(map(len, batches)) <= 1
+        assert max(map(len, batches)) <= size
+        for batch in batches:
+            texts = [text for row in batch for text in rows[row]]
+            assert len(texts) == len(set(texts))
+        seen.add(str(batches))
+    assert len(seen) == 12
+    # As on a resume: who begins with a later epoch finds the same there.
+    again = sampler(dataset, size, seed=seed)
+    again.set_epoch(11)
+    assert (list(again), len(again)) == (batches, length)
+
+
+def test_rows_that_hardly_ever_find_room_are_in_the_batches_of_the_first_epoch_in_another_order(monkeypatch):
+    monkeypatch.setattr("embexp.data.batches.ORDERS", 0)
+    rows = premises_often_shared(0)
+    made = sampler(rows, 16)
+    first = list(made)
+    made.set_epoch(1)
+    assert list(made) != first
+    assert sorted(made) == sorted(first)
+
+
 def test_rows_without_repeats_fill_the_batches_evenly():
     rows = Dataset.from_dict({"anchor": [str(n) for n in range(100)], "positive": [f"+{n}" for n in range(100)]})
     assert sorted(map(len, sampler(rows, 32))) == [25, 25, 25, 25]
-    assert sorted(map(len, sampler(rows, 50, drop_last=True))) == [50, 50]
+    with pytest.raises(ValueError, match="drop_last"):
+        sampler(rows, 50, drop_last=True)
 
 
 def test_a_text_in_every_second_row_makes_as_many_batches_as_it_has_rows():
