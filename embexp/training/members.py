@@ -33,14 +33,13 @@ from embexp.losses import LossPlan
 from embexp.models import Encoder
 from embexp.training.group import Group, GroupBroken, meeting_place
 from embexp.training.hardware import Hardware
+from embexp.training.launchers import without_launchers
 from embexp.training.shared import SharedSteps
 
 LOOK_EVERY = 0.05  # seconds
 # From a broken connection to the end of the process that broke it, and from the end of stdin to that of a follower.
 SOON, AT_ONCE = 10.0, 2.0
 LINES_KEPT = 200
-# What would make transformers and accelerate believe that they are to share out something themselves.
-NOT_THEIRS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 class MemberLost(Exception):
@@ -227,7 +226,7 @@ class Followers:
 
 def environment(mine: Mapping[str, str], *, rank: int, hardware: Hardware) -> dict[str, str]:
     """A follower's, from the leader's: its own GPU, its own threads, and nothing of another launcher's."""
-    found = {name: value for name, value in mine.items() if name not in NOT_THEIRS}
+    found = without_launchers(mine)
     found["OMP_NUM_THREADS"] = str(hardware.threads)
     if hardware.device == "cuda":
         named = [gpu.strip() for gpu in mine.get("CUDA_VISIBLE_DEVICES", "").split(",") if gpu.strip()]

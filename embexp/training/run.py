@@ -26,6 +26,7 @@ from embexp.training.arguments import training_arguments
 from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores
 from embexp.training.checkpoints import Checkpoints, read_progress
 from embexp.training.hardware import Hardware
+from embexp.training.launchers import launchers_unheard
 from embexp.training.members import Assignment, together
 from embexp.training.progress import Progress
 from embexp.training.shared import SharedSteps
@@ -98,6 +99,7 @@ def train(
     # What is only loaded needs no other device.
     devices = 1 if complete else config.devices
     with (
+        launchers_unheard(),
         together(assignment, devices=devices) as shared,
         accelerated(assignment, alone=shared is None) as how,
         peak_memory(hardware.device) as peak,
