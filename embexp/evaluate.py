@@ -150,8 +150,8 @@ def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: S
         "model": encoder.identity,
         "rows": list(fingerprints),
         "hardware": [hardware.device, hardware.threads],
-        "libraries": identity.versions((*identity.TRAINING_LIBRARIES, "mteb", "scikit-learn")),
-        "code": identity.code_of("evaluation", "models.py"),
+        "libraries": identity.versions(identity.deciding_libraries(config)),
+        "code": identity.code_of(*identity.SCORING),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

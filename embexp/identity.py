@@ -16,10 +16,11 @@ import sys
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib.metadata import PackageNotFoundError, distributions, version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from embexp.config import Config
+from embexp.config import VIEWS_OF_KIND, Config
 from embexp.pages import LARGE_PAGES
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -36,10 +37,14 @@ DECIDING = (
     "training",
     "denoising.py",
     "experiment.py",
+    "inputs.py",
     "losses.py",
     "models.py",
+    "prompts.py",
     "scoring.py",
 )
+# Of them what a model's scores come out of where nothing is trained.
+SCORING = ("data", "evaluation", "inputs.py", "models.py", "prompts.py")
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
     "torch",
@@ -49,6 +54,8 @@ TRAINING_LIBRARIES = (
     "tokenizers",
     "numpy",
 )
+# And those of the evaluations that have one of their own.
+SCORING_LIBRARIES = {"mteb": ("mteb", "scikit-learn"), "classification": ("scikit-learn",)}
 RECORDED_LIBRARIES = (
     "embexp",
     *TRAINING_LIBRARIES,
@@ -117,10 +124,17 @@ def run_key(config: Config, *, model: str, fingerprints: Mapping[str, str], hard
         "model": model,
         "rows": dict(fingerprints),
         "hardware": dict(hardware),
-        "libraries": versions(TRAINING_LIBRARIES),
+        "libraries": versions(deciding_libraries(config)),
         "code": code_of(*DECIDING),
+        "views": VIEWS_OF_KIND,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def deciding_libraries(config: Config) -> tuple[str, ...]:
+    """Those whose version can change this config's numbers."""
+    chosen = [names for part, names in SCORING_LIBRARIES.items() if getattr(config.evaluation, part) is not None]
+    return (*TRAINING_LIBRARIES, *dict.fromkeys(chain.from_iterable(chosen)))
 
 
 def settings_in_key(config: Config) -> dict[str, Any]:

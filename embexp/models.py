@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
+from embexp.identity import sha256_of
 from embexp.model_files import find
 from embexp.prompts import Prompts, prompts_of
 
@@ -42,6 +44,8 @@ DROPOUT_KEYS = (
 
 # Nothing that was downloaded is unpickled.
 WEIGHTS_AS = {"dtype": "float32", "use_safetensors": True}
+# Where transformers imports the Python that comes with a model.
+BROUGHT = "transformers_modules"
 # Keys of a checkpoint's config that say where it lay, what wrote it and for what.
 NO_PART_OF_A_MODEL = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 
@@ -107,8 +111,16 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
         str(model.default_prompt_name),
         str(model.similarity_fn_name),
         str(model.truncate_dim),
+        *_code_brought(model),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _code_brought(model: SentenceTransformer) -> list[str]:
+    """The sha256 of the Python that came with the model: with model.trust_remote_code it is part of what it computes."""
+    named = {type(part).__module__ for part in model.modules()}
+    files = [sys.modules[name].__file__ for name in sorted(named) if name.partition(".")[0] == BROUGHT]
+    return [sha256_of(Path(file)) for file in files if file is not None]
 
 
 def _settings_of(model: SentenceTransformer) -> str:

@@ -102,6 +102,22 @@ def test_another_version_of_a_training_library_is_another_run(monkeypatch):
     assert key(CONFIGS["cached_mnr"]) != before
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "counts"), [("stsb", False), ("[stsb,mteb]", True), ("[stsb,classification]", True)]
+)
+def test_another_library_of_an_evaluation_is_another_run_where_it_is_scored_by_it(monkeypatch, evaluation, counts):
+    config = compose(["model=tiny", f"evaluation={evaluation}", "evaluation.path=."])
+    before, real = key(config), identity._version_of
+    monkeypatch.setattr(identity, "_version_of", lambda package: "9.9" if package == "scikit-learn" else real(package))
+    assert (key(config) != before) is counts
+
+
+def test_other_rules_of_which_rows_become_which_view_are_another_run(monkeypatch):
+    before = key(CONFIGS["cached_mnr"])
+    monkeypatch.setattr(identity, "VIEWS_OF_KIND", {})
+    assert key(CONFIGS["cached_mnr"]) != before
+
+
 def test_other_code_that_decides_results_is_another_run_and_another_version_alone_is_none(monkeypatch):
     before = key(CONFIGS["cached_mnr"])
     monkeypatch.setattr(identity, "code_of", lambda *parts: "other code")

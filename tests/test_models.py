@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from transformers import AutoConfig, AutoModel
 from embexp import model_files
 from embexp.config import ConfigError, compose
 from embexp.model_files import find, packaged
-from embexp.models import load_encoder, pretrained, tiny, weights_hash
+from embexp.models import identity_of, load_encoder, pretrained, tiny, weights_hash
 from tests.hub_server import REVISION, HubServer
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -197,6 +199,19 @@ def test_a_folder_without_a_model_is_told(tmp_path):
 def test_a_missing_folder_is_not_taken_for_a_hub_id(path):
     with pytest.raises(ConfigError, match="there is no such folder"):
         load(path)
+
+
+def test_the_python_that_came_with_a_model_is_part_of_what_it_is(tmp_path, monkeypatch):
+    model, file = small(), tmp_path / "modeling_own.py"
+    before = identity_of(model)
+    file.write_text("class Own: ...")
+    brought = types.ModuleType("transformers_modules.own.modeling_own")
+    brought.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, brought.__name__, brought)
+    model[0].add_module("own", type("Own", (torch.nn.Identity,), {"__module__": brought.__name__})())
+    first = identity_of(model)
+    file.write_text("class Own:\n    scale = 2")
+    assert len({before, first, identity_of(model)}) == 3
 
 
 def test_the_hash_of_the_weights_is_of_their_values():

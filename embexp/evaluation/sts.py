@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -49,8 +50,12 @@ class Pairs:
     sentences1: list[str]
     sentences2: list[str]
     scores: np.ndarray
-    fingerprint: str
     directed: bool = False
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 hex of all of it but its name."""
+        return fingerprint_of(self.sentences1, self.sentences2, self.scores.tolist(), [self.directed])
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,7 @@ def _pairs(rows: Rows) -> Pairs:
     if scores.min() == scores.max():
         raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
     sentences = list(table["sentence1"]), list(table["sentence2"])
-    return Pairs(rows.name, *sentences, scores, rows.fingerprint, view.directed)
+    return Pairs(rows.name, *sentences, scores, view.directed)
 
 
 def score_pairs(

@@ -78,8 +78,10 @@ def shares_in_words(hardware: Hardware, *, devices: int, rows: int) -> str:
 def _threads(asked: int | None, devices: int) -> tuple[int, str]:
     if asked is not None:
         return asked, "as configured"
-    if os.environ.get("OMP_NUM_THREADS", "").isdigit():
-        return int(os.environ["OMP_NUM_THREADS"]), "as OMP_NUM_THREADS says"
+    # Of a list, one number for each level of threads within threads, the first.
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if said.isdigit() and int(said) > 0:
+        return int(said), "as OMP_NUM_THREADS says"
     if devices > 1:
         return max(1, usable_cores() // devices), f"the cores that this process may use, shared by {devices} devices"
     return usable_cores(), "the cores that this process may use"

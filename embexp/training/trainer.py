@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,13 @@ from embexp.training.progress import Progress
 from embexp.training.shared import ROWS, SharedSteps, computed_by
 
 WEIGHTS = "weights.pt"
+
+
+def texts_of(inputs: Mapping[str, Any]) -> int:
+    """How many texts the columns of a batch have."""
+    columns = [name.removesuffix("input_ids") for name in inputs if name.endswith("input_ids")]
+    # What pools words without a transformer has the texts' tokens one after another, and where each begins.
+    return sum(len(inputs.get(f"{column}offsets", inputs[f"{column}input_ids"])) for column in columns)
 
 
 class EmbeddingTrainer(SentenceTransformerTrainer):
@@ -121,8 +128,7 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         if loss.device.type != "cuda" and not torch.isfinite(loss):
             raise diverged("train/loss", loss.item(), self.state.global_step + 1)
         self.progress.losses.add(loss)
-        own = sum(len(ids) for name, ids in inputs.items() if name.endswith("input_ids"))
-        self.progress.clock.texts += self.shared.texts(inputs) if self.shared else own
+        self.progress.clock.texts += self.shared.texts(inputs) if self.shared else texts_of(inputs)
         return loss
 
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:

@@ -23,6 +23,14 @@ def pairs():
     return evaluation_pairs(compose(["data.rows=1000", "data.evaluation_rows=100"]))["dev"]
 
 
+def test_pairs_are_known_by_what_is_scored_and_not_by_what_they_are_called():
+    def of(name="a", second="d", score=1.0, directed=False):
+        return Pairs(name, ["a", "b"], ["c", second], np.array([0.0, score]), directed).fingerprint
+
+    assert of() == of(name="b")
+    assert len({of(), of(second="e"), of(score=0.5), of(directed=True)}) == 4
+
+
 def test_scores_are_scipy_s_on_the_same_embeddings(model, pairs):
     scores = score_pairs(model, pairs, similarities=SIMILARITIES, batch_size=16)
     unique = list(dict.fromkeys([*pairs.sentences1, *pairs.sentences2]))
@@ -47,7 +55,7 @@ def test_a_single_similarity_has_no_max(model, pairs):
 
 
 def test_constant_embeddings_have_no_score(model):
-    same = Pairs("same", ["a", "a"], ["a", "a"], np.array([0.0, 1.0]), "f")
+    same = Pairs("same", ["a", "a"], ["a", "a"], np.array([0.0, 1.0]))
     assert np.isnan(score_pairs(model, same, similarities=["cosine"], batch_size=2).metrics["spearman_cosine"])
 
 

@@ -84,3 +84,12 @@ def test_the_threads_of_openmp_are_obeyed(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert choose_hardware(trainer()).threads == 3
     assert choose_hardware(trainer(threads=1)).threads == 1
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert choose_hardware(trainer()).threads == 4
+
+
+@pytest.mark.parametrize("said", ["0", "", "many", "-1"])
+def test_what_openmp_cannot_be_told_either_is_not_obeyed(monkeypatch, said):
+    monkeypatch.setenv("OMP_NUM_THREADS", said)
+    monkeypatch.setattr(hardware, "usable_cores", lambda: 7)
+    assert choose_hardware(trainer()).threads == 7

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import set_seed
 
 from embexp.config import Config, ConfigError, compose
@@ -25,7 +26,7 @@ from embexp.training import TrainingDiverged, choose_hardware, column_prompts, k
 from embexp.training.callbacks import Scores
 from embexp.training.checkpoints import Checkpoints
 from embexp.training.shared import refuse_what_cannot_be_shared
-from embexp.training.trainer import EmbeddingTrainer
+from embexp.training.trainer import EmbeddingTrainer, texts_of
 
 STEPS = 8
 SMALL = [
@@ -172,6 +173,13 @@ def test_a_signal_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_th
     resumed, _, record = run(config, tmp_path / "told")
     assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
     assert record.history == undisturbed.history
+
+
+def test_texts_are_counted_and_not_their_words():
+    tokenizer = load_encoder(compose(["model=tiny"]).model).model.tokenizer.backend_tokenizer
+    words = StaticEmbedding(tokenizer, embedding_dim=4).preprocess(["one two three", "four"])
+    assert texts_of({f"anchor_{name}": value for name, value in words.items()}) == 2
+    assert texts_of({"anchor_input_ids": torch.ones(3, 7), "positive_input_ids": torch.ones(3, 9), "label": [0]}) == 6
 
 
 def test_the_best_step_is_restored_even_if_it_is_not_the_last(tmp_path):
