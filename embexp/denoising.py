@@ -42,8 +42,9 @@ class SortedDenoisingLoss(DenoisingAutoEncoderLoss):
         ids = texts["input_ids"]
         lengths = (ids != self.tokenizer_decoder.pad_token_id).sum(dim=1).cpu()
         if encoder.can_decode(self.decoder):
-            logits, labels = decode_unpadded(self.decoder, embeddings, ids, lengths, encoder.layout)
-            return functional.cross_entropy(logits, labels, reduction="sum"), len(labels)
+            hidden, labels = decode_unpadded(self.decoder, embeddings, ids, lengths, encoder.layout)
+            head = self.decoder.get_output_embeddings()
+            return encoder.summed_cross_entropy(head, hidden, labels), len(labels)
         ids = ids.to(embeddings.device)
         total, told = embeddings.new_zeros((), dtype=torch.float32), 0
         for rows in rows_by_length(lengths, chunk_tokens=encoder.chunk_tokens):

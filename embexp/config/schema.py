@@ -184,6 +184,7 @@ class Trainer(Schema):
     cuda_graphs: bool
     fast_dropout: bool
     row_gradient: bool
+    fused_cross_entropy: bool
     chunk_tokens: int | None = Field(ge=16)
     data_cache: str | None = Field(min_length=1)
     accumulation_steps: int = Field(ge=1)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 from transformers import PreTrainedModel
 
 from embexp.encoding.attention import Layout
@@ -29,6 +30,7 @@ from embexp.encoding.unpadded import (
     encode_unpadded,
     unpadded_attention,
 )
+from embexp.encoding.vocabulary import summed_cross_entropy
 
 __all__ = [
     "OnGpu",
@@ -53,12 +55,14 @@ class StepEncoder:
         chunk_tokens: of a chunk, padding included, where texts are encoded or decoded in chunks.
         unpadded: as one row without padding, rather than in chunks; the model `can_be_unpadded`.
         fast_dropout: what is unpadded draws attention's dropout by `sixteen_bit_noise`.
+        fused_cross_entropy: of what is foretold on the CPU, by `vocabulary.py`.
         gpu: computes the row; None: the CPU does, or there is none but chunks.
     """
 
     chunk_tokens: int
     unpadded: bool = False
     fast_dropout: bool = False
+    fused_cross_entropy: bool = False
     gpu: OnGpu | None = None
 
     @property
@@ -74,6 +78,12 @@ class StepEncoder:
     def layout(self, lengths: Tensor) -> AttentionLayout:
         """Of texts of these lengths, (texts,), ascending, on the CPU, in one row."""
         return Layout.of(lengths, self.noise) if self.gpu is None else self.gpu.layout(lengths)
+
+    def summed_cross_entropy(self, head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
+        """Of tokens, (tokens,), foretold by a decoder's head from its hidden states, (tokens, width)."""
+        if self.fused_cross_entropy and type(head) is nn.Linear:
+            return summed_cross_entropy(head, hidden, labels)
+        return functional.cross_entropy(head(hidden), labels, reduction="sum")
 
     def within(self, model: SentenceTransformer) -> AbstractContextManager[None]:
         """What the model must be in, from the first step to the last."""

@@ -105,7 +105,7 @@ def decode_unpadded(
     lengths: Tensor,
     layout: Callable[[Tensor], AttentionLayout],
 ) -> tuple[Tensor, Tensor]:
-    """Every token but the first of each text, foretold from the tokens before it and the text's embedding.
+    """What foretells every token but the first of each text, from the tokens before it and the text's embedding.
 
     Args:
         decoder: `can_decode_unpadded`; causal, with cross-attention.
@@ -115,21 +115,32 @@ def decode_unpadded(
         layout: of texts of given lengths, (texts,), ascending.
 
     Returns:
-        logits, (tokens, vocabulary), and the tokens that they foretell, (tokens,), in one order.
+        what the decoder's head would make logits of, (tokens, width), and the tokens that they foretell, (tokens,), in one
+        order.
     """
     device = embeddings.device
     lengths, order = torch.sort(lengths - 1, stable=True)
     ids = ids[order.to(ids.device)]
     chosen = torch.arange(ids.shape[1] - 1, device=ids.device) < lengths.to(ids.device)[:, None]
-    with _own_attention(decoder):
-        logits = decoder(
+    with _own_attention(decoder), _without_its_head(decoder):
+        hidden = decoder(
             input_ids=ids[:, :-1][chosen][None].to(device),
             position_ids=_positions(chosen, decoder).to(device),
             encoder_hidden_states=embeddings[order.to(device)][None],
             use_cache=False,
             layout=layout(lengths),
         ).logits
-    return logits[0], ids[:, 1:][chosen].to(device)
+    return hidden[0], ids[:, 1:][chosen].to(device)
+
+
+@contextmanager
+def _without_its_head(decoder: PreTrainedModel) -> Iterator[None]:
+    head = decoder.get_output_embeddings()
+    head.forward = lambda hidden: hidden
+    try:
+        yield
+    finally:
+        del head.forward
 
 
 def _positions(chosen: Tensor, model: nn.Module) -> Tensor:

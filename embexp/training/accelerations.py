@@ -18,7 +18,7 @@ from embexp.encoding import (
 )
 from embexp.training.graphs import Graphs, KeptGradients, can_be_recorded
 from embexp.training.members import Assignment
-from embexp.training.row_gradient import RowGradient, row_gradient_of
+from embexp.training.row_gradient import RowGradient, row_gradient_of, sparse, tied_look_ups
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +62,12 @@ def _on_cpu(assignment: Assignment, until_the_end: ExitStack, *, alone: bool) ->
     encoder = None
     if trainer.sort_by_length:
         unpadded = trainer.unpadded and can_be_unpadded(model)
-        encoder = StepEncoder(_chunk_tokens(assignment), unpadded, trainer.fast_dropout)
+        encoder = StepEncoder(_chunk_tokens(assignment), unpadded, trainer.fast_dropout, trainer.fused_cross_entropy)
     # Of several devices every one would write its own rows, and read those of all.
-    embeddings = row_gradient_of(model, loss) if trainer.row_gradient and alone else None
+    if not (trainer.row_gradient and alone):
+        return Accelerations(encoder)
+    until_the_end.enter_context(sparse(tied_look_ups(model, loss)))
+    embeddings = row_gradient_of(model, loss)
     if embeddings is None:
         return Accelerations(encoder)
     gradient = RowGradient(embeddings)

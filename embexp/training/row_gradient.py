@@ -4,17 +4,19 @@ It is as large as the embeddings (47 MB for MiniLM), and all but the rows of a s
 step it costs a page fault for each 4 KiB. Here it is kept: the step's rows are added to it (the look-up gives a sparse
 gradient, which autograd adds to the dense one in place), and they alone are zeroed before the next. What clips and what
 optimises sees the same dense gradient as ever. Where a loss reaches the weights in another way too, as a penalty on them
-does, their gradient comes dense, and all of it is zeroed.
+does, their gradient comes dense, and all of it is zeroed. Of a decoder that shares them the head's gradient is dense anyway: the
+rows of the two look-ups are added to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -26,15 +28,47 @@ def row_gradient_of(model: SentenceTransformer, loss: nn.Module) -> nn.Embedding
         model: on the CPU.
         loss: holds the model; a decoder tied to it uses the weights a second time.
     """
+    owners = _owners_of_words(model, loss)
+    return owners[0] if len(owners) == 1 and type(owners[0]) is nn.Embedding else None
+
+
+def tied_look_ups(model: SentenceTransformer, loss: nn.Module) -> list[nn.Embedding]:
+    """The word embeddings of an encoder and of the decoder that it trains, which share them with the decoder's head; else none.
+
+    Args:
+        model: on the CPU.
+        loss: TSDAE's, whose decoder's head is used in every step, or any other.
+    """
+    owners = _owners_of_words(model, loss)
+    look_ups = [owner for owner in owners if type(owner) is nn.Embedding]
+    heads = [owner for owner in owners if type(owner) is nn.Linear]
+    tied = isinstance(loss, DenoisingAutoEncoderLoss) and len(heads) == 1 and len(look_ups) + 1 == len(owners)
+    return look_ups if tied else []
+
+
+def _owners_of_words(model: SentenceTransformer, loss: nn.Module) -> list[nn.Module]:
+    """The modules whose weight is the model's word embeddings, where these are trained as they are looked up."""
     try:
         found = getattr(model.transformers_model, "get_input_embeddings", lambda: None)()
     except NotImplementedError:
         # transformers', where it finds none.
-        return None
+        return []
     if type(found) is not nn.Embedding or not found.weight.requires_grad or found.scale_grad_by_freq:
-        return None
-    owners = [part for part in loss.modules() if any(own is found.weight for own in part.parameters(recurse=False))]
-    return found if owners == [found] else None
+        return []
+    return [part for part in loss.modules() if any(own is found.weight for own in part.parameters(recurse=False))]
+
+
+@contextmanager
+def sparse(look_ups: Sequence[nn.Embedding]) -> Iterator[None]:
+    """Within it their gradients are sparse: autograd adds their rows to the head's dense gradient, where they were two more such."""
+    before = [look_up.sparse for look_up in look_ups]
+    for look_up in look_ups:
+        look_up.sparse = True
+    try:
+        yield
+    finally:
+        for look_up, was in zip(look_ups, before, strict=True):
+            look_up.sparse = was
 
 
 class RowGradient(TrainerCallback):
@@ -53,11 +87,10 @@ class RowGradient(TrainerCallback):
             self.embeddings.register_forward_pre_hook(self._note),
             self.embeddings.weight.register_hook(self._look_at),
         ]
-        before, self.embeddings.sparse = self.embeddings.sparse, True
         try:
-            yield
+            with sparse([self.embeddings]):
+                yield
         finally:
-            self.embeddings.sparse = before
             for hook in hooks:
                 hook.remove()
 

@@ -142,7 +142,8 @@ def test_every_kind_of_decoder_foretells_what_it_foretells_in_the_plain_way(kind
     embeddings = torch.randn(5, 32)
     with torch.no_grad():
         plain = decoder(input_ids=ids[:, :-1], encoder_hidden_states=embeddings[:, None], use_cache=False).logits
-        told, tokens = decode_unpadded(decoder, embeddings, ids, lengths, StepEncoder(chunk_tokens=64).layout)
+        hidden, tokens = decode_unpadded(decoder, embeddings, ids, lengths, StepEncoder(chunk_tokens=64).layout)
+        told = decoder.get_output_embeddings()(hidden)
     # Shortest first, those of one length in the order of the rows.
     rows = [(row, length) for length in (2, 3, 5, 9) for row in range(5) if lengths[row] == length]
     expected = torch.cat([plain[row, : length - 1] for row, length in rows])

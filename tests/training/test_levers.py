@@ -9,13 +9,13 @@ from benchmarks.bench.sides import LEVERS
 from embexp import encoding
 from embexp.config import compose
 from embexp.denoising import SortedDenoisingLoss
-from embexp.encoding import encode_unpadded
+from embexp.encoding import encode_unpadded, vocabulary
 from embexp.training import accelerations
 from tests.training.test_trainer import SMALL, run
 
-# cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient: below; fast_dropout draws otherwise: in
-# tests/encoding/test_dropout.py.
-OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "row_gradient"}
+# cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient, fused_cross_entropy: below; fast_dropout draws
+# otherwise: in tests/encoding/test_dropout.py.
+OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "row_gradient", "fused_cross_entropy"}
 FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
 
 
@@ -44,6 +44,8 @@ LOOK_UPS = {
     "chunks": ["loss=mnr", "trainer.unpadded=false", "trainer.chunk_tokens=64"],
     "columns": ["loss=mnr", "trainer.sort_by_length=false"],
     "cached": ["loss=cached_mnr", "loss.mini_batch_size=3"],
+    "tied": ["loss=tsdae"],
+    "tied, chunks": ["loss=tsdae", "trainer.unpadded=false", "trainer.chunk_tokens=64"],
     "accumulated": ["loss=cosine", "trainer.accumulation_steps=3", "epochs=1", "max_steps=null", "data.limit=100"],
 }
 
@@ -54,6 +56,13 @@ def test_the_losses_are_those_without_the_kept_gradient(tmp_path, more):
     without = losses(tmp_path / "off", "max_steps=8", *more, "trainer.row_gradient=false")
     assert len(with_it) >= 4
     assert with_it == pytest.approx(without, abs=1e-5)
+
+
+def test_the_losses_are_those_of_logits_that_are_held_whole(tmp_path):
+    with_it = losses(tmp_path / "on", "loss=tsdae")
+    without = losses(tmp_path / "off", "loss=tsdae", "trainer.fused_cross_entropy=false")
+    assert len(with_it) == 50
+    assert with_it == pytest.approx(without, abs=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["mnr", "tsdae"])
@@ -71,6 +80,7 @@ def test_every_lever_is_on_by_default():
     assert trainer.cuda_graphs
     assert trainer.fast_dropout
     assert trainer.row_gradient
+    assert trainer.fused_cross_entropy
     assert trainer.data_cache
     assert trainer.precision == "auto"
 
@@ -99,15 +109,22 @@ def test_a_run_on_the_cpu_takes_the_way_without_padding_where_it_may(tmp_path, m
 
 
 def test_a_decoder_computes_in_the_run_s_precision_as_its_encoder_does(tmp_path, monkeypatch):
-    computed, whole = [], SortedDenoisingLoss.compute_sorted_loss
+    computed, whole, fused = [], SortedDenoisingLoss.compute_sorted_loss, vocabulary.logits_of
 
     def watched(loss, columns, encoder):
         head = loss.decoder.get_output_embeddings()
         with head.register_forward_hook(lambda module, inputs, output: computed.append(output.dtype)):
             return whole(loss, columns, encoder)
 
+    def watched_in_parts(hidden, weight, bias):
+        computed.append(hidden.dtype)
+        return fused(hidden, weight, bias)
+
     monkeypatch.setattr(SortedDenoisingLoss, "compute_sorted_loss", watched)
-    for precision in ("bf16", "fp32"):
-        folder = tmp_path / precision
-        run(compose([*SMALL, "loss=tsdae", "max_steps=1", f"trainer.precision={precision}"]), folder)
-    assert computed == [torch.bfloat16, torch.float32]
+    monkeypatch.setattr(vocabulary, "logits_of", watched_in_parts)
+    for precision, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        for in_parts in ("true", "false"):
+            more = [f"trainer.precision={precision}", f"trainer.fused_cross_entropy={in_parts}"]
+            run(compose([*SMALL, "loss=tsdae", "max_steps=1", *more]), tmp_path / f"{precision}-{in_parts}")
+            assert set(computed) == {dtype}
+            computed.clear()

@@ -9,7 +9,7 @@ from torch import nn
 from embexp.config import compose
 from embexp.losses import build_loss
 from embexp.models import load_encoder
-from embexp.training.row_gradient import RowGradient, row_gradient_of
+from embexp.training.row_gradient import RowGradient, row_gradient_of, sparse, tied_look_ups
 
 STEPS = ([3, 1, 3, 7], [2, 2], [7, 9, 0], [4])
 
@@ -82,3 +82,39 @@ def test_embeddings_that_a_decoder_shares_are_left_alone(loss, alone):
     if alone:
         found.weight.requires_grad_(False)
     assert row_gradient_of(encoder.model, plan.module) is None
+
+
+def test_the_look_ups_of_a_tied_decoder_add_their_rows_to_the_head_s_gradient():
+    torch.manual_seed(1)
+    config = compose(["model=tiny", "loss=tsdae", "model.dropout=0.0"])
+    model = load_encoder(config.model).model
+    loss = build_loss(config.loss, model, seed=1).module.eval()
+    words = model.transformers_model.get_input_embeddings()
+    look_ups = tied_look_ups(model, loss)
+    assert {id(found) for found in look_ups} == {id(words), id(loss.decoder.get_input_embeddings())}
+    columns = [
+        model.preprocess(["order late", "refund"]),
+        model.preprocess(["my order is late", "where is the refund"]),
+    ]
+    gradients, came = [], []
+    words.weight.register_hook(lambda gradient: came.append(gradient.is_sparse))
+    for chosen in ([], look_ups):
+        with sparse(chosen):
+            loss(columns, None).backward()
+        gradients.append(words.weight.grad)
+        words.weight.grad = None
+    assert came == [False, False]
+    torch.testing.assert_close(*gradients)
+    assert not any(found.sparse for found in look_ups)
+
+
+@pytest.mark.parametrize("loss", ["mnr", "tsdae"])
+def test_look_ups_are_sparse_only_where_the_head_s_gradient_is_certain_to_come(loss):
+    config = compose(["model=tiny", f"loss={loss}"])
+    encoder = load_encoder(config.model)
+    module = build_loss(config.loss, encoder.model, seed=1).module
+    if loss == "tsdae":
+        # A head of its own.
+        head = module.decoder.get_output_embeddings()
+        head.weight = nn.Parameter(head.weight.detach().clone())
+    assert tied_look_ups(encoder.model, module) == []
