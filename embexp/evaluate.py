@@ -34,7 +34,7 @@ from embexp.naming import unquoted
 from embexp.pages import ask_for_large_pages
 from embexp.prompts import prompts_of
 from embexp.shipped import conf_folder
-from embexp.terminal import nothing_is_said_yet
+from embexp.terminal import a_job_begins, nothing_is_said_yet
 
 if TYPE_CHECKING:
     from embexp.evaluation import Extras, Pairs
@@ -207,6 +207,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True)
         folders.append(folder)
         log_to(folder)
+        a_job_begins()
         try:
             evaluate_model(compose(job, config_dir=arguments.config_dir), folder=folder, overrides=job)
         except Exception as error:

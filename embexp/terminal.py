@@ -17,17 +17,18 @@ def nothing_is_said_yet() -> None:
     SAID.clear()
 
 
-class Terminal(logging.Filter):
-    """Lets pass embexp's own messages, but of those in OFTEN_ALIKE none that this job or the one before has said.
+def a_job_begins() -> None:
+    """What was said last is what the job before said."""
+    BEFORE.clear()
+    BEFORE.update(SAID)
+    SAID.clear()
 
-    Each job's logging has one of its own, made when the job begins.
-    """
+
+class Terminal(logging.Filter):
+    """Lets pass embexp's own messages, but of those in OFTEN_ALIKE none that this job or the one before has said."""
 
     def __init__(self) -> None:
         super().__init__("embexp")
-        BEFORE.clear()
-        BEFORE.update(SAID)
-        SAID.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the terminal gets the record."""
