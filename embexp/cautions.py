@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -11,6 +13,9 @@ from transformers import PreTrainedTokenizerBase
 from embexp.data.views import View
 from embexp.prompts import Prompts
 from embexp.training import column_prompts
+
+# A run keeps what it is warned of here: see `embexp.record`.
+log = logging.getLogger(__name__)
 
 # Rows, spread over all of them; to be told of, at least this share of their texts is cut.
 LOOKED_AT = 1_000
@@ -22,6 +27,12 @@ WIDTH_TO_TELL = 0.1
 # A few pairs that happen to be ranked right say no more than others: no score is held for higher than this.
 HIGHEST_SCORE = 0.9
 NORMAL_95 = 1.96
+
+
+def warn_of(found: Iterable[str]) -> None:
+    """Tells what spoils a score, and has it kept with the run that is being made."""
+    for told in found:
+        log.warning("%s", told)
 
 
 def cautions(

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 # Who tells of hardware, data and model: mostly as the job before did. run.log has it of each.
-OFTEN_ALIKE = ("embexp.data", "embexp.experiment", "embexp.inputs", "embexp.training.accelerations")
+OFTEN_ALIKE = (
+    "embexp.cautions",
+    "embexp.data",
+    "embexp.experiment",
+    "embexp.inputs",
+    "embexp.training.accelerations",
+)
 # What the job before said, and what this one has.
 BEFORE: set[str] = set()
 SAID: set[str] = set()

@@ -23,7 +23,9 @@ def passes(terminal: Terminal, logger: str, message: str = "threads: 2") -> bool
     return terminal.filter(logging.LogRecord(logger, logging.WARNING, "", 0, message, (), None))
 
 
-@pytest.mark.parametrize("logger", ["embexp.inputs", "embexp.data", "embexp.data.files.source", "embexp.experiment"])
+@pytest.mark.parametrize(
+    "logger", ["embexp.inputs", "embexp.data.files.source", "embexp.experiment", "embexp.cautions"]
+)
 def test_a_job_tells_once_what_the_job_before_did_not_tell(told, logger):
     assert passes(told, logger)
     assert not passes(told, logger)
