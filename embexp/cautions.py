@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterable
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -10,6 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from embexp.data.views import View
 from embexp.prompts import Prompts
+from embexp.training import column_prompts
+
+# A run keeps what it is warned of here: see `embexp.record`.
+log = logging.getLogger(__name__)
 
 # Rows, spread over all of them; to be told of, at least this share of their texts is cut.
 LOOKED_AT = 1_000
@@ -21,6 +27,12 @@ WIDTH_TO_TELL = 0.1
 # A few pairs that happen to be ranked right say no more than others: no score is held for higher than this.
 HIGHEST_SCORE = 0.9
 NORMAL_95 = 1.96
+
+
+def warn_of(found: Iterable[str]) -> None:
+    """Tells what spoils a score, and has it kept with the run that is being made."""
+    for told in found:
+        log.warning("%s", told)
 
 
 def cautions(
@@ -35,7 +47,7 @@ def cautions(
         dev_pairs: how many there are.
         dev_score: their correlation, of the model as it is.
     """
-    found = _of_cut_texts(view, model), _of_unused_prompts(model, prompts), few_pairs(dev_pairs, dev_score)
+    found = _of_cut_texts(view, model, prompts), _of_unused_prompts(model, prompts), few_pairs(dev_pairs, dev_score)
     return [told for told in found if told is not None]
 
 
@@ -50,20 +62,26 @@ def _of_unused_prompts(model: SentenceTransformer, prompts: Prompts) -> str | No
     )
 
 
-def _of_cut_texts(view: View, model: SentenceTransformer) -> str | None:
+def _of_cut_texts(view: View, model: SentenceTransformer, prompts: Prompts) -> str | None:
     most, tokenizer = model.max_seq_length, model.tokenizer
     if most is None or not isinstance(tokenizer, PreTrainedTokenizerBase):
         return None
     looked_at = np.unique(np.linspace(0, len(view.dataset) - 1, LOOKED_AT, dtype=np.int64))
     sample = view.dataset.select(looked_at).to_dict()
-    columns = [[text for text in column if isinstance(text, str)] for column in sample.values()]
-    texts = [text[: CHARACTERS_A_TOKEN * most] for column in columns for text in column]
+    before = column_prompts(view, prompts)
+    texts = [
+        f"{before.get(name, '')}{text}"[: CHARACTERS_A_TOKEN * most]
+        for name, column in sample.items()
+        for text in column
+        if isinstance(text, str)
+    ]
     lengths = [len(ids) for ids in tokenizer(texts, truncation=False, padding=False, verbose=False)["input_ids"]]
     cut = sum(length > most for length in lengths)
     if not cut or cut < SHARE_TO_TELL * len(texts):
         return None
+    behind = ", behind their prompts," if before else ""
     return (
-        f"data: {cut} of {len(texts)} texts that were looked at have more than the {most} tokens that the model reads; "
+        f"data: {cut} of {len(texts)} texts that were looked at{behind} have more than the {most} tokens that the model reads; "
         "what is over is cut off: split them, or raise model.max_length where the model reads more"
     )
 

@@ -34,7 +34,7 @@ from embexp.naming import unquoted
 from embexp.pages import ask_for_large_pages
 from embexp.prompts import prompts_of
 from embexp.shipped import conf_folder
-from embexp.terminal import nothing_is_said_yet
+from embexp.terminal import a_job_begins, nothing_is_said_yet
 
 if TYPE_CHECKING:
     from embexp.evaluation import Extras, Pairs
@@ -110,7 +110,7 @@ def score(
     record: Record,
 ) -> None:
     """Dev and test by the names that a trained run has, then what is scored beside them."""
-    from embexp.cautions import few_pairs
+    from embexp.cautions import few_pairs, warn_of
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.evaluation.extras import HEADLINES
     from embexp.scoring import prefixed, refuse_no_score, score_beside
@@ -135,7 +135,7 @@ def score(
     refuse_no_score(scores["dev"], settings.select_by)
     record.log_metrics(metrics, 0)
     if told := few_pairs(len(pairs["dev"].scores), scores["dev"].metrics[settings.select_by]):
-        log.warning("%s", told)
+        warn_of([told])
     for name, found in scores.items():
         log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in HEADLINES if k in found.metrics))
     write_predictions(record.folder / "predictions.parquet", pairs, scores, scores)
@@ -207,6 +207,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         folder.mkdir(parents=True)
         folders.append(folder)
         log_to(folder)
+        a_job_begins()
         try:
             evaluate_model(compose(job, config_dir=arguments.config_dir), folder=folder, overrides=job)
         except Exception as error:

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from embexp import identity
-from embexp.cautions import cautions
+from embexp.cautions import cautions, warn_of
 from embexp.checkpoint_folder import alone_in, checkpoints_of, remove_checkpoints
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
@@ -168,8 +168,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
     pairs = len(inputs.pairs["dev"].scores)
-    for told in cautions(view, model, prompts=prompts_of(config.model), dev_pairs=pairs, dev_score=at_step_0):
-        log.warning("%s", told)
+    warn_of(cautions(view, model, prompts=prompts_of(config.model), dev_pairs=pairs, dev_score=at_step_0))
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:

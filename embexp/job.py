@@ -14,6 +14,7 @@ from embexp.config.composition import checked
 from embexp.experiment import TOLD_IN_WORDS, run_experiment
 from embexp.interrupts import raise_on_sigterm
 from embexp.naming import run_name
+from embexp.terminal import a_job_begins
 from embexp.tracking import JOBS, PARENT_RUN, scrub_file
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def run_job(composed: DictConfig) -> float:
     What broke in the run does not leave this function (nan is returned, and result.json says FAILED), so that the
     other jobs of a sweep go on. KeyboardInterrupt and Terminated do: they end the sweep.
     """
+    a_job_begins()
     hydra = HydraConfig.get()
     config = checked(composed, hydra)
     raise_on_sigterm()

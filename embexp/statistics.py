@@ -202,7 +202,8 @@ def differences_with_best(values: Array, drawn: Array) -> list[Difference]:
     """Each model's score less the best one's, corrected for the best having been chosen by these very scores.
 
     Whoever leads among many equals has a lead by chance: `p_corrected` is how often the largest of all differences between
-    any two models, in their standard errors, would be as large if all were equal.
+    any two models, in their standard errors, would be as large if all were equal; never below `p`. A few outliers make the
+    resamples skew, which standard errors do not see: the interval then holds zero, and no more is claimed than it says.
 
     Args:
         values: of the models, the best first: (models,).
@@ -227,7 +228,7 @@ def differences_with_best(values: Array, drawn: Array) -> list[Difference]:
     seen = np.abs(values[1:] - values[0]) / errors[0, 1:]
     corrected = [float((1 + np.sum(largest >= one)) / (1 + len(largest))) for one in seen]
     alone = differences(values[1:] - values[0], drawn[1:] - drawn[0])
-    return [replace(found, p_corrected=p) for found, p in zip(alone, corrected, strict=True)]
+    return [replace(found, p_corrected=max(found.p, p)) for found, p in zip(alone, corrected, strict=True)]
 
 
 def _p_value(drawn: Array) -> float:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import logging
 
 # Who tells of hardware, data and model: mostly as the job before did. run.log has it of each.
-OFTEN_ALIKE = ("embexp.data", "embexp.experiment", "embexp.inputs", "embexp.training.accelerations")
+OFTEN_ALIKE = (
+    "embexp.cautions",
+    "embexp.data",
+    "embexp.experiment",
+    "embexp.inputs",
+    "embexp.training.accelerations",
+)
 # What the job before said, and what this one has.
 BEFORE: set[str] = set()
 SAID: set[str] = set()
@@ -17,17 +23,18 @@ def nothing_is_said_yet() -> None:
     SAID.clear()
 
 
-class Terminal(logging.Filter):
-    """Lets pass embexp's own messages, but of those in OFTEN_ALIKE none that this job or the one before has said.
+def a_job_begins() -> None:
+    """What was said last is what the job before said."""
+    BEFORE.clear()
+    BEFORE.update(SAID)
+    SAID.clear()
 
-    Each job's logging has one of its own, made when the job begins.
-    """
+
+class Terminal(logging.Filter):
+    """Lets pass embexp's own messages, but of those in OFTEN_ALIKE none that this job or the one before has said."""
 
     def __init__(self) -> None:
         super().__init__("embexp")
-        BEFORE.clear()
-        BEFORE.update(SAID)
-        SAID.clear()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the terminal gets the record."""

@@ -45,6 +45,14 @@ def test_a_text_of_just_the_length_and_one_in_many_are_not_told_of(model):
     assert told(scored(" ".join(["order"] * 40), *["hello"] * 200), model) == []
 
 
+def test_a_prompt_that_leaves_a_text_too_little_room_is_counted_with_it(model):
+    fits = scored(" ".join(["a"] * (LENGTH - 2)))
+    (said,) = told(fits, model, prompts={"default": "a: "})
+    assert said.startswith("data: 1 of 2 texts that were looked at, behind their prompts, have more than the 16 tokens")
+    # Of two texts that could change places neither is a query.
+    assert told(fits, model, prompts={"query": "a: "}) == []
+
+
 def test_prompts_that_a_model_brings_and_that_training_leaves_out_are_told_of(model, monkeypatch):
     monkeypatch.setattr(model, "prompts", {"query": "", "search_query": "find: "})
     (said,) = told(scored("hello"), model)

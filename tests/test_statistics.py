@@ -152,6 +152,22 @@ def test_a_model_beside_itself_is_not_told_apart():
     assert worse.is_real
 
 
+def test_what_is_told_apart_from_the_best_has_an_interval_without_zero_even_among_outliers():
+    generator, kept = np.random.default_rng(12), 0
+    for trial in range(40):
+        gold, similarities = models(generator, pairs=60, noises=(0.5, 0.5))
+        # Of three pairs one model says the contrary, far off.
+        gold[:3] *= 5
+        similarities[0, :3] *= -5
+        values, drawn = correlations(gold, similarities, statistic="pearson", resamples=500, seed=trial)
+        order = np.argsort(-values)
+        (found,) = differences_with_best(values[order], drawn[order])
+        assert found.p_corrected >= found.p
+        assert not found.is_real or found.high < 0
+        kept += found.is_real
+    assert kept
+
+
 def test_the_error_rates_are_about_right_in_a_few_trials():
     assert called(100, pairs=200, resamples=200, statistic="spearman") <= 0.12
     assert min(covered(100, pairs=200, resamples=200, statistic="spearman")) >= 0.86

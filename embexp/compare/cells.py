@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from rich.console import Console
@@ -17,6 +17,8 @@ from embexp.naming import OF_FILES
 WIDE = 200
 # Letters of a value.
 LONGEST = 40
+# Of those that long values have in common, as many are shown before the first that differs.
+IN_COMMON = 12
 # Of a run's label.
 LONGEST_LABEL = 80
 ABSENT = "–"
@@ -28,7 +30,7 @@ def paper(console: Console) -> Console:
 
 
 def values_of(runs: Iterable[Run], key: str) -> dict[str, str]:
-    """How each value of a setting is shown: of files no more of their paths than tells them apart."""
+    """How each value of a setting is shown: short, of files no more of their paths than tells them apart; no two alike."""
     values = {run.params[key] for run in runs if key in run.params}
     shown = {value: value for value in values}
     if key == "model" or key.rpartition(".")[2] in OF_FILES:
@@ -38,7 +40,44 @@ def values_of(runs: Iterable[Run], key: str) -> dict[str, str]:
             shown = {value: str(PurePath(*of[-depth:])) for value, of in parts.items()}
             if len(set(shown.values())) == len(values):
                 break
-    return {value: short if len(short) <= LONGEST else f"…{short[1 - LONGEST :]}" for value, short in shown.items()}
+        else:
+            # One file, written in two ways.
+            shown = {value: value for value in values}
+    cut = _cut(set(shown.values()))
+    return {value: cut[whole] for value, whole in shown.items()}
+
+
+def _cut(texts: set[str]) -> dict[str, str]:
+    """Texts of at most LONGEST letters: the end of each, or where others end so too, the place where they differ."""
+    cut = {text: text if len(text) <= LONGEST else f"…{text[1 - LONGEST :]}" for text in texts}
+    for some in _alike(cut):
+        cut |= _where_they_differ(some)
+    # By chance two places may read the same.
+    return cut | {text: text for some in _alike(cut) for text in some}
+
+
+def _where_they_differ(texts: list[str]) -> dict[str, str]:
+    # What the first and the last of the alphabet have in common, all have.
+    first, last = min(texts), max(texts)
+    apart = next((at for at, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    cut = {text: _from(text, max(0, apart - IN_COMMON)) for text in texts}
+    # Fewer each time: of all of them the first letter that differs is seen.
+    for some in _alike(cut):
+        cut |= _where_they_differ(some)
+    return cut
+
+
+def _alike(cut: Mapping[str, str]) -> list[list[str]]:
+    """The texts that are cut to the same, together."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for text, short in cut.items():
+        found[short].append(text)
+    return [some for some in found.values() if len(some) > 1]
+
+
+def _from(text: str, begin: int) -> str:
+    there = f"…{text[begin:]}" if begin else text
+    return there if len(there) <= LONGEST else f"{there[: LONGEST - 1]}…"
 
 
 def label_of(run: Run, keys: Iterable[str], others: Sequence[Run]) -> str:

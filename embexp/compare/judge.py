@@ -111,6 +111,14 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
     return Resampled([run for run, _ in found], values[: len(rows)], drawn[: len(rows)], values[rows], drawn[rows])
 
 
+def size_of(difference: Difference) -> str:
+    """How large it is the way that it points, with its interval: "0.021 [0.004, 0.038]"; below 0 lies the other way."""
+    low, high = difference.low, difference.high
+    if difference.value < 0:
+        low, high = -high, -low
+    return f"{abs(difference.value):.3f} [{low:.3f}, {high:.3f}]"
+
+
 def _predictions(run: Run, asked: re.Match[str]) -> pa.Table | None:
     """The rows of the split; None where the run left none, or its file holds no such similarity."""
     if run.predictions is None or not run.predictions.is_file():
@@ -144,5 +152,4 @@ def _told(difference: Difference, other: str) -> str:
     if not difference.is_real:
         return f"cannot be told apart from {other}"
     better = "better" if difference.value > 0 else "worse"
-    low, high = sorted((abs(difference.low), abs(difference.high)))
-    return f"{better} than {other} by {abs(difference.value):.3f} [{low:.3f}, {high:.3f}]"
+    return f"{better} than {other} by {size_of(difference)}"

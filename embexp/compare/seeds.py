@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
-from embexp.compare.judge import resampled
+from embexp.compare.judge import resampled, size_of
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, is_cost, ranked, score_of
 from embexp.compare.runs import Run
 from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
@@ -130,8 +130,7 @@ def _against(group: Group, best: Group, name: str) -> str:
         return f"cannot be compared with {name}: its predictions are not on this machine"
     found = difference_of_means(group.scores, best.scores, group.drawn, best.drawn)
     if found.is_real:
-        low, high = sorted((abs(found.low), abs(found.high)))
-        return f"worse than {name} by {abs(found.value):.3f} [{low:.3f}, {high:.3f}]"
+        return f"worse than {name} by {size_of(found)}"
     of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
     of_pairs = float(np.nanvar(group.drawn.mean(axis=0) - best.drawn.mean(axis=0), ddof=1))
     needed = seeds_needed(found.value, of_seed=of_seed, of_pairs=of_pairs)

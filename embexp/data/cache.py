@@ -40,6 +40,10 @@ LIBRARIES = ("datasets", "pyarrow")
 UNUSED_FOR = 30 * 24 * 3600  # seconds after which an entry is removed
 
 
+class DamagedError(Exception):
+    """An entry is not what was written."""
+
+
 class Made(NamedTuple):
     """What is kept.
 
@@ -117,7 +121,7 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[],
     """
     content = json.dumps({**made_from, "code": code_of("data"), "libraries": versions(LIBRARIES)}, sort_keys=True)
     entry = folder / hashlib.sha256(content.encode()).hexdigest()[:32]
-    if (found := _read(entry)) is not None:
+    if (found := _read_if_whole(entry)) is not None:
         return found, True
     with ExitStack() as stack:
         try:
@@ -125,9 +129,17 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[],
             stack.enter_context(alone_with(entry, waiting=waiting))
         except (OSError, NotImplementedError) as error:
             return _unkept(folder, error, make()), False
-        # It may have been made meanwhile.
-        if (found := _read(entry)) is not None:
-            return found, True
+        try:
+            # It may have been made meanwhile.
+            if (found := _read(entry)) is not None:
+                return found, True
+        except DamagedError:
+            # Nobody else writes or removes it now.
+            log.warning("%s: is damaged; it is made anew", entry)
+            shutil.rmtree(entry, ignore_errors=True)
+        except OSError as error:
+            # What cannot be read at this moment may be good.
+            return _unkept(folder, f"what is kept cannot be read: {error}", make()), False
         made = make()
         if not made.lasting:
             return _unkept(folder, "its files changed while they were read", made), False
@@ -136,7 +148,7 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[],
         except OSError as error:
             return _unkept(folder, error, made), False
     # Mapped, so that what has just been made need not stay in memory.
-    return _read(entry) or made, False
+    return _read_if_whole(entry) or made, False
 
 
 def scratch_name() -> str:
@@ -149,7 +161,20 @@ def _unkept(folder: Path, why: object, made: Made) -> Made:
     return made
 
 
+def _read_if_whole(entry: Path) -> Made | None:
+    """What is kept; None where there is nothing that can be read: nothing is done about it, another may be writing it."""
+    with suppress(DamagedError, OSError):
+        return _read(entry)
+    return None
+
+
 def _read(entry: Path) -> Made | None:
+    """What is kept; None where nothing is.
+
+    Raises:
+        DamagedError: it is not what was written.
+        OSError: it cannot be read now.
+    """
     from datasets import Dataset
 
     if not entry.is_dir():
@@ -160,10 +185,8 @@ def _read(entry: Path) -> Made | None:
         if written["sha256"] != _checksum(facts, entry / TABLE if there else None):
             raise ValueError
         table = Dataset.from_file(str(entry / TABLE)) if there else None
-    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException):
-        log.warning("%s: is damaged; it is made anew", entry)
-        shutil.rmtree(entry, ignore_errors=True)
-        return None
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise DamagedError(str(entry)) from error
     with suppress(OSError):
         # Whoever tidies up sees by this when it was last used.
         os.utime(entry)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.config import ConfigError, Kind
+from embexp.data.files.checking import refuse_what_is_no_text
 from embexp.data.rows import COLUMNS, Rows, Split, rows_from
 from embexp.network import hub_is_reachable
 
@@ -56,10 +58,14 @@ class HubSource:
         self.columns = columns or {}
 
     def load(self, split: Split) -> Rows | None:
-        """The rows of a split; rows whose label is hidden (-1, as in GLUE's test sets) are dropped and counted.
+        """The rows of a split; rows whose label or score is hidden (-1, as in GLUE's test sets) are dropped and counted.
+
+        Only -1 itself hides a score. Any other below 0 is a score on a scale that is not known here, perhaps -1 to 1, and
+        is refused: taken as hidden, half of the rows would be missing.
 
         Raises:
-            ConfigError: neither mirror, nor cache, nor hub has it; or it lacks a column.
+            ConfigError: neither mirror, nor cache, nor hub has it; it lacks a column; or a column has other values than
+                texts, the labels 0 to 2, or scores of 0 to 5.
         """
         if split not in self.splits:
             return None
@@ -87,12 +93,16 @@ class HubSource:
         read = len(next(iter(values.values())))
         scaled = "score" in values
         if scaled:
-            scale = _scale(values["score"], name)
-            values["score"] = [HIDDEN if s is None or s < 0 else s / scale for s in values["score"]]
+            scores = _scores(values["score"], name)
+            scale = _scale(scores, name)
+            values["score"] = [HIDDEN if score is None else score / scale for score in scores]
         if "label" in values:
             _check_labels(values["label"], name)
         marked = values.get("label", values.get("score", [0] * read))
-        texts = [values[column] for column in values if column not in ("label", "score")]
+        columns = [column for column in values if column not in ("label", "score")]
+        for column in columns:
+            _check_texts(column, values[column], name)
+        texts = [values[column] for column in columns]
         kept = [
             row
             for row in range(read)
@@ -161,11 +171,36 @@ def _check_labels(labels: list[Any], name: str) -> None:
             )
 
 
-def _scale(scores: list[Any], name: str) -> float:
-    """The highest score that there can be: 5 as in STS-B, or 1 where no score is above it, as in its other edition."""
-    for row, score in enumerate(scores):
+def _check_texts(column: str, texts: list[Any], name: str) -> None:
+    for row, text in enumerate(texts):
+        if text is None:
+            continue
+        try:
+            refuse_what_is_no_text(column, text)
+        except ValueError as error:
+            raise ConfigError([f"{name} row {row}: {error}; set data.columns."]) from None
+
+
+def _scores(values: list[Any], name: str) -> list[float | None]:
+    """The scores as they are; None where there is none, or it is hidden."""
+    for row, score in enumerate(values):
         if score is not None and not isinstance(score, (int, float)):
             raise ConfigError([f"{name} row {row}: score {score!r} is no number; set data.columns."])
+    scores = [None if score is None or math.isnan(score) or score == HIDDEN else float(score) for score in values]
+    below = next(((row, score) for row, score in enumerate(scores) if score is not None and score < 0), None)
+    if below is not None:
+        raise ConfigError(
+            [
+                f"{name} row {below[0]}: a score of {below[1]:g}; allowed: 0 to {STS_SCALE:g}, or 0 to 1, and {HIDDEN} where "
+                "it is hidden; of another scale, name the files themselves: data=files data.train=FILE.parquet "
+                "data.score_scale=[lowest,highest]."
+            ]
+        )
+    return scores
+
+
+def _scale(scores: list[float | None], name: str) -> float:
+    """The highest score that there can be: 5 as in STS-B, or 1 where no score is above it, as in its other edition."""
     highest = max((score for score in scores if score is not None), default=0)
     if highest > STS_SCALE:
         raise ConfigError(

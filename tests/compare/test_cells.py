@@ -10,6 +10,7 @@ from rich.console import Console
 from embexp.compare import draw
 from embexp.compare.cells import label_of, of_the_best, values_of
 from embexp.compare.runs import Run
+from embexp.tracking import Status
 from tests.report.conftest import leave_run
 
 FOLDERS = ("/data/shop/fold1", "/data/shop/fold2")
@@ -39,6 +40,46 @@ def test_of_files_no_more_is_shown_than_tells_them_apart(many):
     assert sorted(shown.values()) == ["fold1/train.csv", "fold2/train.csv"]
     assert set(values_of(many[:1], "data.train").values()) == {"train.csv"}
     assert values_of(many, "seed") == {str(seed): str(seed) for seed in range(8)}
+
+
+def with_values(key: str, values) -> list[Run]:
+    return [Run(f"run {n}", Status.FINISHED, None, {key: value}, {}) for n, value in enumerate(values)]
+
+
+LONG = "some-very-long-name-of-a-folder/of-others"
+ALIKE = {
+    "model.prompts": {
+        '{query: "query: ", document: "passage: ", default: "query: "}': '{query: "query: ", document: "passage: …',
+        '{query: "ask: ", document: "passage: ", default: "query: "}': '{query: "ask: ", document: "passage: ",…',
+    },
+    "data.train": {
+        f"/data/project-one/2024/{LONG}/train.csv": "project-one/2024/some-very-long-name-of…",
+        f"/data/project-two/2024/{LONG}/train.csv": "project-two/2024/some-very-long-name-of…",
+    },
+    # Where the first differs from the others, and where these differ from each other.
+    "loss.words": {
+        f"{'a' * 30} b {'c' * 50}": f"…{'a' * 11} b {'c' * 24}…",
+        f"{'a' * 30} d {'e' * 50} 1 {'c' * 50}": f"…{'e' * 11} 1 {'c' * 24}…",
+        f"{'a' * 30} d {'e' * 50} 2 {'c' * 50}": f"…{'e' * 11} 2 {'c' * 24}…",
+    },
+}
+
+
+@pytest.mark.parametrize("key", ALIKE)
+def test_long_values_that_end_alike_are_shown_where_they_differ(key):
+    runs = with_values(key, ALIKE[key])
+    assert values_of(runs, key) == ALIKE[key]
+    assert len({label_of(run, [key], runs) for run in runs}) == len(runs)
+
+
+def test_of_a_long_value_that_ends_as_no_other_does_the_end_is_shown():
+    runs = with_values("loss.words", ["a" * 50, "b" * 50, "c"])
+    assert sorted(values_of(runs, "loss.words").values()) == ["c", f"…{'a' * 39}", f"…{'b' * 39}"]
+
+
+def test_one_file_that_is_written_in_two_ways_is_two_values():
+    runs = with_values("data.train", ["data/train.csv", "data//train.csv"])
+    assert set(values_of(runs, "data.train").values()) == {"data/train.csv", "data//train.csv"}
 
 
 @pytest.mark.parametrize("width", [70, 80, 100, 120, 160, 200])

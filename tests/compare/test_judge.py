@@ -11,6 +11,8 @@ import pytest
 from scipy.stats import spearmanr
 
 from embexp.compare import Run, judge
+from embexp.compare.judge import size_of
+from embexp.statistics import Difference
 from embexp.tracking import Status
 
 METRIC = "dev/spearman_cosine"
@@ -76,3 +78,16 @@ def test_a_metric_that_pairs_cannot_judge_has_no_verdicts(tmp_path, metric):
     one = run(tmp_path, 32, noise=0.5)
     one.metrics[metric] = 0.5
     assert judge([one], metric=metric, resamples=50) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "said"),
+    [
+        (0.02, 0.01, 0.03, "0.020 [0.010, 0.030]"),
+        (-0.02, -0.03, -0.01, "0.020 [0.010, 0.030]"),
+        (-0.393, -0.633, 0.079, "0.393 [-0.079, 0.633]"),
+        (0.393, -0.079, 0.633, "0.393 [-0.079, 0.633]"),
+    ],
+)
+def test_an_interval_that_holds_zero_is_told_to_hold_it(value, low, high, said):
+    assert size_of(Difference(value, low, high, 0.04, 0.04)) == said

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +15,7 @@ import pytest
 from datasets import Dataset
 
 from embexp.config import compose
-from embexp.data import build_source
+from embexp.data import build_source, cache
 from embexp.data.cache import FACTS, TABLE, UNUSED_FOR, cached_view
 from embexp.data.files import FileSource
 from embexp.data.rows import Rows
@@ -114,6 +117,46 @@ def test_an_entry_that_is_damaged_is_made_anew(file, harm, caplog):
     assert (again.name, again.fingerprint) == (first.name, first.fingerprint)
     assert f"{entry}: is damaged; it is made anew" in caplog.text
     assert [(entry / name).read_bytes() for name in (TABLE, FACTS)] == before
+
+
+def test_what_another_process_made_anew_meanwhile_is_not_removed(file, read, monkeypatch, caplog):
+    table = load(file).table.to_dict()
+    (entry,) = entries(file.parent / "cache")
+    shutil.copytree(entry, file.parent / "whole")
+    HARMS["cut"](entry)
+
+    @contextmanager
+    def waited_for(made, *, waiting):
+        shutil.rmtree(entry)
+        (file.parent / "whole").rename(entry)
+        yield
+
+    monkeypatch.setattr(cache, "alone_with", waited_for)
+    assert load(file).table.to_dict() == table
+    assert read.count("train") == 1
+    assert "damaged" not in caplog.text
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES])
+def test_an_entry_that_cannot_be_read_at_the_moment_stays(file, monkeypatch, caplog, number):
+    first = load(file)
+    (entry,) = entries(file.parent / "cache")
+    before = {path: path.stat().st_ino for path in entry.iterdir()}
+    whole = cache.sha256_of
+
+    def broken(path):
+        if path.name == TABLE:
+            raise OSError(number, os.strerror(number))
+        return whole(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache, "sha256_of", broken)
+        assert load(file).table.to_dict() == first.table.to_dict()
+    assert {path: path.stat().st_ino for path in entry.iterdir()} == before
+    assert f"what is kept cannot be read: [Errno {number}]" in caplog.text
+    caplog.clear()
+    load(file)
+    assert not caplog.records
 
 
 def test_where_nothing_can_be_written_the_rows_are_made_all_the_same(file, caplog):

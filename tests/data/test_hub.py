@@ -146,6 +146,31 @@ def test_a_score_above_five_is_told(tmp_path):
         source(tmp_path, kind="scored").load("train")
 
 
+@pytest.mark.parametrize("others", [[-1.0, 0.5, -0.8], [0.2, 0.9, -0.001]])
+def test_a_score_below_zero_is_not_taken_for_a_hidden_one(tmp_path, others):
+    rows = [{"sentence1": f"a{n}", "sentence2": f"b{n}", "score": score} for n, score in enumerate(others)]
+    written(tmp_path / "train.parquet", rows)
+    with pytest.raises(
+        ConfigError, match=rf"train row 2: a score of {others[2]}; .*data\.score_scale=\[lowest,highest\]"
+    ):
+        source(tmp_path, kind="scored").load("train")
+
+
+def test_scores_that_are_hidden_or_missing_are_dropped_and_counted(tmp_path):
+    scores = [float("nan"), -1.0, 0.25, None, 0.5, 1.0]
+    rows = [{"sentence1": f"a{n}", "sentence2": f"b{n}", "score": score} for n, score in enumerate(scores)]
+    written(tmp_path / "train.parquet", rows)
+    loaded = source(tmp_path, kind="scored").load("train")
+    assert loaded.table.to_dict()["score"] == [0.25, 0.5, 1.0]
+    assert loaded.counts == {"read": 6, "dropped_hidden_or_empty": 3}
+
+
+def test_a_column_of_numbers_where_texts_should_be_is_told(tmp_path):
+    written(tmp_path / "train.parquet", [{"premise": "p", "hypothesis": n, "label": n} for n in (0, 1)])
+    with pytest.raises(ConfigError, match=r"train row 0: hypothesis is 0, not a text; set data\.columns"):
+        source(tmp_path).load("train")
+
+
 def test_a_mirror_that_is_no_folder_is_refused_before_anything_is_loaded():
     with pytest.raises(ConfigError, match=r"data\.path=nowhere: there is no such folder"):
         compose(["data=mnli", "data.path=nowhere", "evaluation=helpdesk"])

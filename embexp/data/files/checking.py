@@ -99,8 +99,7 @@ class Checker:
             if number is None or not low <= number <= high:
                 raise ValueError(f"score {value!r} is not a number from {low:g} to {high:g}")
             return (number - low) / (high - low)
-        if not isinstance(value, str):
-            raise ValueError(f"{column} is {value!r}, not a text")
+        refuse_what_is_no_text(column, value)
         if not value.strip():
             raise ValueError(f"{column} is empty")
         # JSON can say half of a character, "\\ud83d", which no file of utf-8 can hold.
@@ -143,6 +142,16 @@ class Checker:
         raise ConfigError(
             [f"{where}: scores are {reach}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"]
         )
+
+
+def refuse_what_is_no_text(column: str, value: Any) -> None:
+    """Says so of a number, a list or whatever else stands where a text should.
+
+    Raises:
+        ValueError: with the column and the value.
+    """
+    if not isinstance(value, str):
+        raise ValueError(f"{column} is {value!r}, not a text")
 
 
 def _number(value: Any) -> float | None:
