@@ -56,6 +56,7 @@ class StepEncoder:
         unpadded: as one row without padding, rather than in chunks; the model `can_be_unpadded`.
         fast_dropout: what is unpadded draws attention's dropout by `sixteen_bit_noise`.
         fused_cross_entropy: of what is foretold on the CPU, by `vocabulary.py`.
+        head_in_place: it writes the gradient of the decoder's head itself.
         gpu: computes the row; None: the CPU does, or there is none but chunks.
     """
 
@@ -63,6 +64,7 @@ class StepEncoder:
     unpadded: bool = False
     fast_dropout: bool = False
     fused_cross_entropy: bool = False
+    head_in_place: bool = False
     gpu: OnGpu | None = None
 
     @property
@@ -82,7 +84,7 @@ class StepEncoder:
     def summed_cross_entropy(self, head: nn.Module, hidden: Tensor, labels: Tensor) -> Tensor:
         """Of tokens, (tokens,), foretold by a decoder's head from its hidden states, (tokens, width)."""
         if self.fused_cross_entropy and type(head) is nn.Linear:
-            return summed_cross_entropy(head, hidden, labels)
+            return summed_cross_entropy(head, hidden, labels, in_place=self.head_in_place)
         return functional.cross_entropy(head(hidden), labels, reduction="sum")
 
     def within(self, model: SentenceTransformer) -> AbstractContextManager[None]:

@@ -20,17 +20,21 @@ from torch.nn import functional
 A_PART = 2**19
 
 
-def summed_cross_entropy(head: nn.Linear, hidden: Tensor, labels: Tensor) -> Tensor:
+def summed_cross_entropy(head: nn.Linear, hidden: Tensor, labels: Tensor, *, in_place: bool = False) -> Tensor:
     """`cross_entropy(head(hidden), labels, reduction="sum")`, as autocast would compute it too.
 
     Args:
         head: from hidden states to logits.
         hidden: of each token, (tokens, width), on the CPU.
         labels: the tokens that are to be foretold, (tokens,).
+        in_place: the backward pass writes the weight's gradient, or adds it to what is there, itself: what autograd brings by
+            other ways, later, it can then add in place too, where it would make a sum of its own.
     """
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else hidden.dtype
     bias = hidden.new_zeros(len(head.weight)) if head.bias is None else head.bias
-    summed: Tensor = _SummedCrossEntropy.apply(hidden.to(dtype), head.weight.to(dtype), bias.to(dtype), labels)
+    weight = head.weight.detach() if in_place else head.weight
+    written = head.weight if in_place else None
+    summed: Tensor = _SummedCrossEntropy.apply(hidden.to(dtype), weight.to(dtype), bias.to(dtype), labels, written)
     return summed
 
 
@@ -41,7 +45,10 @@ def logits_of(hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, written: nn.Parameter | None
+    ) -> Tensor:
+        ctx.written = written
         ctx.words = max(1, A_PART // len(hidden))
         ctx.exponentials, peaks, sums = [], [], []
         told = torch.zeros(len(hidden))
@@ -63,9 +70,10 @@ class _SummedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, given: Tensor) -> tuple[Tensor, Tensor | None, Tensor, None, None]:
         hidden, weight, labels = ctx.saved_tensors
-        of_hidden, of_weight, of_bias = torch.zeros_like(hidden, dtype=torch.float32), torch.empty_like(weight), []
+        of_hidden, of_bias = torch.zeros_like(hidden, dtype=torch.float32), []
+        of_weight, added = _gradient_of(weight, ctx.written)
         for number, scale in enumerate(ctx.scales):
             first = number * ctx.words
             part = slice(first, first + ctx.words)
@@ -76,12 +84,30 @@ class _SummedCrossEntropy(torch.autograd.Function):
             gradient[rows, columns] -= given
             of_bias.append(gradient.sum(0))
             gradient = gradient.to(hidden.dtype)
-            torch.mm(gradient.t(), hidden, out=of_weight[part])
-            if hidden.dtype == torch.float32:
-                of_hidden.addmm_(gradient, weight[part])
-            else:
-                of_hidden += gradient @ weight[part]
-        return of_hidden.to(hidden.dtype), of_weight, torch.cat(of_bias).to(hidden.dtype), None
+            _multiply(gradient.t(), hidden, into=of_weight[part], added=added)
+            _multiply(gradient, weight[part], into=of_hidden, added=True)
+        returned = of_weight if ctx.written is None else None
+        return of_hidden.to(hidden.dtype), returned, torch.cat(of_bias).to(hidden.dtype), None, None
+
+
+def _gradient_of(weight: Tensor, written: nn.Parameter | None) -> tuple[Tensor, bool]:
+    """Where the weight's gradient goes, and whether to what is there already."""
+    if written is None:
+        return torch.empty_like(weight), False
+    if written.grad is not None:
+        return written.grad, True
+    written.grad = torch.empty_like(written)
+    return written.grad, False
+
+
+def _multiply(left: Tensor, right: Tensor, *, into: Tensor, added: bool) -> None:
+    """Their product, in their dtype, written or added to what may be of a longer one."""
+    if into.dtype == left.dtype:
+        into.addmm_(left, right, beta=1 if added else 0)
+    elif added:
+        into += left @ right
+    else:
+        into.copy_(left @ right)
 
 
 def _of_part(labels: Tensor, first: int, words: int) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import TrainerCallback
 
@@ -59,15 +59,17 @@ def _on_cpu(assignment: Assignment, until_the_end: ExitStack, *, alone: bool) ->
     trainer, model, loss = assignment.config.trainer, assignment.encoder.model, assignment.plan.module
     if trainer.fast_dropout:
         until_the_end.enter_context(fast_dropout(loss))
+    # Of several devices every one would write its own rows, and read those of all.
+    by_rows = trainer.row_gradient and alone
     encoder = None
     if trainer.sort_by_length:
         unpadded = trainer.unpadded and can_be_unpadded(model)
         encoder = StepEncoder(_chunk_tokens(assignment), unpadded, trainer.fast_dropout, trainer.fused_cross_entropy)
-    # Of several devices every one would write its own rows, and read those of all.
-    if not (trainer.row_gradient and alone):
-        return Accelerations(encoder)
-    until_the_end.enter_context(sparse(tied_look_ups(model, loss)))
-    embeddings = row_gradient_of(model, loss)
+        look_ups = tied_look_ups(model, loss) if by_rows and trainer.fused_cross_entropy else []
+        if look_ups and encoder.can_decode(loss.decoder):
+            until_the_end.enter_context(sparse(look_ups))
+            encoder = replace(encoder, head_in_place=True)
+    embeddings = row_gradient_of(model, loss) if by_rows else None
     if embeddings is None:
         return Accelerations(encoder)
     gradient = RowGradient(embeddings)

@@ -4,8 +4,8 @@ It is as large as the embeddings (47 MB for MiniLM), and all but the rows of a s
 step it costs a page fault for each 4 KiB. Here it is kept: the step's rows are added to it (the look-up gives a sparse
 gradient, which autograd adds to the dense one in place), and they alone are zeroed before the next. What clips and what
 optimises sees the same dense gradient as ever. Where a loss reaches the weights in another way too, as a penalty on them
-does, their gradient comes dense, and all of it is zeroed. Of a decoder that shares them the head's gradient is dense anyway: the
-rows of the two look-ups are added to it.
+does, their gradient comes dense, and all of it is zeroed. Of a decoder that shares them the head's gradient is dense anyway: it is
+there first (`embexp/encoding/vocabulary.py` writes it), and the rows of the two look-ups are added to it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def tied_look_ups(model: SentenceTransformer, loss: nn.Module) -> list[nn.Embedd
 
     Args:
         model: on the CPU.
-        loss: TSDAE's, whose decoder's head is used in every step, or any other.
+        loss: TSDAE's, whose decoder's head is used in every step before they are, or any other.
     """
     owners = _owners_of_words(model, loss)
     look_ups = [owner for owner in owners if type(owner) is nn.Embedding]
@@ -60,7 +60,7 @@ def _owners_of_words(model: SentenceTransformer, loss: nn.Module) -> list[nn.Mod
 
 @contextmanager
 def sparse(look_ups: Sequence[nn.Embedding]) -> Iterator[None]:
-    """Within it their gradients are sparse: autograd adds their rows to the head's dense gradient, where they were two more such."""
+    """Within it their gradients are sparse: autograd adds rows to the dense gradient that is there, and does not make two more such."""
     before = [look_up.sparse for look_up in look_ups]
     for look_up in look_ups:
         look_up.sparse = True

@@ -49,6 +49,26 @@ def test_logits_that_would_overflow_do_not(monkeypatch):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_in_place_it_writes_the_weight_s_gradient_and_adds_to_one_that_is_there(monkeypatch, dtype):
+    monkeypatch.setattr(vocabulary, "A_PART", 20 * TOKENS)
+    head, hidden, labels = case()
+    with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
+        twice = [summed_cross_entropy(head, hidden, labels) for _ in range(2)]
+        in_place = [summed_cross_entropy(head, hidden, labels, in_place=True) for _ in range(2)]
+    for loss in twice:
+        loss.backward()
+    expected = [value.grad.clone() for value in (hidden, *head.parameters())]
+    for value in (hidden, *head.parameters()):
+        value.grad = None
+    in_place[0].backward()
+    first = head.weight.grad
+    in_place[1].backward()
+    assert head.weight.grad is first
+    for one, value in zip(expected, (hidden, *head.parameters()), strict=True):
+        torch.testing.assert_close(value.grad, one, rtol=1e-2 if dtype is torch.bfloat16 else 1e-5, atol=1e-5)
+
+
 def test_in_autocast_it_is_as_near_to_float32_as_torch_s(monkeypatch):
     monkeypatch.setattr(vocabulary, "A_PART", 20 * TOKENS)
     head, hidden, labels = case()

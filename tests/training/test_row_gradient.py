@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from embexp.config import compose
+from embexp.encoding import StepEncoder
 from embexp.losses import build_loss
 from embexp.models import load_encoder
 from embexp.training.row_gradient import RowGradient, row_gradient_of, sparse, tied_look_ups
@@ -96,15 +99,17 @@ def test_the_look_ups_of_a_tied_decoder_add_their_rows_to_the_head_s_gradient():
         model.preprocess(["order late", "refund"]),
         model.preprocess(["my order is late", "where is the refund"]),
     ]
-    gradients, came = [], []
+    encoder, gradients, came = StepEncoder(64, unpadded=True, fused_cross_entropy=True), [], []
     words.weight.register_hook(lambda gradient: came.append(gradient.is_sparse))
-    for chosen in ([], look_ups):
-        with sparse(chosen):
-            loss(columns, None).backward()
+    for chosen, head_in_place in (([], False), (look_ups, True), (look_ups, False)):
+        with sparse(chosen), encoder.within(model):
+            loss.compute_sorted_loss(columns, replace(encoder, head_in_place=head_in_place)).backward()
         gradients.append(words.weight.grad)
         words.weight.grad = None
-    assert came == [False, False]
-    torch.testing.assert_close(*gradients)
+    # What autograd brings: all of it, only the rows, and what falls back on it.
+    assert came == [False, True, False]
+    for gradient in gradients[1:]:
+        torch.testing.assert_close(gradient, gradients[0])
     assert not any(found.sparse for found in look_ups)
 
 
