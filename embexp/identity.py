@@ -37,6 +37,7 @@ DECIDING = (
     "denoising.py",
     "experiment.py",
     "losses.py",
+    "model_tokenizer.py",
     "models.py",
     "scoring.py",
 )

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
 from embexp.model_files import find
+from embexp.model_tokenizer import words_of
 from embexp.prompts import Prompts, prompts_of
 
 # What the architectures call the dropout of their encoder's layers; heads that an embedding has no use for are left out.
@@ -101,7 +102,7 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
         weights or weights_hash(model),
         repr(model),
         _settings_of(model),
-        _words_of(model.tokenizer),
+        words_of(model.tokenizer),
         str(model.max_seq_length),
         repr(sorted(model.prompts.items())),
         str(model.default_prompt_name),
@@ -117,32 +118,6 @@ def _settings_of(model: SentenceTransformer) -> str:
     values = config.to_dict() if config is not None else {}
     told = {key: value for key, value in values.items() if key not in NO_PART_OF_A_MODEL}
     return json.dumps(told, sort_keys=True, default=str)
-
-
-def tokenizer_identity(model: SentenceTransformer) -> str:
-    """sha256 hex of all that decides the ids of a text: tokenizer, length, and how the first module asks for them."""
-    tokenizer = model.tokenizer
-    parts = (
-        repr(model[0]),
-        _words_of(tokenizer),
-        repr(tokenizer.special_tokens_map),
-        f"{tokenizer.padding_side} {tokenizer.truncation_side}",
-        str(model.max_seq_length),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _words_of(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        # Of Python alone: its repr has where it lay and how many words it knows, not which.
-        vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
-        given = sorted(getattr(tokenizer, "init_kwargs", {}).items())
-        switches = [(name, value) for name, value in given if isinstance(value, bool | int)]
-        return f"{type(tokenizer).__name__} {sorted(vocabulary.items())} {switches}"
-    # Padding and truncation are left there by the last call, whatever it was: they are no part of the model.
-    described = json.loads(backend.to_str()) | {"split_special": getattr(tokenizer, "split_special_tokens", False)}
-    return json.dumps({key: value for key, value in described.items() if key not in ("padding", "truncation")})
 
 
 def pretrained(

@@ -17,7 +17,7 @@ from embexp.data.tokens import Tokens, cached_tokens
 from embexp.data.views import View
 from embexp.encoding.by_length import TOKEN_INPUTS
 from embexp.identity import code_of, versions
-from embexp.models import tokenizer_identity
+from embexp.model_tokenizer import tokenizer_identity
 from embexp.prompts import Prompts, Role
 
 log = logging.getLogger(__name__)
