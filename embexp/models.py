@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -21,9 +22,11 @@ from transformers import AutoConfig
 from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
-from embexp.model_files import find
+from embexp.model_files import doubt_of_a_plain, find
 from embexp.model_tokenizer import words_of
 from embexp.prompts import Prompts, prompts_of
+
+log = logging.getLogger(__name__)
 
 # What the architectures call the dropout of their encoder's layers; heads that an embedding has no use for are left out.
 DROPOUT_KEYS = (
@@ -154,6 +157,8 @@ def pretrained(
                     str(folder), device="cpu", model_kwargs=WEIGHTS_AS, config_kwargs=config, **options
                 )
             else:
+                if doubt := doubt_of_a_plain(folder, pooling=pooling or "mean"):
+                    log.warning("model.path=%s: %s", path, doubt)
                 transformer = Transformer(
                     str(folder), model_kwargs={**WEIGHTS_AS, **options}, config_kwargs={**config, **options}
                 )

@@ -24,7 +24,8 @@ from embexp.tracking import Status, Tracker, scrub_file, without_secrets
 
 RESULT = "result.json"
 # Who warns of what spoils a score, and who among them of other things.
-CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.experiment", "embexp.evaluate"), ("embexp.data.cache",)
+CAUTIOUS = ("embexp.data", "embexp.models", "embexp.experiment", "embexp.evaluate")
+NO_CAUTION = ("embexp.data.cache",)
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
 ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
 
