@@ -1,12 +1,48 @@
-"""A model's tokenizer: what decides the ids of a text."""
+"""A model's tokenizers: what decides the ids of a text, and a padding token for those that came without one."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedTokenizerBase
+
+from embexp.config import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def tokenizers_of(model: SentenceTransformer) -> list[Any]:
+    """Each once, in the order of the modules that have them; a Router has several."""
+    found = [getattr(module, "tokenizer", None) for module in model.modules()]
+    return list({id(tokenizer): tokenizer for tokenizer in found if tokenizer is not None}.values())
+
+
+def use_padding(model: SentenceTransformer) -> None:
+    """Lets a tokenizer without a padding token, as GPT-2's, pad with the one that ends a text; it is saved with the model.
+
+    What pads is masked: it is in no embedding.
+
+    Raises:
+        ConfigError: it has no token that ends a text either.
+    """
+    for tokenizer in tokenizers_of(model):
+        # Others, as a static model's, pad nothing.
+        if not isinstance(tokenizer, PreTrainedTokenizerBase) or tokenizer.pad_token is not None:
+            continue
+        if tokenizer.eos_token is None:
+            raise ConfigError(
+                [
+                    f"model: its tokenizer ({type(tokenizer).__name__}) has neither a padding token nor one that ends a text, and "
+                    "texts of different lengths cannot be encoded together; name one of its words as pad_token in the "
+                    "tokenizer_config.json beside the model."
+                ]
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+        log.info("model: its tokenizer has no padding token; %r, which ends a text, pads", tokenizer.eos_token)
 
 
 def tokenizer_identity(model: SentenceTransformer) -> str:

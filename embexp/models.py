@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
 from embexp.model_files import doubt_of_a_plain, find
-from embexp.model_tokenizer import words_of
+from embexp.model_tokenizer import use_padding, words_of
 from embexp.prompts import Prompts, prompts_of
 
 log = logging.getLogger(__name__)
@@ -79,6 +79,7 @@ def load_encoder(config: Component) -> Encoder:
         model, origin = get_object(config.target)(**arguments)
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
+    use_padding(model)
     if prompts := prompts_of(config):
         use_prompts(model, prompts)
     weights = weights_hash(model)
