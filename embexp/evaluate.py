@@ -151,7 +151,7 @@ def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: S
         "rows": list(fingerprints),
         "hardware": [hardware.device, hardware.threads],
         "libraries": identity.versions((*identity.TRAINING_LIBRARIES, "mteb", "scikit-learn")),
-        "code": identity.code_of("evaluation", "models.py"),
+        "code": identity.code_of("evaluation", "model_tokenizer.py", "models.py", "routes.py"),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

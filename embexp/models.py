@@ -18,12 +18,12 @@ from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
 from embexp.model_files import doubt_of_a_plain, find
-from embexp.model_tokenizer import use_padding, words_of
+from embexp.model_tokenizer import tokenizers_of, use_padding, words_of
 from embexp.prompts import Prompts, prompts_of
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
         weights or weights_hash(model),
         repr(model),
         _settings_of(model),
-        words_of(model.tokenizer),
+        *map(words_of, tokenizers_of(model)),
         str(model.max_seq_length),
         repr(sorted(model.prompts.items())),
         str(model.default_prompt_name),
@@ -118,9 +118,9 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
 
 def _settings_of(model: SentenceTransformer) -> str:
     # Activation, epsilon and dropout are in no weight; where the files lay and what wrote them says nothing.
-    config = getattr(model.transformers_model, "config", None)
-    values = config.to_dict() if config is not None else {}
-    told = {key: value for key, value in values.items() if key not in NO_PART_OF_A_MODEL}
+    # Of each: a Router has several.
+    values = [module.config.to_dict() for module in model.modules() if isinstance(module, PreTrainedModel)]
+    told = [{key: value for key, value in each.items() if key not in NO_PART_OF_A_MODEL} for each in values]
     return json.dumps(told, sort_keys=True, default=str)
 
 
@@ -233,7 +233,13 @@ def use_max_length(model: SentenceTransformer, tokens: int) -> None:
             positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
             if tokens > positions:
                 raise ConfigError([f"model.max_length={tokens}: this model reads at most {positions} tokens."])
-    model.max_seq_length = tokens
+    try:
+        model.max_seq_length = tokens
+    except AttributeError:
+        # A static model's, which the library lets nobody set.
+        raise ConfigError(
+            [f"model.max_length={tokens}: this model, or a part of it, reads texts of any length; leave it at null."]
+        ) from None
 
 
 def tiny(
