@@ -91,9 +91,9 @@ def test_columns_of_different_routes_are_not_encoded_in_one_go():
 
 def test_another_tokenizer_of_either_route_is_another_model():
     def of_vocabulary(size: int) -> str:
-        document = small(seed=1)
-        document[0].processor = small(vocabulary_size=size).tokenizer
-        return identity_of(routed([*small()], [*document]))
+        query = small(seed=1)
+        query[0].processor = small(vocabulary_size=size).tokenizer
+        return identity_of(routed([*query], [*small()]))
 
     assert of_vocabulary(500) == of_vocabulary(500)
     assert of_vocabulary(500) != of_vocabulary(400)
