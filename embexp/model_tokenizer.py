@@ -8,6 +8,7 @@ import logging
 from typing import Any
 
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
 from transformers import PreTrainedTokenizerBase
 
 from embexp.config import ConfigError
@@ -42,6 +43,10 @@ def use_padding(model: SentenceTransformer) -> None:
                 ]
             )
         tokenizer.pad_token = tokenizer.eos_token
+        for module in model.modules():
+            # As transformers' trainer would, and say so in words of its own.
+            if isinstance(module, Transformer) and module.tokenizer is tokenizer:
+                module.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         log.info("model: its tokenizer has no padding token; %r, which ends a text, pads", tokenizer.eos_token)
 
 

@@ -49,6 +49,7 @@ def test_a_padding_token_that_was_given_is_no_other_model(tmp_path):
     assert loaded(tmp_path / "gpt2").identity == first.identity
     first.model.save_pretrained(str(tmp_path / "saved"))
     saved = loaded(tmp_path / "saved")
+    assert saved.model.config.pad_token_id == first.model.config.pad_token_id == first.model.tokenizer.pad_token_id
     assert saved.identity == first.identity
     assert tokenizer_identity(saved.model) == tokenizer_identity(first.model)
 
