@@ -64,7 +64,8 @@ def _of_unused_prompts(model: SentenceTransformer, prompts: Prompts) -> str | No
 
 def _of_cut_texts(view: View, model: SentenceTransformer, prompts: Prompts) -> str | None:
     most, tokenizer = model.max_seq_length, model.tokenizer
-    if most is None or not isinstance(tokenizer, PreTrainedTokenizerBase):
+    # What reads texts of any length may be one route of several, and another's the tokenizer.
+    if most is None or math.isinf(most) or not isinstance(tokenizer, PreTrainedTokenizerBase):
         return None
     looked_at = np.unique(np.linspace(0, len(view.dataset) - 1, LOOKED_AT, dtype=np.int64))
     sample = view.dataset.select(looked_at).to_dict()

@@ -34,6 +34,7 @@ from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.prompts import prompts_of
 from embexp.record import Record, Result
+from embexp.routes import refuse_training_without_roles
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker
 from embexp.training import (
@@ -148,6 +149,7 @@ def made_or_found(
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     """Scores at step 0, training, scores at the best step; all logged through `record`."""
     model = inputs.encoder.model.to(inputs.hardware.device)
+    refuse_training_without_roles(model, inputs.rows, config)
     plan = build_loss(config.loss, model, seed=config.seed)
     refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
     view = view_for(config, inputs.rows, plan)

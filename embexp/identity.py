@@ -39,12 +39,14 @@ DECIDING = (
     "experiment.py",
     "inputs.py",
     "losses.py",
+    "model_tokenizer.py",
     "models.py",
     "prompts.py",
+    "routes.py",
     "scoring.py",
 )
 # Of them what a model's scores come out of where nothing is trained.
-SCORING = ("data", "evaluation", "inputs.py", "models.py", "prompts.py")
+SCORING = ("data", "evaluation", "inputs.py", "model_tokenizer.py", "models.py", "prompts.py", "routes.py")
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
     "torch",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -18,8 +19,10 @@ from embexp.network import hub_is_reachable
 
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 # What a model needs of a repository: no pickles, no copies in other formats.
-WANTED_FILES = ["*.json", "*.txt", "*.model", "*.safetensors", "*.py"]
-UNWANTED_FILES = ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"]
+OF_A_MODEL: dict[str, Any] = {
+    "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors", "*.py"],
+    "ignore_patterns": ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"],
+}
 
 
 @dataclass(frozen=True)
@@ -92,26 +95,65 @@ def packaged(package: str, path: str, *, revision: str | None) -> Path | None:
     return folder
 
 
+def doubt_of_a_plain(folder: Path, *, pooling: str) -> str | None:
+    """What is to be said of a checkpoint that looks plain, but may be part of a sentence-transformers model.
+
+    What loads one by transformers alone leaves all of it in the hub's cache but modules.json and what that names.
+
+    Args:
+        folder: holds no modules.json; any that is not in the hub's cache is taken as it is.
+        pooling: that it gets.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    if folder.parent.name != "snapshots" or not folder.parents[1].name.startswith("models--"):
+        return None
+    repository, commit, cache = _repository(folder), folder.name, folder.parents[2]
+    listed = _listed(folder)
+    if listed is not None and "modules.json" not in listed:
+        return None
+    # Who asked for the file by itself, in vain, left a mark.
+    if listed is None and try_to_load_from_cache(repository, "modules.json", cache, commit) is not None:
+        return None
+    return (
+        f"it has no modules.json in the hub's cache, and the hub could not be asked for one: it is read as a plain "
+        f"checkpoint, with {pooling} pooling, not normalised, without prompts and length of its own; if it is more than that "
+        f"(a sentence-transformers model), run once with model.path={repository} where the hub can be reached: the rest is fetched"
+    )
+
+
+def _repository(snapshot: Path) -> str:
+    return snapshot.parents[1].name.removeprefix("models--").replace("--", "/")
+
+
+def _listed(snapshot: Path) -> set[str] | None:
+    """All files that the repository has at the snapshot's commit; None where the hub was never asked for them."""
+    from huggingface_hub import get_cached_repo_tree
+    from huggingface_hub.errors import CachedRepoTreeNotFoundError
+
+    try:
+        files = get_cached_repo_tree(_repository(snapshot), revision=snapshot.name, cache_dir=snapshot.parents[2])
+    except CachedRepoTreeNotFoundError:
+        return None
+    return {file.path for file in files}
+
+
 def _from_hub(path: str, revision: str | None, key: str) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-    wanted: dict[str, Any] = {"allow_patterns": WANTED_FILES, "ignore_patterns": UNWANTED_FILES}
-    try:
-        folder = Path(snapshot_download(path, revision=revision, local_files_only=True, **wanted))
-        if list(folder.glob("**/*.safetensors")):
-            return folder, "the hub's cache"
-    except LocalEntryNotFoundError:
-        pass
+    cached = _cached(path, revision)
+    if cached is not None:
+        return _completed(path, cached), "the hub's cache"
     if not hub_is_reachable():
         raise ConfigError(
             [
-                f"{key}={path}: not on this machine, and the hub cannot be reached; name a local folder "
+                f"{key}={path}: not on this machine, or only part of it, and the hub cannot be reached; name a local folder "
                 f"({key}=FOLDER), use model=minilm, which needs no network, or connect."
             ]
         )
     try:
-        folder = Path(snapshot_download(path, revision=revision, **wanted))
+        folder = Path(snapshot_download(path, revision=revision, **OF_A_MODEL))
     except RepositoryNotFoundError:
         raise ConfigError(
             [f"{key}={path}: the hub has no such model, or it is gated: log in with `hf auth login`."]
@@ -123,3 +165,27 @@ def _from_hub(path: str, revision: str | None, key: str) -> tuple[Path, str]:
             [f"{key}={path}: has no safetensors, and pickled weights are not loaded; convert it and name the folder."]
         )
     return folder, "the hub"
+
+
+def _cached(path: str, revision: str | None) -> Path | None:
+    """The snapshot in the hub's cache, if it has weights and nothing of it is known to be missing."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(path, revision=revision, local_files_only=True, **OF_A_MODEL))
+    except LocalEntryNotFoundError:
+        return None
+    return folder if list(folder.glob("**/*.safetensors")) else None
+
+
+def _completed(path: str, snapshot: Path) -> Path:
+    """The snapshot with what it lacks of its own commit, where the hub can be reached and there may be more of it."""
+    from huggingface_hub import snapshot_download
+
+    # What was listed has been found whole: no network is needed.
+    if _listed(snapshot) is None and hub_is_reachable():
+        # Whatever a network makes of it: what is there may be all that there is.
+        with suppress(Exception):
+            snapshot_download(path, revision=snapshot.name, **OF_A_MODEL)
+    return snapshot

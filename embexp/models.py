@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import sys
 import tempfile
 import weakref
@@ -18,13 +19,16 @@ from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from torch import nn
-from transformers import AutoConfig
+from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
 from embexp.identity import sha256_of
-from embexp.model_files import find
+from embexp.model_files import doubt_of_a_plain, find
+from embexp.model_tokenizer import tokenizers_of, use_padding, words_of
 from embexp.prompts import Prompts, prompts_of
+
+log = logging.getLogger(__name__)
 
 # What the architectures call the dropout of their encoder's layers; heads that an embedding has no use for are left out.
 DROPOUT_KEYS = (
@@ -79,6 +83,7 @@ def load_encoder(config: Component) -> Encoder:
         model, origin = get_object(config.target)(**arguments)
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
+    use_padding(model)
     if prompts := prompts_of(config):
         use_prompts(model, prompts)
     weights = weights_hash(model)
@@ -105,7 +110,7 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
         weights or weights_hash(model),
         repr(model),
         _settings_of(model),
-        _words_of(model.tokenizer),
+        *map(words_of, tokenizers_of(model)),
         str(model.max_seq_length),
         repr(sorted(model.prompts.items())),
         str(model.default_prompt_name),
@@ -125,36 +130,10 @@ def _code_brought(model: SentenceTransformer) -> list[str]:
 
 def _settings_of(model: SentenceTransformer) -> str:
     # Activation, epsilon and dropout are in no weight; where the files lay and what wrote them says nothing.
-    config = getattr(model.transformers_model, "config", None)
-    values = config.to_dict() if config is not None else {}
-    told = {key: value for key, value in values.items() if key not in NO_PART_OF_A_MODEL}
+    # Of each: a Router has several.
+    values = [module.config.to_dict() for module in model.modules() if isinstance(module, PreTrainedModel)]
+    told = [{key: value for key, value in each.items() if key not in NO_PART_OF_A_MODEL} for each in values]
     return json.dumps(told, sort_keys=True, default=str)
-
-
-def tokenizer_identity(model: SentenceTransformer) -> str:
-    """sha256 hex of all that decides the ids of a text: tokenizer, length, and how the first module asks for them."""
-    tokenizer = model.tokenizer
-    parts = (
-        repr(model[0]),
-        _words_of(tokenizer),
-        repr(tokenizer.special_tokens_map),
-        f"{tokenizer.padding_side} {tokenizer.truncation_side}",
-        str(model.max_seq_length),
-    )
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _words_of(tokenizer: Any) -> str:
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is None:
-        # Of Python alone: its repr has where it lay and how many words it knows, not which.
-        vocabulary = tokenizer.get_vocab() if hasattr(tokenizer, "get_vocab") else {}
-        given = sorted(getattr(tokenizer, "init_kwargs", {}).items())
-        switches = [(name, value) for name, value in given if isinstance(value, bool | int)]
-        return f"{type(tokenizer).__name__} {sorted(vocabulary.items())} {switches}"
-    # Padding and truncation are left there by the last call, whatever it was: they are no part of the model.
-    described = json.loads(backend.to_str()) | {"split_special": getattr(tokenizer, "split_special_tokens", False)}
-    return json.dumps({key: value for key, value in described.items() if key not in ("padding", "truncation")})
 
 
 def pretrained(
@@ -191,6 +170,8 @@ def pretrained(
                     str(folder), device="cpu", model_kwargs=WEIGHTS_AS, config_kwargs=config, **options
                 )
             else:
+                if doubt := doubt_of_a_plain(folder, pooling=pooling or "mean"):
+                    log.warning("model.path=%s: %s", path, doubt)
                 transformer = Transformer(
                     str(folder), model_kwargs={**WEIGHTS_AS, **options}, config_kwargs={**config, **options}
                 )
@@ -264,7 +245,13 @@ def use_max_length(model: SentenceTransformer, tokens: int) -> None:
             positions = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
             if tokens > positions:
                 raise ConfigError([f"model.max_length={tokens}: this model reads at most {positions} tokens."])
-    model.max_seq_length = tokens
+    try:
+        model.max_seq_length = tokens
+    except AttributeError:
+        # A static model's, which the library lets nobody set.
+        raise ConfigError(
+            [f"model.max_length={tokens}: this model, or a part of it, reads texts of any length; leave it at null."]
+        ) from None
 
 
 def tiny(

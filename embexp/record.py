@@ -24,7 +24,7 @@ from embexp.tracking import Status, Tracker, scrub_file, without_secrets
 
 RESULT = "result.json"
 # Who warns of what spoils a score, and who among them of what can be kept.
-CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
+CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.models", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
 ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
 

@@ -200,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         folder = self._folder(found[1], found[2])
         start = folder / (found[4] or "") if folder else None
         if folder is None or start is None or not start.is_dir():
-            self._send(404, b"[]", body, {"X-Error-Code": "EntryNotFound"})
+            self._send(404, b"{}", body, {"X-Error-Code": "EntryNotFound"})
             return
         deep = "recursive=true" in self.path.lower()
         entries = [
@@ -217,8 +217,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, found: re.Match[str], body: bool) -> None:
         folder = self._folder(found[1], found[2])
         path = folder / found[4] if folder else None
-        if path is None or not path.is_file():
-            self._send(404, b"", body, {"X-Error-Code": "EntryNotFound" if folder else "RepoNotFound"})
+        if path is None:
+            self._send(404, b"", body, {"X-Error-Code": "RepoNotFound"})
+            return
+        if not path.is_file():
+            self._send(404, b"", body, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": self.server_hub.revision})
             return
         content, status, headers = (
             path.read_bytes(),

@@ -23,7 +23,8 @@ def can_be_sorted(columns: Sequence[dict[str, Any]]) -> bool:
             return False
         if not bool(column["attention_mask"][:, 0].all()):
             return False
-    return len({frozenset(column) for column in columns}) == 1
+    # Merged, all would go the way of the first column's: a Router's queries and documents go different ones.
+    return len({(frozenset(column), column.get("task")) for column in columns}) == 1
 
 
 def encode_sorted(model: nn.Module, columns: Sequence[dict[str, Any]], *, chunk_tokens: int) -> list[Tensor]:

@@ -11,7 +11,7 @@ import os
 import platform
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -24,10 +24,14 @@ from embexp.config import Latency
 from embexp.cores import usable_cores
 from embexp.evaluation.parts import Part
 from embexp.memory import peak_memory
+from embexp.prompts import Role
+from embexp.routes import has_routes, route_of
 from embexp.training.hardware import Hardware
 
 # A percentile, and the calls from which on it is more than the slowest of a few.
 PERCENTILES = {50: 1, 95: 20, 99: 100}
+# What a model that encodes queries and documents by modules of their own takes the texts of a length for.
+ROLES: dict[str, Role] = {"short": "query", "long": "document"}
 WORDS = (
     "the",
     "order",
@@ -85,7 +89,8 @@ class LatencyEvaluation:
                 with peak_memory(place.device) as peak:
                     for size in self.settings.batch_sizes:
                         for length, words in texts.items():
-                            seconds = _measure(model, size=size, words=words, settings=self.settings)
+                            route = route_of(model, ROLES[length])
+                            seconds = _measure(model, size=size, words=words, settings=self.settings, route=route)
                             prefix = f"{place.name}/batch_{size}/{length}"
                             calls[prefix] = len(seconds)
                             metrics |= {f"{prefix}/{key}": value for key, value in _summary(seconds, size).items()}
@@ -100,7 +105,7 @@ class LatencyEvaluation:
     def _conditions(self, model: SentenceTransformer, own: Place, calls: dict[str, int]) -> dict[str, Any]:
         draw = random.Random(0)
         tokens = {
-            length: int(model.preprocess([_text(words, draw)])["attention_mask"].sum())
+            length: _tokens(model.preprocess([_text(words, draw)], **route_of(model, ROLES[length])))
             for length, words in (("short", self.settings.short_words), ("long", self.settings.long_words))
         }
         return {
@@ -112,8 +117,15 @@ class LatencyEvaluation:
             "precision": "fp32",
             "torch": torch.__version__,
             "tokens": tokens,
+            "encoded_as": ROLES if has_routes(model) else None,
             "calls": calls,
         }
+
+
+def _tokens(of_one_text: Mapping[str, Any]) -> int:
+    # A static model's have no mask.
+    mask = of_one_text.get("attention_mask")
+    return int(of_one_text["input_ids"].numel() if mask is None else mask.sum())
 
 
 def size_of(model: SentenceTransformer) -> dict[str, float]:
@@ -149,13 +161,15 @@ def _headline(metrics: dict[str, float], own: Place, settings: Latency) -> dict[
     return found | ({"peak_memory_bytes": metrics[memory]} if memory in metrics else {})
 
 
-def _measure(model: SentenceTransformer, *, size: int, words: int, settings: Latency) -> list[float]:
+def _measure(
+    model: SentenceTransformer, *, size: int, words: int, settings: Latency, route: dict[str, str]
+) -> list[float]:
     """Seconds of each call; the first ones, not counted, warm caches, allocator and kernels up."""
     draw = random.Random(0)
     seconds: list[float] = []
     warm_until = time.perf_counter() + settings.seconds / 4
     while not seconds or time.perf_counter() < warm_until:
-        seconds = [_call(model, [_text(words, draw) for _ in range(size)])]
+        seconds = [_call(model, [_text(words, draw) for _ in range(size)], route)]
     seconds = []
     # What Python collects meanwhile is not the model's time.
     gc.collect()
@@ -163,16 +177,16 @@ def _measure(model: SentenceTransformer, *, size: int, words: int, settings: Lat
     try:
         until = time.perf_counter() + settings.seconds
         while not seconds or (time.perf_counter() < until and len(seconds) < settings.calls):
-            seconds.append(_call(model, [_text(words, draw) for _ in range(size)]))
+            seconds.append(_call(model, [_text(words, draw) for _ in range(size)], route))
     finally:
         gc.enable()
     return seconds
 
 
-def _call(model: SentenceTransformer, texts: Sequence[str]) -> float:
+def _call(model: SentenceTransformer, texts: Sequence[str], route: dict[str, str]) -> float:
     start = time.perf_counter()
     # To NumPy, so that a GPU's work is done when the call returns.
-    model.encode(list(texts), batch_size=len(texts), show_progress_bar=False, convert_to_numpy=True)
+    model.encode(list(texts), batch_size=len(texts), show_progress_bar=False, convert_to_numpy=True, **route)
     return time.perf_counter() - start
 
 

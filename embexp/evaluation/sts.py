@@ -27,6 +27,7 @@ from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import NO_PROMPTS, Prompts, Role
+from embexp.routes import refuse_missing_routes, route_of
 
 SIMILARITIES = {
     "cosine": pairwise_cos_sim,
@@ -155,7 +156,8 @@ def score_pairs(
     """Pearson and Spearman between the similarities of a model's embeddings and the scores of the pairs.
 
     Every text is encoded once, in float32; similarities are computed in float64. NaN where all similarities are equal
-    (constant embeddings): it is the caller's to refuse.
+    (constant embeddings): it is the caller's to refuse. Of directed pairs the first text goes a model's route of queries,
+    the second that of documents, where it has routes.
 
     Args:
         model: of this run.
@@ -163,22 +165,30 @@ def score_pairs(
         similarities: by name.
         batch_size: texts encoded at once.
         prompts: the run's, which the model has too.
+
+    Raises:
+        ConfigError: the model's Router has no route for such texts.
     """
     roles: tuple[Role, Role] = ("query", "document") if pairs.directed else ("default", "default")
+    refuse_missing_routes(model, roles, of=pairs.name)
     # A prompt that is empty keeps the model from using another.
-    before = [prompts.get(role, "") if prompts else None for role in roles]
+    ways: list[dict[str, Any]] = [
+        {"prompt": prompts.get(role, "") if prompts else None, **route_of(model, role)} for role in roles
+    ]
+    # What is encoded in one way on both sides is encoded once.
+    side_of = [ways.index(way) for way in ways]
     sides = [
-        [(prompt, text) for text in texts]
-        for prompt, texts in zip(before, (pairs.sentences1, pairs.sentences2), strict=True)
+        [(side, text) for text in texts]
+        for side, texts in zip(side_of, (pairs.sentences1, pairs.sentences2), strict=True)
     ]
     unique = list(dict.fromkeys([*sides[0], *sides[1]]))
-    row_of: dict[tuple[str | None, str], int] = {}
+    row_of: dict[tuple[int, str], int] = {}
     embedded = []
-    for prompt in dict.fromkeys(before):
-        texts = [text for of, text in unique if of == prompt]
-        row_of |= {(prompt, text): len(row_of) + row for row, text in enumerate(texts)}
+    for side in dict.fromkeys(side_of):
+        texts = [text for of, text in unique if of == side]
+        row_of |= {(side, text): len(row_of) + row for row, text in enumerate(texts)}
         found_here = model.encode(
-            texts, prompt=prompt, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True
+            texts, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True, **ways[side]
         )
         embedded.append(found_here.cpu().double())
     first, second = (torch.cat(embedded)[torch.tensor([row_of[text] for text in side])] for side in sides)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sentence_transformers import SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from embexp.config import Config
 from embexp.data.batches import NoDuplicates, Shuffled
 from embexp.data.views import View
 from embexp.losses import LossPlan
 from embexp.prompts import prompts_of
-from embexp.training.collation import column_prompts
+from embexp.routes import has_routes
+from embexp.training.collation import column_prompts, column_roles
 from embexp.training.hardware import Hardware
 
 
 def training_arguments(
-    config: Config, plan: LossPlan, view: View, hardware: Hardware, folder: Path
+    config: Config, model: SentenceTransformer, plan: LossPlan, view: View, hardware: Hardware, folder: Path
 ) -> SentenceTransformerTrainingArguments:
     """The library's arguments for a run of this config: what is logged, saved and scored is embexp's own to decide."""
     trainer = config.trainer
@@ -35,6 +36,7 @@ def training_arguments(
         optim="adamw_torch_fused",
         batch_sampler=NoDuplicates if plan.batches == "no_duplicates" else Shuffled,
         prompts=column_prompts(view, prompts_of(config.model)),
+        router_mapping={**column_roles(view)} if has_routes(model) else {},
         seed=config.seed,
         bf16=hardware.precision == "bf16",
         fp16=hardware.precision == "fp16",

@@ -17,7 +17,7 @@ from embexp.data.tokens import Tokens, cached_tokens
 from embexp.data.views import View
 from embexp.encoding.by_length import TOKEN_INPUTS
 from embexp.identity import code_of, versions
-from embexp.models import tokenizer_identity
+from embexp.model_tokenizer import tokenizer_identity
 from embexp.prompts import Prompts, Role
 
 log = logging.getLogger(__name__)
@@ -90,10 +90,14 @@ def column_prompts(view: View, prompts: Prompts) -> dict[str, str]:
     """The prompt of each column of a view that has one; the texts of the noisy view are to be made from themselves alone."""
     if view.name == "noisy":
         return {}
+    return {name: prompts[role] for name, role in column_roles(view).items() if prompts.get(role)}
+
+
+def column_roles(view: View) -> dict[str, Role]:
+    """What the texts of each column of a view are: of directed rows the first asks, and the others are asked for."""
     texts = [name for name, feature in view.dataset.features.items() if feature.dtype == "string"]
     others: Role = "document" if view.directed else "default"
-    roles = {name: "query" if view.directed and name == texts[0] else others for name in texts}
-    return {name: prompts[role] for name, role in roles.items() if prompts.get(role)}
+    return {name: "query" if view.directed and name == texts[0] else others for name in texts}
 
 
 class KeptTokens:

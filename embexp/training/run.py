@@ -150,7 +150,12 @@ def _trainer(
         tokens=assignment.tokens,
         model=assignment.encoder.model,
         args=training_arguments(
-            assignment.config, assignment.plan, assignment.view, assignment.hardware, assignment.folder
+            assignment.config,
+            assignment.encoder.model,
+            assignment.plan,
+            assignment.view,
+            assignment.hardware,
+            assignment.folder,
         ),
         train_dataset=dataset,
         loss=assignment.plan.module,
