@@ -43,7 +43,7 @@ def asymmetric() -> SentenceTransformer:
 
 def pairs(*, directed: bool) -> Pairs:
     scores = np.linspace(0, 1, 20)
-    return Pairs("some", TEXTS[:20], TEXTS[20:], scores, "f", directed)
+    return Pairs("some", TEXTS[:20], TEXTS[20:], scores, directed)
 
 
 def cosine(model: SentenceTransformer, found: Pairs) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_a_model_without_routes_is_told_no_task_and_encodes_a_text_of_both_sides
     model, asked = small(), []
     encode = model.encode
     monkeypatch.setattr(model, "encode", lambda texts, **given: asked.append((texts, given)) or encode(texts, **given))
-    same = Pairs("same", TEXTS[:20], TEXTS[1:21], np.linspace(0, 1, 20), "f", directed=True)
+    same = Pairs("same", TEXTS[:20], TEXTS[1:21], np.linspace(0, 1, 20), directed=True)
     cosine(model, same)
     ((texts, given),) = asked
     assert texts == TEXTS[:21]
