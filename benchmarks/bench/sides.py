@@ -37,13 +37,17 @@ LEVERS = {
     "fast_dropout": "false",
     "row_gradient": "false",
     "fused_cross_entropy": "false",
+    "keep_memory": "false",
     "data_cache": "null",
     "precision": "fp32",
 }
 
 
 # Of them those that are none on the other device: there fp32 would be another computation than the plain script's fp16.
-ON_ONE_ALONE = {"cpu": {"fast_dropout", "row_gradient", "fused_cross_entropy", "precision"}, "cuda": {"cuda_graphs"}}
+ON_ONE_ALONE = {
+    "cpu": {"fast_dropout", "row_gradient", "fused_cross_entropy", "keep_memory", "precision"},
+    "cuda": {"cuda_graphs"},
+}
 
 
 def switched_off(device: str) -> dict[str, str]:

@@ -185,6 +185,7 @@ class Trainer(Schema):
     fast_dropout: bool
     row_gradient: bool
     fused_cross_entropy: bool
+    keep_memory: bool
     chunk_tokens: int | None = Field(ge=16)
     data_cache: str | None = Field(min_length=1)
     accumulation_steps: int = Field(ge=1)

@@ -16,6 +16,7 @@ from embexp.encoding import (
     can_be_unpadded,
     fast_dropout,
 )
+from embexp.pages import freed_memory_kept
 from embexp.training.graphs import Graphs, KeptGradients, can_be_recorded
 from embexp.training.members import Assignment
 from embexp.training.row_gradient import RowGradient, row_gradient_of, sparse, tied_look_ups
@@ -57,6 +58,8 @@ def accelerated(assignment: Assignment, *, alone: bool) -> Iterator[Acceleration
 
 def _on_cpu(assignment: Assignment, until_the_end: ExitStack, *, alone: bool) -> Accelerations:
     trainer, model, loss = assignment.config.trainer, assignment.encoder.model, assignment.plan.module
+    if trainer.keep_memory:
+        until_the_end.enter_context(freed_memory_kept())
     if trainer.fast_dropout:
         until_the_end.enter_context(fast_dropout(loss))
     # Of several devices every one would write its own rows, and read those of all.

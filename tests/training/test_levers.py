@@ -14,8 +14,8 @@ from embexp.training import accelerations
 from tests.training.test_trainer import SMALL, run
 
 # cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient, fused_cross_entropy: below; fast_dropout draws
-# otherwise: in tests/encoding/test_dropout.py.
-OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "row_gradient", "fused_cross_entropy"}
+# otherwise: in tests/encoding/test_dropout.py; keep_memory, which computes nothing: in tests/test_pages.py.
+OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "row_gradient", "fused_cross_entropy", "keep_memory"}
 FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
 
 
@@ -81,18 +81,21 @@ def test_every_lever_is_on_by_default():
     assert trainer.fast_dropout
     assert trainer.row_gradient
     assert trainer.fused_cross_entropy
+    assert trainer.keep_memory
     assert trainer.data_cache
     assert trainer.precision == "auto"
 
 
-@pytest.mark.parametrize("lever", ["fast_dropout", "row_gradient"])
-def test_a_lever_that_is_off_leaves_the_model_to_torch(tmp_path, monkeypatch, lever):
-    monkeypatch.setattr(accelerations, "fast_dropout", refuse)
-    monkeypatch.setattr(accelerations, "RowGradient", refuse)
-    other = ({"fast_dropout", "row_gradient"} - {lever}).pop()
+# What each does, by the name under which it is taken.
+TAKEN_AS = {"fast_dropout": "fast_dropout", "row_gradient": "RowGradient", "keep_memory": "freed_memory_kept"}
+
+
+@pytest.mark.parametrize("lever", TAKEN_AS)
+def test_a_lever_that_is_off_leaves_the_process_to_torch(tmp_path, monkeypatch, lever):
+    monkeypatch.setattr(accelerations, TAKEN_AS[lever], refuse)
     with pytest.raises(AssertionError, match=r"taken"):
-        run(compose([*SMALL, "max_steps=1", f"trainer.{lever}=false"]), tmp_path / "other")
-    run(compose([*SMALL, "max_steps=1", f"trainer.{lever}=false", f"trainer.{other}=false"]), tmp_path / "none")
+        run(compose([*SMALL, "max_steps=1"]), tmp_path / "on")
+    run(compose([*SMALL, "max_steps=1", f"trainer.{lever}=false"]), tmp_path / "off")
 
 
 @pytest.mark.parametrize(("unpadded", "steps"), [("true", 3), ("false", 0)])
