@@ -25,6 +25,8 @@ from embexp.tracking import Status, Tracker, scrub_file, without_secrets
 RESULT = "result.json"
 # Who warns of what spoils a score, and who among them of what can be kept.
 CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
+# How the caution begins by which a model card knows that test was no second look.
+TEST_AND_DEV = "test and dev"
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
 ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
 

@@ -37,6 +37,11 @@ class Judged:
     relevant: list[dict[int, float]]
     fingerprint: str
 
+    def answered(self) -> Iterator[tuple[str, str]]:
+        """Each query with each of its relevant documents; with those that are missing, by no text."""
+        for query, gains in zip(self.queries, self.relevant, strict=True):
+            yield from ((query, self.documents[place]) for place in gains if place < len(self.documents))
+
 
 @dataclass(frozen=True)
 class RetrievalEvaluation:

@@ -44,6 +44,7 @@ class Pairs:
 
     Attributes:
         directed: whether the first text asks for the second; else they could change places.
+        rows: that the pairs were made from; None where they were made otherwise.
     """
 
     name: str
@@ -51,10 +52,11 @@ class Pairs:
     sentences2: list[str]
     scores: np.ndarray
     directed: bool = False
+    rows: Rows | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 hex of all of it but its name."""
+        """sha256 hex of the pairs."""
         return fingerprint_of(self.sentences1, self.sentences2, self.scores.tolist(), [self.directed])
 
 
@@ -141,7 +143,7 @@ def _pairs(rows: Rows) -> Pairs:
     if scores.min() == scores.max():
         raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
     sentences = list(table["sentence1"]), list(table["sentence2"])
-    return Pairs(rows.name, *sentences, scores, view.directed)
+    return Pairs(rows.name, *sentences, scores, view.directed, rows)
 
 
 def score_pairs(
