@@ -254,6 +254,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
 def take_over(found: FoundRun, record: Record) -> Path | None:
     """The scores of a run that had finished before, and its predictions where they are within reach: where that is."""
     record.metrics = dict(found.metrics)
+    record.cautions += [said for said in found.cautions if said not in record.cautions]
     # Where the server is away, a run is known by its journal.
     record.found = None if Path(found.run_id).is_file() else found.run_id
     predictions = local_predictions(found.artifacts)
