@@ -127,11 +127,25 @@ def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
             delimiter=None,
             quoted=None,
             seed=PAIRING_SEED,
+            called=f"evaluation.sets.{name}",
         )
-        rows = source.load("test")
+        try:
+            rows = source.load("test")
+        except ConfigError as error:
+            raise ConfigError([*error.problems, *_no_keys_of_its_own(name, file, error)]) from None
         assert rows is not None
         found[name] = _pairs(rows)
     return found
+
+
+def _no_keys_of_its_own(name: str, file: str, error: ConfigError) -> list[str]:
+    """What to do where keys would help that a further set has not."""
+    if not any("evaluation.source." in problem for problem in error.problems):
+        return []
+    return [
+        f"evaluation.sets.{name}: a further set has no such keys; change the file, or score on it alone, with them: evaluation=files "
+        f"evaluation.source.dev={file}."
+    ]
 
 
 def _pairs(rows: Rows) -> Pairs:

@@ -27,7 +27,8 @@ class FileSource:
     """Rows of csv, tsv, jsonl or parquet files.
 
     Args: the keys of conf/data/files.yaml, where they are explained. Each file's kind is told from its own header, so
-    NLI rows to train on may go with scored pairs as dev.
+    NLI rows to train on may go with scored pairs as dev. `called`, which is no such key, is what messages call the file by where
+    it stands under a key of its own.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FileSource:
         delimiter: str | None,
         quoted: bool | None,
         seed: int,
+        called: str | None = None,
     ) -> None:
         self.kind: Any = None if kind == "auto" else kind
         self.limit = limit
@@ -61,6 +63,7 @@ class FileSource:
         self.seed = seed
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None else "evaluation.source"
+        self.called = called
         self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
         self._read: dict[str, Rows] = {}
         self._parts: tuple[Rows, Rows] | None = None
@@ -141,7 +144,7 @@ class FileSource:
         return Path(path).expanduser()
 
     def _where(self, split: Split) -> str:
-        return f"{self.section}.{split}={self.paths[split]}"
+        return f"{self.called or f'{self.section}.{split}'}={self.paths[split]}"
 
     def _named(self, split: Split, found: Sequence[str]) -> Mapping[str, str] | None:
         """The columns that the config names; files to score on may have none of them, but others that are known."""
