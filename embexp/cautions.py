@@ -56,9 +56,15 @@ def _of_unused_prompts(model: SentenceTransformer, prompts: Prompts) -> str | No
     if prompts or not own:
         return None
     name, prompt = next(iter(own.items()))
+    # What sentence-transformers puts before every text that is encoded without a word of prompts; training encodes otherwise.
+    default = own.get(model.default_prompt_name or "")
+    if default is None:
+        left_out = "which training leaves out, and so do the scores of pairs and classification"
+    else:
+        left_out = f"which training leaves out, but pairs and classification are scored behind its default, {default!r}"
     return (
-        f"model: it was made to read texts behind prompts ({name}: {prompt!r}, ...), which training leaves out, and retrieval and "
-        "MTEB do not; set model.prompts={query: ..., document: ..., default: ...} to train and score with them"
+        f"model: it was made to read texts behind prompts ({name}: {prompt!r}, ...), {left_out}, and retrieval and MTEB are scored "
+        "behind those that they know by name; set model.prompts={query: ..., document: ..., default: ...} to train and score with them"
     )
 
 

@@ -29,6 +29,7 @@ from embexp.data.views import View
 from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
+from embexp.leaks import leaks_of_dev, leaks_of_train
 from embexp.losses import LossPlan, build_loss
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
@@ -156,6 +157,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
+    warn_of([*leaks_of_train(inputs.rows, inputs.pairs, inputs.extras), *leaks_of_dev(inputs.pairs)])
 
     def score(name: str) -> Scores:
         return score_pairs(
@@ -254,6 +256,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
 def take_over(found: FoundRun, record: Record) -> Path | None:
     """The scores of a run that had finished before, and its predictions where they are within reach: where that is."""
     record.metrics = dict(found.metrics)
+    record.cautions += [said for said in found.cautions if said not in record.cautions]
     # Where the server is away, a run is known by its journal.
     record.found = None if Path(found.run_id).is_file() else found.run_id
     predictions = local_predictions(found.artifacts)

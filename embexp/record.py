@@ -20,11 +20,13 @@ import yaml
 
 from embexp import identity
 from embexp.config import Config
-from embexp.tracking import Status, Tracker, scrub_file, without_secrets
+from embexp.tracking import CAUTIONS, Status, Tracker, scrub_file, without_secrets
 
 RESULT = "result.json"
 # Who warns of what spoils a score, and who among them of what can be kept.
 CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.models", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
+# How the caution begins by which a model card knows that test was no second look.
+TEST_AND_DEV = "test and dev"
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
 ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
 
@@ -167,6 +169,8 @@ class Record:
         self.ended = True
         self._write(result)
         if self.started:
+            if self.cautions:
+                self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
             for name in ARTIFACTS:
                 if (self.folder / name).is_file():
                     self.tracker.log_artifact(self.folder / name)

@@ -11,6 +11,7 @@ from datasets import Dataset
 from embexp.cautions import cautions
 from embexp.config import compose
 from embexp.data.views import View
+from embexp.evaluation import Pairs, score_pairs
 from embexp.models import load_encoder
 from embexp.prompts import NO_PROMPTS, Prompts
 
@@ -57,7 +58,26 @@ def test_prompts_that_a_model_brings_and_that_training_leaves_out_are_told_of(mo
     monkeypatch.setattr(model, "prompts", {"query": "", "search_query": "find: "})
     (said,) = told(scored("hello"), model)
     assert "(search_query: 'find: ', ...)" in said
+    assert "training leaves out, and so do the scores of pairs" in said
     assert told(scored("hello"), model, prompts={"query": "find: "}) == []
+
+
+def test_a_default_prompt_is_in_no_text_that_is_trained_on_and_in_all_pairs_that_are_scored_and_that_is_told(
+    model, monkeypatch
+):
+    pairs = Pairs("dev", ["where is my order", "hello", "bye"], ["lost", "hi", "no"], np.array([0.0, 0.5, 1.0]))
+    behind = Pairs(
+        "dev", *([f"find: {t}" for t in side] for side in (pairs.sentences1, pairs.sentences2)), pairs.scores
+    )
+    as_if_written_in = score_pairs(model, behind, similarities=["cosine"], batch_size=4).similarities["cosine"]
+    plain = model.preprocess(["hello"])["input_ids"].tolist()
+    monkeypatch.setattr(model, "prompts", {"query": "ask: ", "ours": "find: "})
+    monkeypatch.setattr(model, "default_prompt_name", "ours")
+    (said,) = told(scored("hello"), model)
+    assert "training leaves out, but pairs and classification are scored behind its default, 'find: '" in said
+    found = score_pairs(model, pairs, similarities=["cosine"], batch_size=4).similarities["cosine"]
+    assert found == pytest.approx(as_if_written_in, abs=1e-6)
+    assert model.preprocess(["hello"])["input_ids"].tolist() == plain
 
 
 def test_of_a_text_as_long_as_a_book_only_the_beginning_is_looked_at(model, monkeypatch):

@@ -11,7 +11,7 @@ from contextlib import closing
 import pyarrow.parquet as pq
 import pytest
 
-from embexp.compare import read_runs
+from embexp.compare import read_result, read_runs
 from embexp.config import ConfigError, compose
 from embexp.evaluate import evaluate_model, run_command
 from embexp.tracking import Status
@@ -54,6 +54,19 @@ def test_the_same_model_is_scored_once_and_other_settings_anew(workplace):
         assert len(database.execute("SELECT run_uuid FROM runs").fetchall()) == 2
     runs = read_runs(None, experiment="embexp")
     assert len({run.evaluation for run in runs}) == 1
+
+
+def test_what_was_warned_of_is_known_from_the_store_and_of_a_run_that_is_not_made_again(workplace):
+    rows = "".join(f"left {n},right {n},{n % 6}\n" for n in range(12))
+    (workplace / "dev.csv").write_text(f"sentence1,sentence2,score\n{rows}")
+    words = ["model=tiny", "evaluation=files", *(f"evaluation.source.{split}=dev.csv" for split in ("dev", "test"))]
+    for number in range(2):
+        result = evaluate_model(compose(words), folder=workplace / str(number))
+        assert result.skipped == bool(number)
+        cautions = read_result(workplace / str(number) / "result.json").cautions
+        assert [said.partition(":")[0] for said in cautions] == ["test and dev", "dev"]
+    (run,) = read_runs(None, experiment="embexp")
+    assert run.cautions == cautions
 
 
 def test_what_was_missed_is_tried_again_by_the_same_command(workplace, monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
-from embexp.tracking import Status, store_uri, without_secrets
+from embexp.tracking import Status, cautions_of, store_uri, without_secrets
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
@@ -42,6 +42,7 @@ class Run:
         where: what to open for more: its run id, or its log.
         predictions: the file of its similarities, pair by pair; None where it is not on this machine.
         setting: what runs share that differ by their seed alone; None where it was not recorded.
+        cautions: what was warned of its data and model when it was made.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Run:
     where: str = ""
     predictions: Path | None = None
     setting: str | None = None
+    cautions: tuple[str, ...] = ()
 
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
@@ -94,6 +96,7 @@ def read_result(path: Path) -> Run:
         evaluation=content["evaluation"],
         where=content["log"],
         predictions=path.parent / PREDICTIONS,
+        cautions=tuple(content.get("cautions", ())),
     )
 
 
@@ -203,6 +206,7 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
             started=started / 1000,
             where=f"{OF_STORE}{run_id}",
             predictions=local_predictions(artifacts),
+            cautions=cautions_of(tags),
         )
         for run_id, name, status, started, artifacts, params, metrics, tags in rows
         if "embexp.sweep" not in tags

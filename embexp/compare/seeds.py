@@ -20,6 +20,7 @@ from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_bes
 from embexp.compare.judge import resampled, size_of
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, is_cost, ranked, score_of
 from embexp.compare.runs import Run
+from embexp.compare.table import told_of_cautions
 from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
 from embexp.tracking import Status
 
@@ -91,6 +92,9 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
     console.print(table)
     if without:
         console.print(left_out(without), highlight=False, soft_wrap=True)
+    by_rank = [(rank, run) for rank, group in enumerate(groups, start=1) for run in group.runs]
+    for line in told_of_cautions(by_rank):
+        console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
     pairs = {run.evaluation for run in firsts}
     if others := sum(run.status != Status.FINISHED or run.evaluation not in pairs for run in runs):
         console.print(f"left out: {others} that did not finish or were scored on other pairs", highlight=False)

@@ -19,6 +19,7 @@ from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
 from embexp.compare.judge import Verdict, judge
 from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, score_of, scored_on
 from embexp.compare.runs import OF_STORE, Run
+from embexp.compare.warned import warned
 from embexp.tracking import Status
 
 SCORES = (
@@ -74,6 +75,8 @@ def draw(
         console.print(table)
         if without:
             console.print(left_out(without), style="dim", highlight=False, soft_wrap=True)
+        for line in told_of_cautions(ranked(of_set, metric)):
+            console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         for line in _told(verdicts, of_set):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
@@ -91,6 +94,11 @@ def draw(
         reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
         console.print(f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True)
         console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
+
+
+def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
+    """A line for each thing that the runs of a table were warned of when they were made: "! runs 1, 3: dev: ..."."""
+    return [f"! {whose}: {said}" for whose, said in warned([(rank, run.cautions) for rank, run in ranked_runs])]
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
@@ -197,7 +205,7 @@ def _is_number(text: str) -> bool:
 
 
 def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
-    """A flat row a run, the ranked ones first: rank, name, status, reason, differing settings, all metrics."""
+    """A flat row a run, the ranked ones first: rank, name, status, reason, differing settings, all metrics, cautions."""
     keys = columns_of(runs)
     order = _ranked_each(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
@@ -214,6 +222,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
             **{key: run.params.get(key) for key in keys},
             **_judged_cells(judged.get(id(run))),
             **{key: run.metrics.get(key) for key in metrics},
+            "cautions": "; ".join(run.cautions),
         }
         for rank, run in [*order, *((None, run) for run in rest)]
     ]
@@ -251,7 +260,7 @@ def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
 
 
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
-    """The ranked table as markdown; what did not finish below it."""
+    """The ranked table as markdown; what was warned of and what did not finish below it."""
     keys = columns_of(runs)
     head = ["rank", *keys, "scored on", *(title for title, _ in SCORES), "time"]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
@@ -262,5 +271,6 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     table = "\n".join(f"| {line} |" for line in lines)
     several = len({run.evaluation for _, run in _ranked_each(runs, metric)})
     above = [SEVERAL_SETS.format(several)] if several > 1 else []
-    failed = [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
-    return "\n\n".join([*above, table, "\n".join(failed)]) + "\n"
+    below = [f"- {line}" for part in by_evaluation(runs) for line in told_of_cautions(ranked(part, metric))]
+    below += [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
+    return "\n\n".join([*above, table, "\n".join(below)]) + "\n"

@@ -37,13 +37,18 @@ LOSS_FED: dict[ViewName, str] = {"noisy": "tsdae", "pairs": "mnr", "triplets": "
 
 def train_on_all(config: Config) -> Config:
     """The config with nothing of a person's train file set aside as dev, unless that part is scored or was asked for."""
-    beside = config.evaluation.retrieval
-    own_files = beside is not None and (beside.path is not None or beside.queries is not None)
-    held_out = beside is not None and beside.source == "pairs" and beside.split == "dev" and not own_files
-    scored = config.evaluation.source is None or held_out
+    scored = config.evaluation.source is None or _searched_split(config) == "dev"
     if scored or not isinstance(config.data, Files) or config.data.dev_fraction is not None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"dev_fraction": 0.0})})
+
+
+def _searched_split(config: Config) -> str | None:
+    """The split of the data that retrieval makes queries and documents of; None where it has others."""
+    beside = config.evaluation.retrieval
+    if beside is None or beside.source != "pairs" or beside.path is not None or beside.queries is not None:
+        return None
+    return beside.split
 
 
 def _targets_are_there(config: Config) -> Iterator[str]:
@@ -184,6 +189,18 @@ def _something_is_scored(config: Config) -> Iterator[str]:
         )
 
 
+def _files_to_score_on_are_scored(config: Config) -> Iterator[str]:
+    data = config.data
+    if config.evaluation.source is None or not isinstance(data, Files):
+        return
+    for split, file in (("dev", data.dev), ("test", data.test)):
+        if file is not None and _searched_split(config) != split:
+            yield (
+                f"data.{split}={file}: is not read where evaluation={config.names['evaluation']} names other pairs to score on; leave "
+                f"it out, score on it alone (evaluation=own), or beside them: 'evaluation.sets={{{split}: {file}}}'."
+            )
+
+
 def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     evaluation = config.evaluation
     given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
@@ -255,5 +272,6 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _selection_is_scored,
     _evaluations_have_their_files,
     _something_is_scored,
+    _files_to_score_on_are_scored,
     _store_is_known,
 )

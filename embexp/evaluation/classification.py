@@ -33,6 +33,7 @@ class ClassificationEvaluation:
     settings: Classification
     train: Labelled
     test: Labelled
+    on: str = ""
     name: ClassVar[str] = "classification"
 
     @property
@@ -53,7 +54,7 @@ class ClassificationEvaluation:
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """See `score`."""
-        yield Part(self.score(model))
+        yield Part(self.score(model), on=self.on)
 
     def score(self, model: SentenceTransformer) -> dict[str, float]:
         """accuracy, and macro_f1: the mean over classes of each one's F1."""
@@ -87,7 +88,8 @@ def classification_evaluation(settings: Classification) -> ClassificationEvaluat
     Raises:
         ConfigError: a file is missing or broken, there is one class only, or a class was never seen in training.
     """
-    if settings.path is None and settings.train is None:
+    built_in = settings.path is None and settings.train is None
+    if built_in:
         unique = dict(helpdesk_classes("test", count=2 * HELPDESK_TEXTS, seed=0))
         texts, labels = list(unique), list(unique.values())
         half = len(texts) // 2
@@ -103,7 +105,7 @@ def classification_evaluation(settings: Classification) -> ClassificationEvaluat
         )
     if len(set(train.labels)) < 2:
         raise ConfigError(["evaluation.classification: train has one class only; nothing can be told apart."])
-    return ClassificationEvaluation(settings, train, test)
+    return ClassificationEvaluation(settings, train, test, on="the built-in intents" if built_in else "")
 
 
 def _read(settings: Classification, split: str) -> Labelled:

@@ -52,29 +52,29 @@ class Extras:
         """Scores the untrained model where that was asked for: retrieval_before/ndcg_at_10, ..."""
         for extra in self.chosen:
             if extra.before:
-                for _, scores, _ in self._scored(extra, model):
+                for _, _, scores, _ in self._scored(extra, model):
                     self.before |= scores
                     log_metrics({_before(key): value for key, value in scores.items()})
 
     def score_after(self, model: SentenceTransformer, log_metrics: Log) -> None:
         """Scores the model that was kept; logs each part when it is there, and its gain where that can be told."""
         for extra in self.chosen:
-            for name, scores, seconds in self._scored(extra, model):
+            for name, on, scores, seconds in self._scored(extra, model):
                 gains = {
                     f"gain/{key}": value - self.before[key]
                     for key, value in scores.items()
                     if key in self.before and key.rpartition("/")[2] in HEADLINES
                 }
                 log_metrics({**scores, **gains, f"time/{name}_seconds": seconds})
-                log.info("%s: %s (%.0f s)", name, told(scores), seconds)
+                log.info("%s%s: %s (%.0f s)", name, f" on {on}" if on else "", told(scores), seconds)
 
     def write(self, path: Path) -> None:
         """What was scored on, under which conditions, and what was missed."""
         content = {"evaluations": {extra.name: extra.record for extra in self.chosen}, "missed": self.missed}
         path.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
-    def _scored(self, extra: Extra, model: SentenceTransformer) -> Iterator[tuple[str, dict[str, float], float]]:
-        """Of each part: its name, its scores by full name, its seconds."""
+    def _scored(self, extra: Extra, model: SentenceTransformer) -> Iterator[tuple[str, str, dict[str, float], float]]:
+        """Of each part: its name, what it was scored on where that is to be told, its scores by full name, its seconds."""
         start = time.perf_counter()
         try:
             for part in extra.parts(model):
@@ -86,7 +86,7 @@ class Extras:
                     self._miss(name, f"{', '.join(wrong)}: no number")
                 good = {f"{name}/{key}": float(value) for key, value in part.scores.items() if key not in wrong}
                 if good:
-                    yield name, good, time.perf_counter() - start
+                    yield name, part.on, good, time.perf_counter() - start
                 start = time.perf_counter()
         except Exception as error:  # whatever a library makes of data or model: the rest of the run is worth more
             self._miss(extra.name, one_line(error))

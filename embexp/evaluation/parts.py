@@ -11,11 +11,15 @@ from sentence_transformers import SentenceTransformer
 
 @dataclass(frozen=True)
 class Part:
-    """Scores of an evaluation, or of a named task of it; or, in one line, why there are none."""
+    """Scores of an evaluation, or of a named task of it; or, in one line, why there are none.
+
+    `on` says on what they are, where that is not the data that a person chose.
+    """
 
     scores: Mapping[str, float]
     task: str = ""
     error: str | None = None
+    on: str = ""
 
 
 class Extra(Protocol):

@@ -37,6 +37,11 @@ class Judged:
     relevant: list[dict[int, float]]
     fingerprint: str
 
+    def answered(self) -> Iterator[tuple[str, str]]:
+        """Each query with each of its relevant documents; with those that are missing, by no text."""
+        for query, gains in zip(self.queries, self.relevant, strict=True):
+            yield from ((query, self.documents[place]) for place in gains if place < len(self.documents))
+
 
 @dataclass(frozen=True)
 class RetrievalEvaluation:
@@ -44,6 +49,7 @@ class RetrievalEvaluation:
 
     settings: Retrieval
     judged: Judged
+    on: str = ""
     name: ClassVar[str] = "retrieval"
 
     @property
@@ -60,7 +66,7 @@ class RetrievalEvaluation:
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """See `score`."""
-        yield Part(self.score(model))
+        yield Part(self.score(model), on=self.on)
 
     def score(self, model: SentenceTransformer) -> dict[str, float]:
         """ndcg_at_10, mrr_at_10, map_at_100, recall_at_k."""
@@ -123,13 +129,12 @@ def retrieval_evaluation(config: Config, settings: Retrieval) -> RetrievalEvalua
         ConfigError: a file is missing or broken, or nothing is relevant to any query.
     """
     if settings.path is not None or settings.queries is not None:
-        judged = _from_files(settings)
-    elif settings.source == "pairs":
-        judged = _from_pairs(config, settings)
-    else:
-        queries, corpus, answers = helpdesk_articles(settings.split, count=HELPDESK_QUERIES, seed=0)
-        judged = _judged(queries, corpus, {query: {answer: 1.0} for query, answer in answers.items()})
-    return RetrievalEvaluation(settings, judged)
+        return RetrievalEvaluation(settings, _from_files(settings))
+    if settings.source == "pairs":
+        return RetrievalEvaluation(settings, _from_pairs(config, settings))
+    queries, corpus, answers = helpdesk_articles(settings.split, count=HELPDESK_QUERIES, seed=0)
+    judged = _judged(queries, corpus, {query: {answer: 1.0} for query, answer in answers.items()})
+    return RetrievalEvaluation(settings, judged, on="the built-in articles")
 
 
 def _from_files(settings: Retrieval) -> Judged:

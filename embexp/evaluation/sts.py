@@ -45,6 +45,7 @@ class Pairs:
 
     Attributes:
         directed: whether the first text asks for the second; else they could change places.
+        rows: that the pairs were made from; None where they were made otherwise.
     """
 
     name: str
@@ -52,10 +53,11 @@ class Pairs:
     sentences2: list[str]
     scores: np.ndarray
     directed: bool = False
+    rows: Rows | None = None
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 hex of all of it but its name."""
+        """sha256 hex of the pairs."""
         return fingerprint_of(self.sentences1, self.sentences2, self.scores.tolist(), [self.directed])
 
 
@@ -126,11 +128,25 @@ def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
             delimiter=None,
             quoted=None,
             seed=PAIRING_SEED,
+            called=f"evaluation.sets.{name}",
         )
-        rows = source.load("test")
+        try:
+            rows = source.load("test")
+        except ConfigError as error:
+            raise ConfigError([*error.problems, *_no_keys_of_its_own(name, file, error)]) from None
         assert rows is not None
         found[name] = _pairs(rows)
     return found
+
+
+def _no_keys_of_its_own(name: str, file: str, error: ConfigError) -> list[str]:
+    """What to do where keys would help that a further set has not."""
+    if not any("evaluation.source." in problem for problem in error.problems):
+        return []
+    return [
+        f"evaluation.sets.{name}: a further set has no such keys; change the file, or score on it alone, with them: evaluation=files "
+        f"evaluation.source.dev={file}."
+    ]
 
 
 def _pairs(rows: Rows) -> Pairs:
@@ -142,7 +158,7 @@ def _pairs(rows: Rows) -> Pairs:
     if scores.min() == scores.max():
         raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
     sentences = list(table["sentence1"]), list(table["sentence2"])
-    return Pairs(rows.name, *sentences, scores, view.directed)
+    return Pairs(rows.name, *sentences, scores, view.directed, rows)
 
 
 def score_pairs(

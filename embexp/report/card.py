@@ -15,6 +15,7 @@ from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
+from embexp.record import TEST_AND_DEV
 from embexp.report.details import Details
 from embexp.statistics import Interval
 
@@ -73,6 +74,8 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         seconds=duration(run.metrics.get("time/training_seconds", 0.0)),
         command=details.command,
         cautions=details.cautions,
+        on_test=any(score.split == "test" for score in scores),
+        test_is_new=not any(said.startswith(f"{TEST_AND_DEV}: ") for said in details.cautions),
         libraries=libraries_of(details),
         run_id=details.run_id,
     )

@@ -19,6 +19,7 @@ from embexp.compare.judge import judge
 from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, scored_on
 from embexp.compare.runs import Run
 from embexp.compare.table import duration
+from embexp.compare.warned import warned
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown
@@ -56,6 +57,7 @@ class Section:
     entries: Sequence[Entry]
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
+    cautions: Sequence[tuple[str, str]]
     base: str
     equals: Sequence[str]
     figures: Sequence[Figure]
@@ -101,9 +103,6 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
         metric_name=metric_title(metric),
         sections=sections,
         others=others,
-        cautions=list(
-            dict.fromkeys(said for part in sections for one in part.entries for said in one.details.cautions)
-        ),
         common=common_settings(finished),
         seconds=duration(sum(run.metrics.get("time/training_seconds", 0.0) for run in runs)),
     )
@@ -123,6 +122,7 @@ def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
         entries=entries,
         columns=columns_shown,
         rows=rows,
+        cautions=warned([(entry.rank, entry.details.cautions) for entry in entries]),
         base=base_of(entries),
         equals=equals_of(entries),
         figures=figures(entries, metric=metric, spreads=spreads_of(columns) if columns else []),

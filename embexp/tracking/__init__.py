@@ -6,6 +6,7 @@ What a run logs is written to the journal in its folder (`journal`), and taken f
 
 from embexp.tracking.mlflow import MLflowTracker
 from embexp.tracking.protocol import (
+    CAUTIONS,
     JOBS,
     PARENT_RUN,
     PLACE,
@@ -15,11 +16,13 @@ from embexp.tracking.protocol import (
     Status,
     Tracker,
     build_tracker,
+    cautions_of,
 )
 from embexp.tracking.secrets import scrub_file, without_secrets
 from embexp.tracking.store import prepare_store, reap_dead_runs, store_uri
 
 __all__ = [
+    "CAUTIONS",
     "JOBS",
     "PARENT_RUN",
     "PLACE",
@@ -30,6 +33,7 @@ __all__ = [
     "Status",
     "Tracker",
     "build_tracker",
+    "cautions_of",
     "prepare_store",
     "reap_dead_runs",
     "scrub_file",

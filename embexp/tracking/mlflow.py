@@ -16,7 +16,7 @@ from typing import Any
 
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Entry, Journal, journals_under
-from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker
+from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import (
@@ -204,7 +204,7 @@ class MLflowTracker(Tracker):
         self._began[runs[0].info.run_id] = runs[0].info.start_time / 1000
         info, data = runs[0].info, runs[0].data
         artifacts, missed = str(info.artifact_uri), data.tags.get("embexp.missed")
-        return FoundRun(info.run_id, Status(info.status), dict(data.metrics), artifacts, missed)
+        return FoundRun(info.run_id, Status(info.status), dict(data.metrics), artifacts, missed, cautions_of(data.tags))
 
     def _in_journals(self, key: str, finished: bool) -> FoundRun | None:
         found = []
@@ -213,7 +213,8 @@ class MLflowTracker(Tracker):
                 status, folder = Status(end["status"]), str(journal.path.parent)
                 if status is Status.FINISHED and not finished:
                     continue
-                found.append(FoundRun(str(journal.path), status, _last_values(journal), folder))
+                cautions = cautions_of(_last_tags(journal))
+                found.append(FoundRun(str(journal.path), status, _last_values(journal), folder, cautions=cautions))
                 self._began[str(journal.path)] = _first_of(journal)["time"] / 1000
         found.sort(key=lambda run: run.status is Status.FINISHED)
         return found[-1] if found else None
@@ -277,6 +278,14 @@ def _last_values(journal: Journal) -> dict[str, float]:
         if entry["kind"] == "metrics":
             values |= entry["values"]
     return values
+
+
+def _last_tags(journal: Journal) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for entry in journal.entries():
+        if entry["kind"] == "tags":
+            tags |= entry["tags"]
+    return tags
 
 
 def _shown(folder: Path) -> Path:

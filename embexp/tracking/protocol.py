@@ -13,6 +13,8 @@ from embexp.config import Tracker as TrackerConfig
 
 # A run's tag: what tells the folder of its checkpoints from all others, on whatever machine it is used.
 PLACE = "embexp.place"
+# A run's tag: what was warned of its data and model, a line each.
+CAUTIONS = "embexp.cautions"
 # Where a sweep's jobs, in whatever process, find the run that they belong to.
 PARENT_RUN = "EMBEXP_PARENT_RUN"
 # And how many they are.
@@ -36,6 +38,7 @@ class FoundRun:
         run_id: MLflow's; the path of its journal where the server does not know the run yet. `start` takes both.
         artifacts: where the run's files are, as a path or URI.
         missed: what could not be scored, and why; None where nothing is known of such.
+        cautions: what was warned of its data and model when it was made.
     """
 
     run_id: str
@@ -43,6 +46,12 @@ class FoundRun:
     metrics: dict[str, float]
     artifacts: str
     missed: str | None = None
+    cautions: tuple[str, ...] = ()
+
+
+def cautions_of(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Those that a run's tags tell of."""
+    return tuple(tags.get(CAUTIONS, "").splitlines())
 
 
 class MetricLogger(Protocol):

@@ -39,6 +39,11 @@ def test_a_row_has_the_mean_and_the_standard_deviation_of_its_seeds(tmp_path):
     assert second.spread.sd == pytest.approx(np.std(scores, ddof=1))
 
 
+def test_what_runs_were_warned_of_stands_under_the_table_with_the_rows_that_they_are_in(tmp_path):
+    leaked = [replace(run, cautions=("dev and train: ...",)) for run in seeds(tmp_path, 32, (1.5, 1.6, 1.55))]
+    assert "! run 2: dev and train: ...\n" in drawn([*leaked, *seeds(tmp_path, 64, (0.4, 0.42, 0.41))])
+
+
 def test_a_clear_difference_is_told(tmp_path):
     text = drawn([*seeds(tmp_path, 32, (1.5, 1.6, 1.55)), *seeds(tmp_path, 64, (0.4, 0.42, 0.41))])
     assert "batch_size=32: worse than the best (batch_size=64) by 0." in text

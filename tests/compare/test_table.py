@@ -223,6 +223,21 @@ def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
 
 
+def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_is_of():
+    few, leak = "dev: 30 pairs are few", "dev and train: 30 of 30 rows of [dev].csv ..."
+    others = [replace(run(0.5 - n / 100, batch_size=n), cautions=(few,)) for n in range(10)]
+    runs = [replace(run(0.6, batch_size=64), cautions=(few, leak)), replace(run(0.8), cautions=(few,)), *others]
+    for text in (drawn(runs), to_markdown(runs)):
+        assert [line.lstrip("- ") for line in text.splitlines() if "! " in line] == [
+            f"! all runs: {few}",
+            f"! run 2: {leak}",
+        ]
+    text = drawn([replace(run(0.9), cautions=(leak,)), *runs[:1], *runs[1:2], *others])
+    assert f"! runs 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: {few}" in text
+    assert next(csv.DictReader(io.StringIO(to_csv(runs[:1]))))["cautions"] == f"{few}; {leak}"
+    assert "!" not in drawn([run(0.8)])
+
+
 def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
     runs = [judged(tmp_path, 32, noise=1.0), judged(tmp_path, 64, noise=1.05), judged(tmp_path, 128, noise=9.0)]
     text = drawn(runs)

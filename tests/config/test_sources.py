@@ -85,11 +85,25 @@ def test_the_rows_of_large_files_are_not_read_before_the_job(tmp_path, name):
     assert len(problems_of("data=files", f"data.train={rows}", f"data.dev={dev}")) == 2
 
 
-def test_the_rows_of_files_that_are_not_read_stop_nothing(tmp_path):
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_a_file_to_score_on_that_would_not_be_read_is_refused(tmp_path, split):
     rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
     rows.write_text("anchor,positive\na,b\nc,d\n")
     dev.write_text(BAD_DEV)
-    compose(["data=files", f"data.train={rows}", f"data.dev={dev}", "evaluation=helpdesk"])
+    given = ["data=files", f"data.train={rows}", f"data.{split}={dev}"]
+    for evaluation in (["evaluation=helpdesk"], ["evaluation=files", f"evaluation.source.dev={rows}"]):
+        # Its rows, of which one is bad, are none of the problems.
+        (told,) = problems_of(*given, *evaluation)
+        assert told.startswith(f"data.{split}={dev}: is not read where {evaluation[0]} names other pairs to score on")
+        assert f"'evaluation.sets={{{split}: {dev}}}'" in told
+    searched = ["evaluation=[helpdesk,retrieval]", "evaluation.retrieval.source=pairs"]
+    compose([*given, *searched, f"evaluation.retrieval.split={split}"])
+
+
+def test_what_is_wrong_in_pairs_to_score_on_is_told_by_their_key(tmp_path):
+    rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    dev.write_text(BAD_DEV)
     told = problems_of(
         "data=files",
         f"data.train={rows}",
@@ -147,7 +161,6 @@ def test_texts_alone_are_no_pairs_to_score_on(tmp_path):
     given = ["data=files", f"data.train={rows}", f"data.dev={notes}"]
     (told,) = problems_of(*given)
     assert told.startswith(f"data.dev={notes}: it holds texts alone, which cannot be scored; name a file with columns ")
-    compose([*given, "evaluation=helpdesk"])
 
 
 @pytest.mark.parametrize(

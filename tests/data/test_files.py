@@ -231,13 +231,6 @@ def test_rows_that_all_share_a_text_cannot_be_split(tmp_path):
         source(train=file).load("dev")
 
 
-def test_a_dev_file_that_shares_texts_with_train_is_told(tmp_path, caplog):
-    file = written(tmp_path, "r.csv", PAIRS)
-    with caplog.at_level(logging.WARNING):
-        source(train=file, dev=file).load("dev")
-    assert "shares 80 texts" in caplog.text
-
-
 @pytest.mark.parametrize(("scores", "expected"), [("0.2,1", [0.2, 1.0]), ("0,5", [0.0, 1.0])])
 def test_the_scale_of_scores_is_detected(tmp_path, scores, expected):
     content = "sentence1,sentence2,score\n" + "".join(f"a{s},b{s},{s}\n" for s in scores.split(","))

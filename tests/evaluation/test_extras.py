@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from embexp.evaluation import Extras, Part
+from embexp.config import compose
+from embexp.evaluation import Extras, Part, build_extras
+from tests.evaluation.test_sts import HARDWARE
 
 
 class Scored:
@@ -53,6 +55,24 @@ def test_what_is_no_number_is_not_logged():
     assert "sts/x/spearman_cosine" not in logged
     assert logged["sts/x/pearson_cosine"] == 0.5
     assert "spearman_cosine" in extras.missed["sts/x"]
+
+
+def test_what_is_scored_on_is_told_where_nobody_chose_it(model, tmp_path, caplog):
+    folder = tmp_path / "intents"
+    folder.mkdir()
+    for split in ("train", "test"):
+        (folder / f"{split}.csv").write_text("text,label\nwhere is it,lost\nhow do I pay,bill\n")
+    built_in = compose(["evaluation=[own,retrieval,classification]"])
+    own = compose(["evaluation=[own,classification]", f"evaluation.classification.path={folder}"])
+    with caplog.at_level("INFO"):
+        for config in (built_in, own):
+            build_extras(config, HARDWARE).score_after(model, {}.update)
+    told = [record.getMessage().partition(":")[0] for record in caplog.records]
+    assert told == [
+        "retrieval on the built-in articles",
+        "classification on the built-in intents",
+        "classification",
+    ]
 
 
 def test_the_gain_over_the_untrained_model_is_told_where_it_was_scored():

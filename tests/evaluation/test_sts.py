@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 from embexp.config import ConfigError, compose
 from embexp.data import build_source
 from embexp.evaluation import Pairs, build_extras, evaluation_pairs, score_pairs, write_predictions
+from embexp.evaluation.sts import named_sets
 from embexp.training import Hardware
 
 HARDWARE = Hardware("cpu", "fp32", 1, ())
@@ -97,6 +98,22 @@ def test_further_sets_are_scored_by_their_names(model, pairs, tmp_path):
     assert logged["sts/mine/spearman_cosine"] == pytest.approx(expected, abs=1e-6)
     assert logged["sts_before/mine/spearman_cosine"] == logged["sts/mine/spearman_cosine"]
     assert logged["gain/sts/mine/spearman_cosine"] == 0
+
+
+def test_a_further_set_is_told_of_by_the_key_that_was_typed(tmp_path, caplog):
+    good, scaled = tmp_path / "good.csv", tmp_path / "scaled.csv"
+    good.write_text("sentence1,sentence2,score\na,b,0\nc,d,1\n")
+    scaled.write_text("sentence1,sentence2,score\na,b,0\nc,d,10\n")
+    with caplog.at_level("INFO"):
+        named_sets({"mine": str(good)})
+    assert {record.getMessage().partition(": ")[0] for record in caplog.records} == {f"evaluation.sets.mine={good}"}
+    with pytest.raises(ConfigError) as refused:
+        named_sets({"mine": str(scaled)})
+    first, second = refused.value.problems
+    assert first.startswith(f"evaluation.sets.mine={scaled}: scores are from 0 to 10")
+    assert second.startswith(
+        "evaluation.sets.mine: a further set has no such keys; change the file, or score on it alone"
+    )
 
 
 def test_a_file_whose_dev_part_is_set_aside_is_read_and_told_of_once(tmp_path, caplog):

@@ -13,7 +13,7 @@ import yaml
 from embexp.report import card_of
 from embexp.report.card import base_of, licence_in
 from embexp.report.details import details_of
-from tests.report.conftest import BASE, SCORES
+from tests.report.conftest import BASE, SCORES, leave_run
 
 MINILM = {
     "path": "sentence-transformers/all-MiniLM-L6-v2",
@@ -55,6 +55,27 @@ def test_a_licence_that_is_not_known_is_not_made_up(runs):
     card = card_of(runs[1], details_of(runs[1]))
     assert "license" not in matter_of(card)
     assert "Not known" in card
+
+
+@pytest.mark.parametrize(
+    ("test", "cautions", "said"),
+    [
+        (True, [], "flatters a little; test was looked at once."),
+        (True, ["test and train: 9 of 9 rows of t.csv ..."], "flatters a little; test was looked at once."),
+        (
+            True,
+            ["test and dev: 9 of 9 rows of t.csv ..."],
+            "flatters a little; test has texts of dev, and is no second look.",
+        ),
+        (False, [], "flatters a little."),
+    ],
+)
+def test_of_test_it_is_said_that_it_was_looked_at_once_only_where_that_is_so(tmp_path, test, cautions, said):
+    metrics = {"best/dev/spearman_cosine": 0.7, **({"test/spearman_cosine": 0.6} if test else {})}
+    run = leave_run(tmp_path / "r", "mnr", 32, cautions=cautions, metrics=metrics)
+    (tmp_path / "r" / "predictions.parquet").unlink()
+    (line,) = [line for line in card_of(run, details_of(run)).splitlines() if "best on dev" in line]
+    assert line.endswith(said)
 
 
 def test_latency_is_told_only_where_it_was_measured(runs):

@@ -55,13 +55,16 @@ def page(runs) -> Page:
     return Page(report(runs, title="A sweep"))
 
 
-LEAK = "dev.csv shares 55 texts with the training file: its scores are too good"
+LEAK = "dev and train: 55 of 60 rows of dev.csv hold only texts that train.csv holds too: its scores are too good"
 
 
 def test_what_was_warned_of_when_runs_were_made_stands_beside_their_scores(tmp_path, page):
     assert "Warned of" not in page.text
     runs = [leave_run(tmp_path / f"w{size}", "mnr", size, cautions=[LEAK]) for size in (32, 16)]
-    assert Page(report(runs, title="A sweep")).text.count(LEAK) == 1
+    assert Page(report(runs, title="A sweep")).text.count(f"all runs : {LEAK}") == 1
+    other = leave_run(tmp_path / "other", "cosine", 16, cautions=["dev: 30 pairs are few"])
+    text = Page(report([other, *runs], title="A sweep")).text
+    assert f"runs 1, 2 : {LEAK} run 3 : dev: 30 pairs are few" in text
     assert f"- {LEAK}" in card_of(runs[0], details_of(runs[0]))
 
 

@@ -13,7 +13,7 @@ from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import Checked, Checker
 from embexp.data.files.columns import match
 from embexp.data.files.readers import Records, UnreadableError, is_small, read
-from embexp.data.rows import COLUMNS, TYPES, Rows, Split, rows_from
+from embexp.data.rows import COLUMNS, Rows, Split, rows_from, text_key
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,8 @@ class FileSource:
     """Rows of csv, tsv, jsonl or parquet files.
 
     Args: the keys of conf/data/files.yaml, where they are explained. Each file's kind is told from its own header, so
-    NLI rows to train on may go with scored pairs as dev.
+    NLI rows to train on may go with scored pairs as dev. `called`, which is no such key, is what messages call the file by where
+    it stands under a key of its own.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class FileSource:
         delimiter: str | None,
         quoted: bool | None,
         seed: int,
+        called: str | None = None,
     ) -> None:
         self.kind: Any = None if kind == "auto" else kind
         self.limit = limit
@@ -61,6 +63,7 @@ class FileSource:
         self.seed = seed
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None else "evaluation.source"
+        self.called = called
         self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
         self._read: dict[str, Rows] = {}
         self._parts: tuple[Rows, Rows] | None = None
@@ -117,9 +120,7 @@ class FileSource:
         """
         if self.paths[split] is not None:
             if split != "train":
-                rows = self._file(split)
-                self._tell_overlap(rows)
-                return rows
+                return self._file(split)
             rows = self._file("train")
             if self.paths["dev"] is None and rows.kind != "texts" and not self.dev_fraction:
                 log.info(
@@ -135,7 +136,7 @@ class FileSource:
         return self.paths["dev"] is None and rows.kind != "texts" and self.dev_fraction > 0
 
     def files(self) -> Sequence[Path]:
-        """All three: what is set aside, and what is warned of, depends on the others too."""
+        """All three: whether a part is set aside depends on the others too."""
         paths = [self._path(path) for path in self.paths.values() if path is not None]
         return [path for path in paths if path.is_file()]
 
@@ -143,7 +144,7 @@ class FileSource:
         return Path(path).expanduser()
 
     def _where(self, split: Split) -> str:
-        return f"{self.section}.{split}={self.paths[split]}"
+        return f"{self.called or f'{self.section}.{split}'}={self.paths[split]}"
 
     def _named(self, split: Split, found: Sequence[str]) -> Mapping[str, str] | None:
         """The columns that the config names; files to score on may have none of them, but others that are known."""
@@ -220,8 +221,7 @@ class FileSource:
                     "least); give data.dev=FILE."
                 ]
             )
-        columns = [column for column in COLUMNS[rows.kind] if column not in TYPES]
-        groups = _linked(list(zip(*(rows.values(column) for column in columns), strict=True)))
+        groups = _linked(list(zip(*(rows.values(column) for column in rows.text_columns), strict=True)))
         random.Random(self.seed).shuffle(groups)
         wanted = max(2, round(len(rows.table) * self.dev_fraction))
         dev: list[int] = []
@@ -249,14 +249,6 @@ class FileSource:
         self._parts = first, second
         return self._parts
 
-    def _tell_overlap(self, rows: Rows) -> None:
-        if self.paths["train"] is None:
-            return
-        train = self.load("train")
-        shared = len(set(rows.texts()) & set(train.texts() if train else ()))
-        if shared:
-            log.warning("%s shares %d texts with the training file: its scores are too good", rows.name, shared)
-
 
 def _rows(checked: Checked, *, name: str, counts: dict[str, int]) -> Rows:
     values = zip(*checked.good, strict=True)
@@ -274,10 +266,10 @@ def _linked(rows: Sequence[tuple[str, ...]]) -> list[list[int]]:
             row = parent[row]
         return row
 
-    first_with: dict[str, int] = {}
+    first_with: dict[int, int] = {}
     for row, texts in enumerate(rows):
         for text in texts:
-            parent[root(row)] = root(first_with.setdefault(text, row))
+            parent[root(row)] = root(first_with.setdefault(text_key(text), row))
     groups: dict[int, list[int]] = defaultdict(list)
     for row in range(len(rows)):
         groups[root(row)].append(row)
