@@ -157,7 +157,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
-    warn_of([*leaks_of_train(inputs.rows, inputs.pairs, inputs.extras), *leaks_of_dev(inputs.pairs)])
+    kept = config.trainer.data_cache
+    warn_of([*leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept), *leaks_of_dev(inputs.pairs)])
 
     def score(name: str) -> Scores:
         return score_pairs(

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from pathlib import Path
 
+from embexp.data.cache import Made, found_or_made
 from embexp.data.rows import Rows, text_key
 from embexp.evaluation import Extras, Pairs
 from embexp.evaluation.retrieval import RetrievalEvaluation
 from embexp.evaluation.sts import SetEvaluation
+from embexp.identity import code_of
 from embexp.record import TEST_AND_DEV
 
 # The share of rows from which it is told: of those all of whose texts are known, and of those with one that is. Less moves no
@@ -36,15 +39,34 @@ class _Scored:
         return {key for row in self.rows for key in row}
 
 
-def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras) -> list[str]:
+def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras, *, cache: str | None = None) -> list[str]:
     """A sentence for each set of pairs, or judged queries, whose texts are to be trained on.
 
     Args:
         train: the rows to train on.
         pairs: of dev and test.
         extras: what is scored beside them.
+        cache: the folder in which it is kept, as the rows are: of millions of them it takes longer than all else before the
+            first step; None: it is looked for anew.
     """
     scored = [*_splits(pairs), *_beside(extras)]
+    if cache is None:
+        return _leaks_of_train(train, scored)
+    made_from = {
+        "leaks": {name: found.fingerprint for name, found in pairs.items()},
+        "beside": extras.fingerprint,
+        "train": train.fingerprint,
+        "called": [train.name, *(of.source for of in scored)],
+        "code of leaks": code_of("leaks.py"),
+    }
+    found, _ = found_or_made(
+        Path(cache).expanduser(), made_from, lambda: Made(None, {"said": _leaks_of_train(train, scored)})
+    )
+    said: list[str] = found.facts["said"]
+    return said
+
+
+def _leaks_of_train(train: Rows, scored: Sequence[_Scored]) -> list[str]:
     looked_for = {key for of in scored for key in of.keys}
     known = _keys_among(train, looked_for)
     so = "its scores are too good", "its scores may be too good"

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset
 
+from embexp import leaks
 from embexp.config import compose
 from embexp.data import build_source
 from embexp.data.rows import Rows
@@ -148,6 +149,25 @@ def test_of_many_rows_to_train_on_few_are_in_memory_at_once(tmp_path):
     tracemalloc.stop()
     assert line.startswith("dev and train: 50 of 50 rows")
     assert peak < 8 * 2**20
+
+
+def test_what_was_found_is_kept_for_the_same_rows_and_pairs_and_for_no_others(tmp_path, monkeypatch):
+    table = Dataset.from_dict({"anchor": ["a", "b", "c"], "positive": ["d", "e", "f"]})
+    leaked = {"dev": Pairs("dev.csv", ["a", "b"], ["d", "e"], np.zeros(2))}
+    new = {"dev": Pairs("dev.csv", ["x", "y"], ["d", "z"], np.zeros(2))}
+    looked = []
+    whole = leaks._keys_among
+    monkeypatch.setattr(leaks, "_keys_among", lambda rows, keys: looked.append(rows.name) or whole(rows, keys))
+
+    def found(pairs, name="train.csv"):
+        return leaks_of_train(Rows("pairs", table, name), pairs, Extras([]), cache=str(tmp_path))
+
+    assert found(leaked) == found(leaked)
+    assert len(looked) == 1
+    assert found(leaked)[0].startswith("dev and train: 2 of 2 rows")
+    assert found(new) != found(leaked)
+    assert "other.csv" in found(leaked, "other.csv")[0]
+    assert looked == ["train.csv", "train.csv", "other.csv"]
 
 
 def test_a_run_is_warned_before_it_trains_and_keeps_it(files, tmp_path, monkeypatch):
