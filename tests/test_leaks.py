@@ -139,7 +139,7 @@ def test_the_part_that_is_set_aside_as_dev_holds_no_text_of_the_rest_in_other_le
 
 
 def test_of_many_rows_to_train_on_few_are_in_memory_at_once(tmp_path):
-    texts = [f"a text of some length that is one of very many, number {n}" for n in range(200_000)]
+    texts = [f"a text of some length that is one of very many, number {n}" for n in range(50_000)]
     table = Dataset(pa.table({"anchor": texts, "positive": texts[::-1]}))
     pairs = {"dev": Pairs("dev.csv", texts[:50], texts[50:100], np.zeros(50))}
     del texts
