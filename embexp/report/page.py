@@ -18,7 +18,6 @@ from markupsafe import Markup
 from embexp.compare.judge import judge
 from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, scored_on
 from embexp.compare.runs import Run
-from embexp.compare.table import duration
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown
@@ -26,6 +25,7 @@ from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
 from embexp.tracking import Status
+from embexp.units import duration
 
 PAIRS_SHOWN = 5
 
