@@ -17,6 +17,8 @@ PLACE = "embexp.place"
 PARENT_RUN = "EMBEXP_PARENT_RUN"
 # And how many they are.
 JOBS = "EMBEXP_JOBS"
+# And the keys in which they differ, with blanks between.
+SWEPT = "EMBEXP_SWEPT"
 
 
 class Status(StrEnum):
