@@ -97,7 +97,7 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
     table, without = fitting(keys, firsts, made, least=(OF_PAIRS,), last=(OF_SEEDS, SEEDS, *gain), console=console)
     console.print(table)
     if without:
-        console.print(left_out(without), highlight=False, soft_wrap=True)
+        console.print(escape(left_out(without)), highlight=False, soft_wrap=True)
     pairs = {run.evaluation for run in firsts}
     if others := sum(run.status != Status.FINISHED or run.evaluation not in pairs for run in runs):
         console.print(f"left out: {others} that did not finish or were scored on other pairs", highlight=False)

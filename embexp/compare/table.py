@@ -66,7 +66,7 @@ def draw(
             more = f"and {len(of_set) - MOST_DRAWN} more: filter them (loss=mnr), or --csv"
             console.print(more, style="dim", highlight=False, soft_wrap=True)
         if without:
-            console.print(left_out(without), style="dim", highlight=False, soft_wrap=True)
+            console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
         for line in _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
