@@ -64,13 +64,13 @@ def run_hydra() -> None:
     hydra.main(version_base=None, config_path=str(conf_folder()), config_name="config")(job)()
 
 
-def run_sweep(overrides: list[str], jobs: list[list[str]], config_dir: str | None) -> int:
+def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
     """All jobs under one parent run, then the table of them."""
     tell_of_loading()
     with uncollected():
         from embexp.sweep import open_sweep
 
-    with open_sweep(compose(an_instance_of(jobs[0]), config_dir=config_dir), jobs=jobs, overrides=overrides) as sweep:
+    with open_sweep(compose(an_instance_of(jobs[0]), config_dir=config_dir), jobs=jobs) as sweep:
         sys.argv.append(f"hydra.sweep.dir={sweep.folder}")
         try:
             run_hydra()
@@ -111,7 +111,7 @@ def run_command() -> int:
     raise_on_sigterm()
     nothing_is_said_yet()
     if multirun:
-        return run_sweep(overrides, jobs, config_dir)
+        return run_sweep(jobs, config_dir)
     run_hydra()
     return 0
 

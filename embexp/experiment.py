@@ -60,6 +60,7 @@ def run_experiment(
     folder: str | Path | None = None,
     overrides: Sequence[str] = (),
     parent: str | None = None,
+    label: str | None = None,
 ) -> Result:
     """Trains one model as `config` says, scores it before and after on the same pairs, and logs both.
 
@@ -70,6 +71,7 @@ def run_experiment(
         folder: where the run's files go; None: one of its own, multirun/library/<date>/<time>_<name>.
         overrides: what was typed; kept with the run.
         parent: the tracker's run id of the sweep that it belongs to.
+        label: how what is told of it begins; None: with its name.
 
     Raises:
         ConfigError: the data, the model or their combination cannot be used; says what to do.
@@ -85,6 +87,7 @@ def run_experiment(
         folder=Path(folder) if folder is not None else library_folder(name),
         name=name,
         params=run_params(config, overrides),
+        label=label or name,
     )
     with record.hearing_cautions():
         return recorded(config, record, overrides, parent)
@@ -99,7 +102,7 @@ def recorded(config: Config, record: Record, overrides: Sequence[str], parent: s
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.describe_inputs(what_was_loaded(config, inputs, record))
-        waiting = f"{record.name}: another process is making the same run; waiting for it to end"
+        waiting = f"{record.label}: another process is making the same run; waiting for it to end"
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
             return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
     except BaseException as error:
@@ -246,11 +249,11 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     """The result of the same run, which had finished before."""
     remove_checkpoints(config, record.key)
     predictions = take_over(found, record)
-    log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.name, found.run_id)
+    log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.label, found.run_id)
     if found.missed:
-        log.warning("%s: what could not be scored then is not scored now either: %s", record.name, found.missed)
+        log.warning("%s: what could not be scored then is not scored now either: %s", record.label, found.missed)
     if config.trainer.save_model and predictions is not None and not (predictions.parent / "model").is_dir():
-        log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.name)
+        log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.label)
     return record.end(Status.FINISHED, "finished before", skipped=True)
 
 

@@ -110,6 +110,8 @@ NOT_IN_KEY = (
     "evaluation.classification.train",
     "evaluation.classification.test",
 )
+# Of them what is typed: how a run is made, where the others say of what.
+CHANGES_NO_RESULT = tuple(key for key in NOT_IN_KEY if key.startswith("trainer."))
 
 
 def run_key(config: Config, *, model: str, fingerprints: Mapping[str, str], hardware: Mapping[str, str]) -> str:

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 from embexp.config.composition import checked
 from embexp.experiment import TOLD_IN_WORDS, run_experiment
 from embexp.interrupts import raise_on_sigterm
-from embexp.naming import run_name
+from embexp.naming import job_name, run_name
 from embexp.terminal import a_job_begins
-from embexp.tracking import JOBS, PARENT_RUN, scrub_file
+from embexp.tracking import JOBS, PARENT_RUN, SWEPT, scrub_file
 
 log = logging.getLogger(__name__)
 
@@ -32,14 +32,17 @@ def run_job(composed: DictConfig) -> float:
     raise_on_sigterm()
     # Hydra's own record of the command, written a moment ago.
     scrub_file(Path(str(hydra.sweep.dir)) / "multirun.yaml")
+    overrides = list(hydra.overrides.task)
+    label = job_name(overrides, os.environ.get(SWEPT, "").split())
     if JOBS in os.environ:
-        log.info("\n%d of %s: %s", hydra.job.num + 1, os.environ[JOBS], run_name(config, hydra.overrides.task))
+        log.info("\n%d of %s: %s", hydra.job.num + 1, os.environ[JOBS], label or run_name(config, overrides))
     try:
         result = run_experiment(
             config,
             folder=hydra.runtime.output_dir,
-            overrides=list(hydra.overrides.task),
+            overrides=overrides,
             parent=os.environ.get(PARENT_RUN),
+            label=label,
         )
     except Exception as error:
         tell_failure(error)
@@ -48,7 +51,9 @@ def run_job(composed: DictConfig) -> float:
         return float("nan")
     score = result.metrics.get(f"best/dev/{config.evaluation.select_by}", float("nan"))
     gain = result.metrics.get("gain/dev/spearman_cosine", float("nan"))
-    log.info("%s: dev %s %.4f, Spearman %+.4f over step 0", result.name, config.evaluation.select_by, score, gain)
+    log.info(
+        "%s: dev %s %.4f, Spearman %+.4f over step 0", label or result.name, config.evaluation.select_by, score, gain
+    )
     return score
 
 

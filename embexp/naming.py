@@ -7,22 +7,37 @@ from pathlib import PurePath
 from typing import Any
 
 from embexp.config import Config
+from embexp.identity import CHANGES_NO_RESULT
 
 SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed", "devices")
 # The keys that hold a file or a folder.
 OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance")
 QUOTES = "\"'"
-IN_NAME = ("loss", "batch_size", "model", "data", "tracker", "rerun")
+IN_NAME = ("loss", "batch_size", "model", "data")
+# What a person who reads a name would look for in vain in its scores.
+NOT_IN_NAME = ("tracker", "rerun", *CHANGES_NO_RESULT)
 
 
 def run_name(config: Config, overrides: Sequence[str]) -> str:
-    """What is chosen most often, then whatever else was typed: "mnr · bs 64 · minilm · helpdesk · seed=2".
+    """What is chosen most often, then what else was typed and may change scores: "mnr · bs 64 · minilm · helpdesk · seed=2".
 
     A file is called by its folder and its name, wherever that folder is.
     """
     names = config.names
     parts = [names["loss"], f"bs {config.batch_size}", names["model"], names["data"]]
-    return " · ".join([*parts, *(_short(typed) for typed in overrides if _key(typed) not in IN_NAME)])[:200]
+    others = [typed for typed in overrides if _key(typed) not in (*IN_NAME, *NOT_IN_NAME)]
+    return " · ".join([*parts, *map(_short, others)])[:200]
+
+
+def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str | None:
+    """What tells a job from the others of its sweep: "batch_size=32, seed=2"; None where nothing does.
+
+    Args:
+        overrides: of the job, as typed.
+        swept: the keys in which the sweep's jobs differ.
+    """
+    own = [_short(typed.lstrip("+~")) for typed in overrides if typed.partition("=")[0].lstrip("+~") in swept]
+    return ", ".join(own)[:200] or None
 
 
 def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:

@@ -62,12 +62,17 @@ class Result:
 
 @dataclass
 class Record:
-    """A run's metrics and files on their way to the tracker; see the module's docstring."""
+    """A run's metrics and files on their way to the tracker; see the module's docstring.
+
+    Attributes:
+        label: how what is told of the run begins: among the jobs of a sweep its name is long, and mostly that of the others.
+    """
 
     tracker: Tracker
     folder: Path
     name: str
     params: dict[str, Any]
+    label: str = ""
     key: str | None = None
     setting: str | None = None
     evaluation: str | None = None

@@ -19,9 +19,20 @@ from rich.console import Console
 
 from embexp.compare import FOUND_BY_SWEEP, Run, draw, read_result, to_csv, to_markdown
 from embexp.config import Config
+from embexp.config.ranges import parse
 from embexp.identity import command_line
 from embexp.record import RESULT
-from embexp.tracking import JOBS, PARENT_RUN, MLflowTracker, Status, Tracker, build_tracker, reap_dead_runs, scrub_file
+from embexp.tracking import (
+    JOBS,
+    PARENT_RUN,
+    SWEPT,
+    MLflowTracker,
+    Status,
+    Tracker,
+    build_tracker,
+    reap_dead_runs,
+    scrub_file,
+)
 
 REPORT = "report.html"
 # Of 32 characters: a tag is cut at 5,000.
@@ -105,13 +116,12 @@ def _drawn(folder: Path, typed: Sequence[str]) -> str:
 
 
 @contextmanager
-def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequence[str]) -> Iterator[Sweep]:
+def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Sweep]:
     """A sweep whose jobs, in whatever process they run, find their parent in the environment.
 
     Args:
         config: of the first job; its tracker is the sweep's.
         jobs: the overrides of each job.
-        overrides: of the whole command, as typed.
     """
     now = datetime.now()
     folder = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
@@ -120,25 +130,27 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]], overrides: Sequ
     if isinstance(tracker, MLflowTracker):
         reap_dead_runs(tracker.uri, experiment=tracker.experiment)
     values = _values(jobs)
-    swept = [f"{key}={','.join(found)}" for key, found in values.items() if len(found) > 1]
     # A search's jobs are all as typed.
-    swept = swept or [override for override in overrides if "," in override] or [f"{len(jobs)} jobs"]
+    drawn = {override.get_key_element() for override in parse(jobs[0]) if override.is_sweep_override()}
+    swept = {key: found for key, found in values.items() if len(found) > 1 or key in drawn}
+    differing = [f"{key}={','.join(found)}" for key, found in swept.items()] or [f"{len(jobs)} jobs"]
     tracker.start(
         # What was swept comes first: the MLflow UI cuts long names.
-        f"sweep {' '.join(swept)} · {now:%Y-%m-%d %H:%M}",
+        f"sweep {' '.join(differing)} · {now:%Y-%m-%d %H:%M}",
         folder=folder,
         params={key: json.dumps(found) if len(found) > 1 else found[0] for key, found in values.items()},
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
     os.environ[JOBS] = str(len(jobs))
+    os.environ[SWEPT] = " ".join(key.lstrip("+~") for key in swept)
     if tracker.reference is not None:
         os.environ[PARENT_RUN] = tracker.reference
     try:
         yield Sweep(tracker, folder, jobs)
     finally:
-        os.environ.pop(JOBS, None)
-        os.environ.pop(PARENT_RUN, None)
+        for name in (JOBS, SWEPT, PARENT_RUN):
+            os.environ.pop(name, None)
 
 
 def _values(jobs: Sequence[Sequence[str]]) -> dict[str, list[str]]:

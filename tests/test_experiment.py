@@ -210,9 +210,9 @@ def test_a_model_that_was_not_kept_is_told_when_it_is_asked_for(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     tracked = [word for word in SMALL if word != "tracker=none"]
     run_experiment(compose(tracked), folder=tmp_path / "1")
-    again = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "2")
+    again = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "2", label="seed=1")
     assert again.skipped
-    assert "its model was not kept then; with rerun=true" in caplog.text
+    assert "seed=1: its model was not kept then; with rerun=true" in caplog.text
 
 
 def test_what_is_trained_anew_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, caplog):

@@ -98,6 +98,7 @@ def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
     assert second.startswith("--nope: there is no such flag.")
 
 
+LOSSES = ("mnr", "cosine", "tsdae")
 # Python imports it by itself; at its end the process tells how many objects the collector leaves alone.
 TELLS_WHAT_IS_FROZEN = """
 import atexit, gc
@@ -128,8 +129,8 @@ def test_a_sweep_is_trained_scored_ranked_and_kept_as_a_parent_with_children_and
 ):
     (tmp_path / "start").mkdir()
     (tmp_path / "start" / "sitecustomize.py").write_text(TELLS_WHAT_IS_FROZEN)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"))
-    arguments = ["loss=mnr,cosine,tsdae", "-m", *[word for word in SMALL if word != "tracker=none"]]
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "start"), prepend=os.pathsep)
+    arguments = [f"loss={','.join(LOSSES)}", "model.seed=3", "-m", *[word for word in SMALL if word != "tracker=none"]]
     done = embexp(*arguments, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     for run in results(tmp_path):
@@ -138,13 +139,17 @@ def test_a_sweep_is_trained_scored_ranked_and_kept_as_a_parent_with_children_and
             run["metrics"]["best/dev/spearman_cosine"] - run["history"]["dev/spearman_cosine"][0][1]
         )
         assert "test/spearman_max" in run["metrics"]
-    for loss in ("mnr", "cosine", "tsdae"):
+    for loss in LOSSES:
         assert loss in done.stdout
     assert "before training" in done.stdout
     # What the jobs have in common: on the terminal once, in each one's log.
     assert done.stderr.count("device: ") == 1
     logs = [Path(run["log"]).read_text() for run in results(tmp_path)]
     assert [log.count("device: ") for log in logs] == [1, 1, 1]
+    # By which each is called: what all jobs share need not be read three times of each.
+    assert [f"{number} of 3: loss={loss}" in done.stderr for number, loss in enumerate(LOSSES, start=1)] == [True] * 3
+    assert [f"loss={loss}: dev spearman_cosine 0." in done.stderr for loss in LOSSES] == [True] * 3
+    assert "model.seed" not in done.stderr
     # What the imports made, the libraries of training among them.
     assert int(done.stdout.rpartition("frozen ")[2]) > 300_000
     # The command asked torch for them before it was imported.
@@ -157,7 +162,7 @@ def test_a_sweep_is_trained_scored_ranked_and_kept_as_a_parent_with_children_and
 
     again = embexp(*arguments, cwd=tmp_path)
     assert again.returncode == 0
-    assert again.stderr.count("trained before, not again") == 3
+    assert [again.stderr.count(f"\nloss={loss}: trained before, not again") for loss in LOSSES] == [1, 1, 1]
     assert len(statuses(tmp_path)) == 5  # only the second sweep's parent is new
     for asked in ([], ["sweep=last"]):
         command = [sys.executable, "-m", "embexp.compare", *asked]

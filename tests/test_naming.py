@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import compose
-from embexp.naming import run_name, run_params
+from embexp.naming import job_name, run_name, run_params
 
 
 def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
@@ -30,6 +30,23 @@ def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
 )
 def test_a_file_is_called_by_its_folder_and_its_name(typed, shown):
     assert run_name(compose(), [typed]).endswith(f" · {shown}")
+
+
+def test_what_changes_no_score_is_in_no_name():
+    typed = [
+        "trainer.save_model=true",
+        "trainer.logging_steps=5",
+        "trainer.weight_decay=0.1",
+        "tracker.uri=http://host",
+    ]
+    assert run_name(compose(), typed) == "mnr · bs 32 · minilm · helpdesk · trainer.weight_decay=0.1"
+
+
+def test_a_job_is_called_by_what_differs_among_the_jobs_of_its_sweep():
+    typed = ["loss=cosine", "data.columns={text: a}", "data.train=/my/fold1/train.csv", "+loss.margin=0.3", "seed=2"]
+    assert job_name(typed, ["loss", "data.train"]) == "loss=cosine, data.train=fold1/train.csv"
+    assert job_name(typed, ["loss.margin"]) == "loss.margin=0.3"
+    assert job_name(typed, []) is None
 
 
 def test_settings_are_kept_without_the_quotation_marks_that_they_were_typed_in():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from embexp.config import compose
 from embexp.sweep import Sweep, open_sweep
-from embexp.tracking import NullTracker
+from embexp.tracking import SWEPT, NullTracker
 from tests.report.conftest import leave_run
 
 
@@ -72,17 +73,19 @@ def test_a_job_without_a_result_was_stopped_or_never_began(sweep):
 
 
 @pytest.mark.parametrize(
-    ("typed", "jobs", "name"),
+    ("jobs", "name", "keys"),
     [
-        (["evaluation=[own,latency]", "loss=mnr,cosine"], [["loss=mnr"], ["loss=cosine"]], "loss=mnr,cosine"),
-        (["experiment=mine"], [["batch_size=8", "seed=1"], ["batch_size=16", "seed=1"]], "batch_size=8,16"),
-        (["learning_rate=interval(0,1)"], [["learning_rate=interval(0,1)"]] * 2, "learning_rate=interval(0,1)"),
-        (["seed=1"], [["seed=1"]], "1 jobs"),
+        ([["evaluation=[own,latency]", f"loss={loss}"] for loss in ("mnr", "cosine")], "loss=mnr,cosine", "loss"),
+        ([["batch_size=8", "seed=1"], ["batch_size=16", "seed=1"]], "batch_size=8,16", "batch_size"),
+        ([["learning_rate=interval(0,1)", "seed=1"]] * 2, "learning_rate=interval(0,1)", "learning_rate"),
+        ([["loss=mnr", "+loss.scale=2"], ["loss=cosine", "+loss.scale=3"]], "loss=mnr,cosine", "loss loss.scale"),
+        ([["seed=1", "data.columns={text: a, score: b}"]], "1 jobs", ""),
     ],
 )
-def test_a_sweep_is_called_what_differs_between_its_jobs(workplace, monkeypatch, typed, jobs, name):
+def test_a_sweep_is_called_what_differs_between_its_jobs_and_these_know_it(workplace, monkeypatch, jobs, name, keys):
     tracker = Kept()
     monkeypatch.setattr("embexp.sweep.build_tracker", lambda _: tracker)
-    with open_sweep(compose(["tracker=none"]), jobs=jobs, overrides=typed):
-        pass
-    assert tracker.name.startswith(f"sweep {name} · ")
+    with open_sweep(compose(["tracker=none"]), jobs=jobs):
+        assert os.environ[SWEPT] == keys
+    assert SWEPT not in os.environ
+    assert tracker.name.startswith(f"sweep {name}")

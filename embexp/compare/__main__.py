@@ -23,6 +23,8 @@ SWEEP, LAST = "sweep", "last"
 MOST_UNRANKED = 20
 # Values of a filter that are named where none of them was.
 MOST_SHOWN = 10
+# Metrics that begin alike, as dev/ does, that are named where there is none of the name that was typed.
+MOST_OF_GROUP = 6
 # Of a sweep's id: enough to name it.
 SHORT_ID = 8
 
@@ -129,9 +131,28 @@ def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:
 
 
 def _check_metric(runs: Sequence[Run], metric: str) -> None:
-    known = sorted({key.removeprefix("best/") for run in runs for key in run.metrics})
+    names = {key.removeprefix("best/") for run in runs for key in run.metrics}
+    # Of latency's hundred the few that are of no one setting first.
+    known = sorted(names, key=lambda name: (name != METRIC, name.count("/"), name))
     if known and all(score_of(run, metric) is None for run in runs):
-        raise ConfigError([f"--metric {metric}: no run has it.{nearest(metric, known)} Metrics: {', '.join(known)}."])
+        part_of = next((name for name in known if metric in name), None)
+        meant = nearest(metric, known) if part_of is None else f" Did you mean {part_of!r}?"
+        raise ConfigError([f"--metric {metric}: no run has it.{meant} Metrics:", *_by_group(known)])
+
+
+def _by_group(metrics: Sequence[str]) -> list[str]:
+    """A line for the metrics that begin alike, with the first few of them."""
+    groups: dict[str, list[str]] = {}
+    for name in metrics:
+        group, slash, _ = name.partition("/")
+        groups.setdefault(f"{group}{slash}", []).append(name)
+    lines = []
+    for group, names in sorted(groups.items()):
+        left = len(names) - MOST_OF_GROUP
+        more = f" and {left} more" if left > 0 else ""
+        named = ", ".join(name.removeprefix(group) for name in names[:MOST_OF_GROUP]) if group.endswith("/") else ""
+        lines.append(f"  {group} {named}{more}".rstrip())
+    return lines
 
 
 def _counted(runs: Sequence[Run]) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePath
 
 from rich.console import Console
 from rich.measure import Measurement
-from rich.table import Table
+from rich.table import Column, Table
 
 from embexp.compare.runs import Run
 from embexp.naming import OF_FILES
@@ -21,6 +21,8 @@ LONGEST = 40
 IN_COMMON = 12
 # Of a run's label.
 LONGEST_LABEL = 80
+# A setting in which fewer than one of so many runs differs from most hardly tells them apart.
+FEW = 4
 ABSENT = "–"
 
 
@@ -102,30 +104,63 @@ def of_the_best(label: str) -> str:
 def fitting(
     keys: Sequence[str],
     runs: Sequence[Run],
-    made: Callable[[Sequence[str], int], Table],
-    levels: int,
+    made: Callable[[Sequence[str], Sequence[str]], Table],
+    *,
+    least: Sequence[str],
+    last: Sequence[str],
     console: Console,
 ) -> tuple[Table, list[str]]:
-    """The fullest table for which there is room, and the settings that are left out of it: those that tell fewest runs apart.
+    """The fullest table for which there is room, and what is left out of it: whole columns, for half a number is a wrong one.
+
+    In this order: the columns of `least`, the settings that tell few runs apart, all but one of `last`. Where the others
+    have no room even so, names and values of settings are broken into lines, and what is left over goes too.
 
     Args:
         keys: the settings, in order.
         runs: in the table.
-        made: a table of some of the settings, and of the less besides the higher the level.
-        levels: how many there are.
+        made: a table of some of the settings, without the columns of these titles.
+        least: titles of columns, the first to go first.
+        last: likewise, of those that tell more than a setting in which hardly any run differs.
         console: to draw on.
     """
     unbound = console.options.update(max_width=10 * WIDE)
     telling = sorted(keys, key=lambda key: -_others_than_most(runs, key))
-    fewer = [(len(keys), level) for level in range(levels)] + [
-        (some, levels - 1) for some in range(len(keys) - 1, 0, -1)
-    ]
-    for some, level in fewer:
+    many = max(1, sum(_tells_many(runs, key) for key in keys))
+    for some, without, in_lines in _fewer(len(keys), many, least, last):
         kept = [key for key in keys if key in telling[:some]]
-        table = made(kept, level)
-        if Measurement.get(console, unbound, table).maximum <= console.width:
+        table = made(kept, without)
+        room = console.width - Measurement.get(console, unbound, table).maximum
+        if in_lines and room < 0:
+            room += _broken_into_lines(table.columns[1 : 1 + len(kept)], -room, console)
+        if room >= 0:
             break
-    return table, [key for key in keys if key not in kept]
+    return table, [*without, *(key for key in keys if key not in kept)]
+
+
+def _fewer(keys: int, many: int, least: Sequence[str], last: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
+    """How many settings there are, the titles that are left out, and whether settings are broken into lines."""
+    yield from ((keys, list(least[:count]), False) for count in range(len(least) + 1))
+    yield from ((some, list(least), False) for some in range(keys - 1, many - 1, -1))
+    yield from ((many, [*least, *last[:count]], False) for count in range(1, len(last)))
+    yield from ((many, [*least, *last[:count]], True) for count in range(max(0, len(last) - 1), len(last) + 1))
+    yield from ((some, [*least, *last[:-1]], True) for some in range(many - 1, 0, -1))
+    yield 1, [*least, *last], True
+
+
+def _broken_into_lines(columns: Sequence[Column], less: int, console: Console) -> int:
+    """Makes columns narrower by `less`, as far as words allow, the last ones first; by how much it did."""
+    done = 0
+    for column in reversed(columns):
+        cells = [console.measure(cell) for cell in (column.header, *column.cells)]
+        low, high = max(cell.minimum for cell in cells), max(cell.maximum for cell in cells)
+        column.width = max(low, high - less + done)
+        column.no_wrap, column.overflow = False, "fold"
+        done += high - column.width
+    return done
+
+
+def _tells_many(runs: Sequence[Run], key: str) -> bool:
+    return _others_than_most(runs, key) * FEW >= len(runs)
 
 
 def _others_than_most(runs: Sequence[Run], key: str) -> int:
@@ -134,6 +169,6 @@ def _others_than_most(runs: Sequence[Run], key: str) -> int:
     return len(runs) - counts.most_common(1)[0][1]
 
 
-def left_out(keys: Sequence[str]) -> str:
-    """What is said of settings for which there was no room."""
-    return f"no room for {', '.join(keys)}: a wider terminal shows more, --csv FILE all."
+def left_out(titles: Sequence[str]) -> str:
+    """What is said of columns for which there was no room."""
+    return f"no room for {', '.join(titles)}: a wider terminal shows more, --csv FILE all."

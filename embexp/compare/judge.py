@@ -45,7 +45,7 @@ class Verdict:
         interval: of the score.
         against_best: less the best run's score; None for the best.
         against_base: less the score of the same model before training; None where it was not trained.
-        words: both, in a sentence.
+        words: both, in a sentence; empty where there is nothing that it could be compared with.
     """
 
     run: Run
@@ -145,6 +145,8 @@ def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base:
     told = [] if to_base is None else [_told(to_base, "before training")]
     if to_best is not None:
         told.append(_told(to_best, of_the_best(labels[0])))
+    if not told and len(labels) == 1:
+        return ""
     return f"{labels[row]}: {'; '.join(told) or 'the best; it was not trained'}"
 
 

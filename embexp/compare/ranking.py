@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embexp.compare.runs import ROWS, Run
-from embexp.identity import NOT_IN_KEY
+from embexp.identity import CHANGES_NO_RESULT
 from embexp.tracking import Status
 
 METRIC = "dev/spearman_cosine"
@@ -14,7 +14,7 @@ FIRST_COLUMNS = ("loss", "batch_size", "model", "data", "experiment", "learning_
 # What begins so is the less the better.
 COSTS = ("time/", "latency/", "memory/", "train/", "system/")
 # What follows from another column or from the machine, or changes no result.
-NOT_COLUMNS = ("effective_batch_size", "threads", ROWS, *(key for key in NOT_IN_KEY if key.startswith("trainer.")))
+NOT_COLUMNS = ("effective_batch_size", "threads", ROWS, *CHANGES_NO_RESULT)
 
 
 def score_of(run: Run, metric: str) -> float | None:

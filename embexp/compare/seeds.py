@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -16,15 +17,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
+from embexp.compare.columns import GAIN, signed
 from embexp.compare.judge import resampled, size_of
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, is_cost, ranked, score_of
 from embexp.compare.runs import Run
 from embexp.compare.table import told_of_cautions
 from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
 from embexp.tracking import Status
+from embexp.units import readable
 
 SEED = "seed"
+SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
 # Of all seeds of all settings.
 MOST_RUNS = 200
 
@@ -88,10 +93,12 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
     firsts = [group.runs[0] for group in groups]
     keys = [key for key in differing(firsts) if key != SEED] or ["loss", "batch_size"]
     console = paper(console)
-    table, without = fitting(keys, firsts, lambda some, level: _table(groups, metric, some), 1, console)
+    gain = [GAIN] if any(_gains(group, metric) is not None for group in groups) else []
+    made = partial(_table, groups, metric, [SEEDS, metric, *gain, OF_SEEDS, OF_PAIRS])
+    table, without = fitting(keys, firsts, made, least=(OF_PAIRS,), last=(OF_SEEDS, SEEDS, *gain), console=console)
     console.print(table)
     if without:
-        console.print(left_out(without), highlight=False, soft_wrap=True)
+        console.print(escape(left_out(without)), highlight=False, soft_wrap=True)
     by_rank = [(rank, run) for rank, group in enumerate(groups, start=1) for run in group.runs]
     for line in told_of_cautions(by_rank):
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
@@ -102,20 +109,56 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
         console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def _table(groups: Sequence[Group], metric: str, keys: Sequence[str]) -> Table:
+def _table(
+    groups: Sequence[Group], metric: str, of: Sequence[str], keys: Sequence[str], without: Sequence[str]
+) -> Table:
     firsts = [group.runs[0] for group in groups]
     shown = {key: values_of(firsts, key) for key in keys}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("", *keys, "seeds", metric, "sd over seeds", "sd over pairs"):
-        of_settings = title in ("", *keys)
-        shown_as = title.replace("_", " ") if of_settings else title
-        table.add_column(shown_as, justify="left" if of_settings else "right", no_wrap=True)
-    for rank, (group, first) in enumerate(zip(groups, firsts, strict=True), start=1):
-        spread = group.spread
+    for title in ("", *(key.replace("_", " ") for key in keys)):
+        table.add_column(title, no_wrap=True)
+    titles = [title for title in of if title not in without]
+    for title in titles:
+        table.add_column(escape(title), justify="right", no_wrap=True)
+    order = list(enumerate(firsts, start=1))
+    for (rank, first), group in zip(order, groups, strict=True):
         cells = [escape(shown[key].get(first.params.get(key, ""), ABSENT)) for key in keys]
-        numbers = [_shown(spread.mean), _shown(spread.sd), _shown(math.sqrt(spread.of_pairs))]
-        table.add_row(str(rank), *cells, str(spread.seeds), *numbers, style="bold" if rank == 1 else "")
+        told_of = _cells(group, metric)
+        numbers = [told_of[title] for title in titles]
+        table.add_row(str(rank), *cells, *numbers, style="bold" if rank == 1 else "")
+    before = {id(group.runs[0]): value for group in groups if (value := _before(group, metric)) is not None}
+    for words, (first, *_) in bases(order, before):
+        numbers = [readable(metric, before[id(first)]) if title == metric else "" for title in titles]
+        table.add_row("", escape(words), *[""] * (len(keys) - 1), *numbers, style="dim")
     return table
+
+
+def _cells(group: Group, metric: str) -> dict[str, str]:
+    """What each column may show, by its title, as rich's markup."""
+    spread, gains = group.spread, _gains(group, metric)
+    gain = "" if gains is None else signed(float(gains.mean()))
+    if gains is not None and len(gains) > 1:
+        gain += f" ± {gains.std(ddof=1):.4f}"
+    return {
+        SEEDS: str(spread.seeds),
+        metric: _shown(spread.mean, metric),
+        GAIN: gain,
+        OF_SEEDS: _shown(spread.sd, metric),
+        OF_PAIRS: _shown(math.sqrt(spread.of_pairs), metric),
+    }
+
+
+def _gains(group: Group, metric: str) -> Array | None:
+    """Over the model before training, of each seed; None where any of them has none."""
+    found = [run.metrics.get(f"{GAIN}/{metric}") for run in group.runs if run.is_trained]
+    known = np.array([gain for gain in found if gain is not None], dtype=np.float64)
+    return known if len(known) == len(group.runs) else None
+
+
+def _before(group: Group, metric: str) -> float | None:
+    """The mean score of the models that its runs started from: of one model, as a rule."""
+    gains = _gains(group, metric)
+    return None if gains is None else round(float((group.scores - gains).mean()), 6)
 
 
 def told(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
@@ -148,5 +191,5 @@ def _against(group: Group, best: Group, name: str) -> str:
     return f"cannot be told apart from {name}; {more}"
 
 
-def _shown(value: float) -> str:
-    return f"{value:.4f}" if math.isfinite(value) else ""
+def _shown(value: float, metric: str) -> str:
+    return readable(metric, value) if math.isfinite(value) else ""

@@ -15,21 +15,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
+from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
 from embexp.compare.judge import Verdict, judge
 from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, score_of, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.warned import warned
 from embexp.tracking import Status
 
-SCORES = (
-    ("dev Spearman", "best/dev/spearman_cosine"),
-    ("dev Pearson", "best/dev/pearson_cosine"),
-    ("gain", "gain/dev/spearman_cosine"),
-    ("test Spearman", "test/spearman_cosine"),
-    ("test Pearson", "test/pearson_cosine"),
-)
-COSTS = (("time", "time/training_seconds"), ("texts/s", "throughput/texts_per_second"))
 SEVERAL_SETS = (
     "{} sets of pairs were scored on; scores of one say nothing beside those of another: each is ranked by itself."
 )
@@ -37,13 +31,6 @@ SEVERAL_SETS = (
 MOST_TOLD = 8
 # Rows of a table: who has more runs filters them, or takes the csv.
 MOST_DRAWN = 50
-# What is left to csv and json where there is no room: level by level, with all of the levels before it.
-LEAST: tuple[frozenset[str], ...] = (
-    frozenset(),
-    frozenset({"dev Pearson", "test Pearson"}),
-    frozenset({"time", "texts/s"}),
-    frozenset({"test Spearman"}),
-)
 
 
 def draw(
@@ -61,6 +48,7 @@ def draw(
     console = paper(console)
     finished = [run for run in runs if score_of(run, metric) is not None and run.status == Status.FINISHED]
     sets = by_evaluation(finished)
+    seen: list[Column] = []
     if len(sets) > 1:
         console.print()
         console.print(SEVERAL_SETS.format(len(sets)), style="dim", highlight=False, soft_wrap=True)
@@ -69,21 +57,28 @@ def draw(
         console.print()
         console.print(f"[bold]{escape(title)}[/bold]{escape(which)}", highlight=False)
         verdicts = judge(of_set, metric=metric)
-        table, without = fitting(
-            columns_of(of_set), of_set, partial(_table, of_set, metric, verdicts), len(LEAST), console
-        )
+        of = columns(of_set, metric, judged=bool(verdicts))
+        first, last = least(of, metric)
+        made = partial(_table, of_set, metric, verdicts, of)
+        table, without = fitting(columns_of(of_set), of_set, made, least=first, last=last, console=console)
         console.print(table)
+        seen += [column for column in of if column.title not in without]
+        if len(of_set) > MOST_DRAWN:
+            more = f"and {len(of_set) - MOST_DRAWN} more: filter them (loss=mnr), or --csv"
+            console.print(more, style="dim", highlight=False, soft_wrap=True)
         if without:
-            console.print(left_out(without), style="dim", highlight=False, soft_wrap=True)
+            console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
         for line in told_of_cautions(ranked(of_set, metric)):
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-        for line in _told(verdicts, of_set):
+        for line in _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
         said = "dev, test: cosine similarity against the given scores"
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
+        if what := legend(seen):
+            console.print(what, style="dim", highlight=False)
     is_ranked = {id(run) for run in finished}
     unranked = [run for run in runs if id(run) not in is_ranked]
     named = unranked if most_unranked is None else unranked[-most_unranked:]
@@ -101,58 +96,56 @@ def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
     return [f"! {whose}: {said}" for whose, said in warned([(rank, run.cautions) for rank, run in ranked_runs])]
 
 
-def _told(verdicts: Sequence[Verdict], runs: Sequence[Run]) -> list[str]:
+def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], *, has_intervals: bool) -> list[str]:
     """What the intervals say, in words: of the best few, and of how many of all."""
-    if not verdicts:
-        return []
-    lines = [f"  {verdict.words}" for verdict in verdicts[:MOST_TOLD]]
     left = f" (of the best {len(verdicts)})" if len(verdicts) < len(runs) else ""
-    said = f"[low, high]: 95 % interval over the choice of pairs{left}; = : cannot be told apart from the best."
-    return [*lines, said]
+    said = [f"[low, high]: 95 % interval over the choice of pairs{left}"] if has_intervals and verdicts else []
+    said += ["= : cannot be told apart from the best"] if len(verdicts) > 1 else []
+    lines = [f"  {verdict.words}" for verdict in verdicts[:MOST_TOLD] if verdict.words]
+    return [*lines, f"{'; '.join(said)}."] if said else lines
 
 
-def _table(runs: Sequence[Run], metric: str, verdicts: Sequence[Verdict], keys: Sequence[str], level: int) -> Table:
-    scores = [pair for pair in SCORES if any(_value(run, pair[1], metric) is not None for run in runs)]
-    costs = [pair for pair in COSTS if any(pair[1] in run.metrics for run in runs)]
-    if all(key.removeprefix("best/") != metric for _, key in scores):
-        scores = [(metric, metric), *scores]
-    unseen = frozenset().union(*LEAST[: level + 1])
-    # What is ranked by is always there.
-    scores = [(title, key) for title, key in scores if title not in unseen or key.removeprefix("best/") == metric]
-    costs = [(title, key) for title, key in costs if title not in unseen]
+def _table(
+    runs: Sequence[Run],
+    metric: str,
+    verdicts: Sequence[Verdict],
+    of: Sequence[Column],
+    keys: Sequence[str],
+    without: Sequence[str],
+) -> Table:
+    pairs = [column for column in of if column in SCORES or column.is_of(metric)]
+    of = [column for column in of if column.title not in without]
     shown = {key: values_of(runs, key) for key in keys}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("", justify="right", no_wrap=True, min_width=2)
     for key in keys:
         numbers = key != keys[0] and all(_is_number(run.params.get(key, "")) for run in runs)
         table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=True)
-    judged = {id(verdict.run): verdict for verdict in verdicts}
-    for title, key in (*scores, *costs):
+    for column in of:
+        # Of an interval the brackets tell what it is, and the line below the table.
+        title = "" if column.title == INTERVAL else escape(column.title)
         table.add_column(title, justify="right", no_wrap=True)
-        if judged and key.removeprefix("best/") == metric:
-            table.add_column("[low, high]", justify="right", no_wrap=True)
+    judged = {id(verdict.run): verdict for verdict in verdicts}
     order = ranked(runs, metric)
     for rank, run in order[:MOST_DRAWN]:
+        verdict = judged.get(id(run))
         cells = [shown[key].get(run.params.get(key, ""), ABSENT) for key in keys]
-        values = []
-        for title, key in (*scores, *costs):
-            values.append(_shown(title, _value(run, key, metric)))
-            if judged and key.removeprefix("best/") == metric:
-                values.append(escape(_bounds(judged.get(id(run)))))
-        style = "bold" if rank == 1 else ""
-        table.add_row(f"{_mark(judged.get(id(run)))}{rank}", *map(escape, cells), *values, style=style)
-    if len(order) > MOST_DRAWN:
-        table.add_row("", f"and {len(order) - MOST_DRAWN} more: filter them (loss=mnr), or --csv", style="dim")
-    bases = {tuple(_base(run, key) for _, key in scores): run for run in reversed(runs) if run.is_trained}
-    bases = {base: run for base, run in bases.items() if any(value is not None for value in base)}
-    for base, first in bases.items():
-        whose = f" ({first.params.get('model', first.name)})" if len(bases) > 1 else ""
-        cells = [f"before training{whose}", *[""] * (len(keys) - 1)]
-        of_base = []
-        for (title, key), value in zip(scores, base, strict=True):
-            of_base += [_shown(title, value)] + [""] * bool(judged and key.removeprefix("best/") == metric)
-        table.add_row("", *cells, *of_base, *[""] * len(costs), style="dim")
+        values = [
+            escape(_bounds(verdict)) if column.title == INTERVAL else column.shown(column.value(run)) for column in of
+        ]
+        table.add_row(f"{_mark(verdict)}{rank}", *map(escape, cells), *values, style="bold" if rank == 1 else "")
+    before = {id(run): tuple(column.before(run) for column in pairs) for run in runs if run.is_trained}
+    scored = {run: scores for run, scores in before.items() if any(value is not None for value in scores)}
+    for words, of_base in bases(order, scored):
+        values = [column.shown(_of_all(column, of_base)) for column in of]
+        table.add_row("", escape(words), *[""] * (len(keys) - 1), *values, style="dim")
     return table
+
+
+def _of_all(column: Column, runs: Sequence[Run]) -> float | None:
+    """The one score before training that the runs have; None where none was scored on it, or they differ in what it is of."""
+    found = {value for run in runs if (value := column.before(run)) is not None}
+    return found.pop() if len(found) == 1 else None
 
 
 def _bounds(verdict: Verdict | None) -> str:
@@ -162,39 +155,6 @@ def _bounds(verdict: Verdict | None) -> str:
 def _mark(verdict: Verdict | None) -> str:
     apart = verdict is None or verdict.against_best is None or verdict.against_best.is_real
     return "" if apart else "= "
-
-
-def _value(run: Run, key: str, metric: str) -> float | None:
-    if key.startswith("gain/") and not run.is_trained:
-        return None
-    return score_of(run, metric) if key == metric else run.metrics.get(key)
-
-
-def _base(run: Run, key: str) -> float | None:
-    if key.startswith("gain/"):
-        return None
-    if key.startswith("test/"):
-        return run.metrics.get(key.replace("test/", "test_before/"))
-    return None if (value := run.step0(key.removeprefix("best/"))) is None else round(value, 6)
-
-
-def _shown(title: str, value: float | None) -> str:
-    if value is None:
-        return ""
-    if title == "gain":
-        colour = "green" if value > 0 else "red"
-        return f"[{colour}]{value:+.4f}[/{colour}]"
-    if title == "time":
-        return duration(value)
-    return f"{value:.0f}" if title == "texts/s" else f"{value:.4f}"
-
-
-def duration(seconds: float) -> str:
-    """ "1m 23s"."""
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, left = divmod(rest, 60)
-    parts = [f"{hours}h"] * (hours > 0) + [f"{minutes}m"] * (hours > 0 or minutes > 0) + [f"{left}s"] * (hours == 0)
-    return " ".join(parts)
 
 
 def _is_number(text: str) -> bool:
@@ -262,12 +222,13 @@ def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     """The ranked table as markdown; what was warned of and what did not finish below it."""
     keys = columns_of(runs)
-    head = ["rank", *keys, "scored on", *(title for title, _ in SCORES), "time"]
+    time, _ = COSTS
+    of = [*SCORES, *beside(runs), time]
+    head = ["rank", *keys, "scored on", *(column.title for column in of)]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     for rank, run in _ranked_each(runs, metric):
-        scores = ["" if (v := run.metrics.get(key)) is None else f"{v:.4f}" for _, key in SCORES]
-        cells = [str(rank), *(run.params.get(key, "–") for key in keys), scored_on(run), *scores]
-        lines.append(" | ".join([*cells, duration(run.metrics.get("time/training_seconds", 0))]))
+        cells = [str(rank), *(run.params.get(key, ABSENT) for key in keys), scored_on(run)]
+        lines.append(" | ".join([*cells, *(column.told(column.value(run)) for column in of)]))
     table = "\n".join(f"| {line} |" for line in lines)
     several = len({run.evaluation for _, run in _ranked_each(runs, metric)})
     above = [SEVERAL_SETS.format(several)] if several > 1 else []

@@ -21,6 +21,7 @@ from embexp.evaluation.sts import SetEvaluation, named_sets
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import prompts_of
 from embexp.training.hardware import Hardware
+from embexp.units import readable, without_unit
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def _before(key: str) -> str:
 def told(metrics: Mapping[str, float]) -> str:
     """The scores that a person looks for first, in one line."""
     chosen = {k: v for k, v in metrics.items() if k.rpartition("/")[2] in HEADLINES} or dict(list(metrics.items())[:4])
-    return ", ".join(f"{key.partition('/')[2]} {value:.4f}" for key, value in chosen.items())
+    return ", ".join(f"{without_unit(k.partition('/')[2])} {readable(k, value)}" for k, value in chosen.items())
 
 
 def build_extras(config: Config, hardware: Hardware) -> Extras:

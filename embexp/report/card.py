@@ -14,10 +14,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run
-from embexp.compare.table import duration
 from embexp.record import TEST_AND_DEV
 from embexp.report.details import Details
 from embexp.statistics import Interval
+from embexp.units import duration
 
 SPLITS = ("dev", "test")
 CORRELATIONS = (("Spearman", "spearman_cosine"), ("Pearson", "pearson_cosine"))

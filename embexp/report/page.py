@@ -18,7 +18,6 @@ from markupsafe import Markup
 from embexp.compare.judge import judge
 from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, scored_on
 from embexp.compare.runs import Run
-from embexp.compare.table import duration
 from embexp.compare.warned import warned
 from embexp.identity import versions
 from embexp.report.charts import LATENCY, Figure, figures
@@ -27,6 +26,7 @@ from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
 from embexp.tracking import Status
+from embexp.units import duration
 
 PAIRS_SHOWN = 5
 

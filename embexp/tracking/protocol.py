@@ -19,6 +19,8 @@ CAUTIONS = "embexp.cautions"
 PARENT_RUN = "EMBEXP_PARENT_RUN"
 # And how many they are.
 JOBS = "EMBEXP_JOBS"
+# And the keys in which they differ, with blanks between.
+SWEPT = "EMBEXP_SWEPT"
 
 
 class Status(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -31,7 +32,7 @@ def many(tmp_path) -> list[Run]:
 
 def drawn(runs: list[Run], width: int) -> str:
     file = io.StringIO()
-    draw(runs, console=Console(file=file, width=width, force_terminal=True, no_color=True), title="runs")
+    draw(runs, console=Console(file=file, width=width, force_terminal=True, color_system=None), title="runs")
     return file.getvalue()
 
 
@@ -100,6 +101,43 @@ def test_the_settings_that_tell_fewest_runs_apart_are_the_first_to_go(many):
     assert "seed" in head
     assert "time" not in head
     assert "dev Spearman" in head
+
+
+@pytest.mark.parametrize("width", [36, 40, 50, 60, 72, 80])
+def test_in_a_narrow_terminal_columns_are_missing_but_no_digit_is(tmp_path, width):
+    runs = [leave_run(tmp_path / str(size), "mnr", size) for size in (16, 32)]
+    for run in runs:
+        run.params.pop("seed")
+    text = drawn(runs, width)
+    rows = [line for line in text.splitlines() if re.match(r"\s*(= )?[12]  ", line)]
+    assert len(rows) == 2
+    whole = [
+        (rank, f"{run.metrics['best/dev/spearman_cosine']:.4f}", f"{run.metrics['gain/dev/spearman_cosine']:+.4f}")
+        for rank, run in (("1", runs[1]), ("2", runs[0]))
+    ]
+    for row, (rank, score, gain) in zip(rows, whole, strict=True):
+        told = row.replace("=", "").split()
+        assert told[0] == rank
+        assert told[1] in ("16", "32")
+        assert told[2] == score
+        assert (gain in told) == (width >= 40)
+        assert ("[" in row) == (width > 60)
+    assert ("interval" in text.split("no room for")[-1].split(":")[0]) == (width <= 60)
+
+
+def test_where_even_the_settings_have_no_room_beside_the_score_words_are_broken_into_lines(tmp_path):
+    prompts = {16: "null", 32: '{query: "query: ", document: "passage: "}'}
+    runs = [
+        leave_run(tmp_path / str(size), "mnr", size, params={"loss": "mnr", "model.prompts": words})
+        for size, words in prompts.items()
+    ]
+    text = drawn(runs, 40)
+    for run in runs:
+        assert f"{run.metrics['best/dev/spearman_cosine']:.4f}" in text
+    shown = text[: text.index("no room for")]
+    assert "null" in shown
+    assert "passage" in shown
+    assert max(map(len, shown.splitlines())) <= 40
 
 
 def test_a_label_that_would_be_long_has_what_is_not_as_in_the_best(many):

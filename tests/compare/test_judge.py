@@ -65,6 +65,14 @@ def test_what_is_not_clear_is_said_too(tmp_path):
     assert "cannot be told apart from before training" in best.words
 
 
+def test_of_one_model_that_was_only_scored_nothing_is_said(tmp_path):
+    one, other = run(tmp_path, 32, noise=1.0), run(tmp_path, 64, noise=2.0)
+    for each in (one, other):
+        each.params["loss"] = "none"
+    assert [verdict.words for verdict in judge([one], resamples=50)] == [""]
+    assert judge([one, other], resamples=50)[0].words == "batch_size=32: the best; it was not trained"
+
+
 def test_runs_without_predictions_or_on_other_pairs_are_left_out(tmp_path):
     best, other = run(tmp_path, 32, noise=0.5), run(tmp_path, 64, noise=1.0)
     elsewhere = run(tmp_path, 16, noise=1.5, evaluation="other")

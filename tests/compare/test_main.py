@@ -12,6 +12,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+
+from embexp.compare import Run
+from embexp.compare.__main__ import _check_metric
+from embexp.config import ConfigError
+from embexp.tracking import Status
 
 RUNS = 2_000
 
@@ -83,3 +89,32 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path)
         f"--csv {tmp_path}: is a folder; name a file.",
         "--html nowhere/report.html: there is no folder nowhere.",
     ]
+
+
+MANY = ["best/step", "time/training_seconds", "retrieval/ndcg_at_10", "latency/p50_ms"]
+MANY += [f"best/dev/{kind}_{name}" for kind in ("pearson", "spearman") for name in ("cosine", "dot", "max")]
+MANY += [f"latency/cpu_1/batch_{size}/short/p{p}_ms" for size in range(20) for p in (50, 95, 99)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("dev/spearman", "dev/spearman_cosine"),
+        ("dev/spaermann_dot", "dev/spearman_dot"),
+        ("ndcg", "retrieval/ndcg_at_10"),
+        ("p50", "latency/p50_ms"),
+        ("step1", "step"),
+        ("zzz", None),
+    ],
+)
+def test_a_metric_that_no_run_has_is_answered_with_the_nearest_and_a_line_a_group(typed, meant):
+    one = Run("a run", Status.FINISHED, None, {}, dict.fromkeys(MANY, 1.0), "e")
+    with pytest.raises(ConfigError) as refused:
+        _check_metric([one], typed)
+    first, *groups = str(refused.value).splitlines()
+    said = "" if meant is None else f" Did you mean {meant!r}?"
+    assert first == f"--metric {typed}: no run has it.{said} Metrics:"
+    assert groups[0] == "  dev/ spearman_cosine, pearson_cosine, pearson_dot, pearson_max, spearman_dot, spearman_max"
+    assert groups[1].startswith("  latency/ p50_ms, cpu_1/")
+    assert groups[1].endswith(" and 55 more")
+    assert groups[2:] == ["  retrieval/ ndcg_at_10", "  step", "  time/ training_seconds"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -53,6 +54,49 @@ def test_where_seeds_differ_more_than_settings_it_is_told_how_many_more_are_need
     text = drawn([*seeds(tmp_path, 32, (0.3, 1.4, 0.8)), *seeds(tmp_path, 64, (0.25, 1.1, 0.6))])
     assert "batch_size=32: cannot be told apart from the best (batch_size=64); a difference of 0." in text
     assert "more seeds of each" in text
+
+
+def with_gain(run, base: float):
+    score = run.metrics[f"best/{METRIC}"]
+    return replace(run, metrics={**run.metrics, f"gain/{METRIC}": score - base})
+
+
+def test_a_row_has_the_gain_over_the_model_before_training_which_stands_below(tmp_path):
+    runs = [with_gain(run, 0.5) for run in [*seeds(tmp_path, 32, (1.0, 1.1, 1.2)), *seeds(tmp_path, 64, (0.4,))]]
+    gains = [run.metrics[f"gain/{METRIC}"] for run in runs]
+    text = drawn(runs)
+    assert f"{np.mean(gains[:3]):+.4f} ± {np.std(gains[:3], ddof=1):.4f}" in text
+    # Of one seed there is no spread.
+    assert re.search(rf"\+{gains[3]:.4f}  ", text)
+    assert re.search(r"before training +0\.5000\n", re.sub(" +\n", "\n", text))
+
+
+def test_of_several_models_before_training_each_is_named(tmp_path):
+    runs = [
+        replace(with_gain(run, base), params={**run.params, "model": model})
+        for model, base, size in (("a", 0.5, 32), ("b", 0.4, 64))
+        for run in seeds(tmp_path, size, (1.0, 1.1))
+    ]
+    text = drawn(runs)
+    assert re.search(r"before training \(a\) +0\.5000", text)
+    assert re.search(r"before training \(b\) +0\.4000", text)
+
+
+def test_runs_that_know_of_no_gain_have_no_column_for_it(tmp_path):
+    text = drawn(seeds(tmp_path, 32, (1.0, 1.1)))
+    assert "gain" not in text
+    assert "before training" not in text
+
+
+def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers(tmp_path):
+    runs = [with_gain(run, 0.5) for run in seeds(tmp_path, 32, (1.0, 1.1))]
+    text = io.StringIO()
+    draw_by_seed(runs, console=Console(file=text, width=60, force_terminal=True, color_system=None))
+    (group,) = by_seed(runs)
+    assert f"{group.spread.mean:.4f}" in text.getvalue()
+    assert f"± {group.spread.sd:.4f}" in text.getvalue()
+    assert "no room for sd over pairs, sd over seeds" in text.getvalue()
+    assert "…" not in text.getvalue()
 
 
 def test_one_seed_is_told_to_say_nothing(tmp_path):

@@ -15,7 +15,6 @@ from embexp.compare import Run, draw, to_csv, to_json, to_markdown
 from embexp.compare.__main__ import filtered
 from embexp.compare.ranking import differing, ranked
 from embexp.compare.runs import with_rows
-from embexp.compare.table import duration
 from embexp.config import ConfigError
 from embexp.tracking import Status
 from tests.compare.test_judge import run as judged
@@ -218,9 +217,12 @@ def test_of_models_that_were_only_scored_nothing_is_said_of_training(tmp_path):
     assert both.count("before training") == 2  # of the one that was trained, and what gain means
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (83, "1m 23s"), (3700, "1h 1m")])
-def test_durations_read_well(seconds, text):
-    assert duration(seconds) == text
+def test_of_one_model_there_is_no_verdict_where_there_is_nothing_to_compare_it_with(tmp_path):
+    scored = judged(tmp_path, 32, noise=1.0)
+    text = drawn([replace(scored, params={"loss": "none", "model": "minilm"})])
+    assert "the best" not in text
+    assert "[low, high]: 95 % interval over the choice of pairs.\n" in text
+    assert "better than before training" in drawn([scored])
 
 
 def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_is_of():

@@ -196,3 +196,10 @@ def test_intervals_and_verdicts_stand_beside_the_scores(runs, page):
         assert said in labels
     whiskers = [a for tag, a in page.tags if tag == "path" and "whisker" in (a.get("class") or "")]
     assert len(whiskers) == 8  # in the table, and against the batch size
+
+
+def test_of_one_model_that_was_only_scored_there_is_nothing_to_say_in_words(tmp_path):
+    settings = {"loss": "none", "model": "minilm"}
+    scored = [leave_run(tmp_path / str(size), "mnr", size, params=settings) for size in (16, 32)]
+    assert "In words" not in report(scored[:1], title="t")
+    assert "In words" in report(scored, title="t")

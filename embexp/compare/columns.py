@@ -1,0 +1,138 @@
+"""What stands in a table beside the settings: scores, what else was scored, and costs; and what of it tells least."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embexp.compare.ranking import score_of
+from embexp.compare.runs import Run
+from embexp.units import readable
+
+INTERVAL, GAIN = "interval", "gain"
+# Tasks of MTEB that have a column each; of more there is the mean.
+MOST_TASKS = 3
+OF_SET, OF_TASK = re.compile(r"sts/(.+)/spearman_cosine"), re.compile(r"mteb/(.+)/main_score")
+# The first metric of what is scored beside the pairs, and what its title stands for.
+BESIDE = {
+    "retrieval/ndcg_at_10": ("nDCG@10", "of retrieval"),
+    "classification/accuracy": ("accuracy", "of classification"),
+    "latency/p50_ms": ("latency", "median of the calls with the smallest batch of short texts"),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """Scores or costs, a run each.
+
+    Attributes:
+        title: above it.
+        keys: the metric; of several the mean is shown, where a run has them all.
+    """
+
+    title: str
+    keys: tuple[str, ...]
+
+    def value(self, run: Run) -> float | None:
+        """Of the run; None where it has none, as a model that was only scored has no gain."""
+        if self.title == GAIN and not run.is_trained:
+            return None
+        return _mean([score_of(run, key) for key in self.keys])
+
+    def before(self, run: Run) -> float | None:
+        """Of the model before training; None where it was not scored then."""
+        return _mean([_before(run, key) for key in self.keys])
+
+    def shown(self, value: float | None) -> str:
+        """Its cell for the terminal, as rich's markup."""
+        if value is None or self.title != GAIN:
+            return self.told(value)
+        return signed(value)
+
+    def told(self, value: float | None) -> str:
+        """Its cell as text."""
+        return "" if value is None else readable(self.keys[0], value)
+
+    def is_of(self, metric: str) -> bool:
+        """Whether it shows this metric, by the name that runs are ranked by."""
+        return [key.removeprefix("best/") for key in self.keys] == [metric]
+
+
+SCORES = (
+    Column("dev Spearman", ("best/dev/spearman_cosine",)),
+    Column("dev Pearson", ("best/dev/pearson_cosine",)),
+    Column(GAIN, ("gain/dev/spearman_cosine",)),
+    Column("test Spearman", ("test/spearman_cosine",)),
+    Column("test Pearson", ("test/pearson_cosine",)),
+)
+COSTS = (
+    Column("time", ("time/training_seconds",)),
+    Column("texts/s", ("throughput/texts_per_second",)),
+)
+# What is left out where there is no room, the first first; then what was scored beside the pairs, then MORE.
+LEAST, MORE = ("texts/s", "time", "test Pearson", "dev Pearson"), ("test Spearman",)
+# What is left out only where there is none even without the settings that hardly tell runs apart.
+LAST = (INTERVAL, GAIN)
+
+
+def columns(runs: Sequence[Run], metric: str, *, judged: bool) -> list[Column]:
+    """Those for which any run has a value, in order; the metric that is ranked by is always among them.
+
+    Args:
+        runs: of the table.
+        metric: that is ranked by.
+        judged: whether there are intervals, which stand beside that metric.
+    """
+    there = [column for column in (*SCORES, *beside(runs), *COSTS) if any(column.value(r) is not None for r in runs)]
+    ranked_by = next((column for column in there if column.is_of(metric)), Column(metric, (metric,)))
+    if ranked_by not in SCORES:
+        there = [ranked_by, *(column for column in there if column != ranked_by)]
+    if judged:
+        there.insert(there.index(ranked_by) + 1, Column(INTERVAL, ()))
+    return there
+
+
+def beside(runs: Sequence[Run]) -> list[Column]:
+    """The first metric of each evaluation that any of the runs was scored on beside the pairs of dev and test."""
+    there = sorted({key for run in runs for key in run.metrics})
+    sets = [Column(f"{found[1]} Spearman", (key,)) for key in there if (found := OF_SET.fullmatch(key))]
+    tasks = [Column(f"MTEB {found[1]}", (key,)) for key in there if (found := OF_TASK.fullmatch(key))]
+    if len(tasks) > MOST_TASKS:
+        tasks = [Column(f"MTEB, mean of {len(tasks)}", tuple(key for task in tasks for key in task.keys))]
+    return [*sets, *tasks, *(Column(title, (key,)) for key, (title, _) in BESIDE.items() if key in there)]
+
+
+def least(of: Sequence[Column], metric: str) -> tuple[list[str], list[str]]:
+    """The titles that are left out where there is no room, the first first: before settings, and after some of these.
+
+    What is ranked by is in neither.
+    """
+    others = {column.title for column in of if not column.is_of(metric)}
+    extra = [column.title for column in reversed(of) if column not in (*SCORES, *COSTS) and column.title != INTERVAL]
+    return [title for title in (*LEAST, *extra, *MORE) if title in others], [title for title in LAST if title in others]
+
+
+def legend(of: Sequence[Column]) -> str:
+    """What the titles of what was scored beside the pairs stand for; empty where there are none."""
+    titles = {column.title for column in of}
+    return " ".join(f"{title}: {what}." for title, what in BESIDE.values() if title in titles)
+
+
+def signed(value: float) -> str:
+    """A gain, green where there is any, as rich's markup."""
+    colour = "green" if value > 0 else "red"
+    return f"[{colour}]{value:+.4f}[/{colour}]"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _before(run: Run, key: str) -> float | None:
+    name = key.removeprefix("best/")
+    if name.startswith("dev/"):
+        return None if (value := run.step0(name)) is None else round(value, 6)
+    group, _, rest = name.partition("/")
+    return run.metrics.get(f"{group}_before/{rest}")
