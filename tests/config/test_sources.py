@@ -37,7 +37,7 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_
 def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')
-    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop"])
+    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop", "evaluation=helpdesk"])
 
 
 def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once_for_all_jobs(tmp_path, monkeypatch):
