@@ -102,8 +102,7 @@ def run_command() -> int:
         said = IN_TORCHRUN_A_SWEEP if multirun else IN_TORCHRUN_A_RUN
         raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
     jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
-    if not any(override.startswith("hydra.run.dir=") for override in overrides):
-        refuse_a_folder_that_cannot_be_written_to()
+    refuse_a_folder_that_cannot_be_written_to(() if multirun else overrides)
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()
     ask_for_large_pages()
