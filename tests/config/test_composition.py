@@ -243,6 +243,18 @@ def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(mo
         check_command([*asked, "hydra/launcher=submitit_local"], multirun=True)
 
 
+def test_a_database_in_a_folder_that_is_not_there_is_refused_and_the_folder_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for uri, folder in (("sqlite:////nonexistent/x.db", "/nonexistent"), ("sqlite:///runs/x.db?timeout=9", "runs")):
+        told = problems_of(f"tracker.uri={uri}" if "?" not in uri else f"tracker.uri='{uri}'")
+        assert told == [
+            f"tracker.uri={uri}: there is no folder {folder}; make it, or name a database in one that is there."
+        ]
+    assert not list(tmp_path.iterdir())
+    for uri in ("null", "sqlite:///x.db", f"sqlite:///{tmp_path}/x.db", "sqlite:///:memory:"):
+        compose([f"tracker.uri={uri}"])
+
+
 def test_a_store_may_be_named_with_its_driver_and_by_its_path_where_mlflow_allows_it(monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for uri in ("postgresql+psycopg2://me@host/runs", "sqlite:///mlflow.db", "mlruns", "databricks"):
