@@ -48,12 +48,15 @@ def tell_of_loading() -> None:
 
 def job(composed: DictConfig) -> float:
     """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
-    tell_of_loading()
+    alone = HydraConfig.get().mode is RunMode.RUN
+    # A sweep has told it before its first job.
+    if alone:
+        tell_of_loading()
     with uncollected():
         from embexp.job import run_job
 
     objective = run_job(composed)
-    if isnan(objective) and HydraConfig.get().mode is RunMode.RUN:
+    if isnan(objective) and alone:
         sys.exit(1)
     return objective
 

@@ -100,6 +100,10 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("seed=1.5", "seed=1.5: must be a whole number"),
         ("rerun=2", "rerun=2: must be true or false"),
         ("trainer.gradient_checkpointing=2", "must be true or false"),
+        (
+            "model.prompts={querry: x}",
+            "model.prompts.querry: nothing reads this key. Did you mean 'query'? Keys here: query, document, default.",
+        ),
         ("loss.scale=high", "loss.scale=high: must be a number"),
         ("model.dropout=1.5", "model.dropout=1.5: must be less than 1"),
         ("data.rows=10", "data.rows=10: must be at least 1000"),

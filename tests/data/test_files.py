@@ -184,6 +184,21 @@ def test_a_missing_file_is_told(tmp_path):
     assert "there is no such file" in problems_of(tmp_path / "nowhere.csv")
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a\x1b[2Jb\x07,caf\xc3\xa9\nc,d\n", "its columns are a\\x1b[2Jb\\x07, café; known are"),
+        (b"\x1b,\x1b\nc,d\n", "the header has \\x1b more than once"),
+        (b"x" * 9000 + b"\nc\n", f"its columns are {60 * 'x'}…; known are"),
+        (b",".join(b"%d" % n for n in range(100)) + b"\n", ", 29 and 70 more; known are"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out_and_what_is_no_header_is_cut(tmp_path, content, said):
+    told = problems_of(written(tmp_path, "r.csv", content))
+    assert said in told
+    assert told.isprintable()
+
+
 def test_many_bad_rows_are_told_ten_at_a_time_and_counted(tmp_path):
     told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 27 + "a,b\n"))
     assert told.count("positive is empty") == 10

@@ -14,6 +14,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embexp.config.errors import printable
+
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 PARQUET_MAGIC = b"PAR1"
 # The first bytes of what is often given a wrong suffix, and what to do about it.
@@ -183,7 +185,7 @@ def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, 
         raise UnreadableError(f"row 1: {error}{hint}") from None
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
-        raise UnreadableError(f"row 1: the header has {', '.join(repeated)} more than once")
+        raise UnreadableError(f"row 1: the header has {', '.join(map(printable, repeated))} more than once")
     if not any(columns):
         raise UnreadableError("row 1 is blank; the names of the columns must stand there")
     records = Records(columns)
