@@ -55,7 +55,7 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
         return [f"{PAIRS}.dev=null: name a file of scored pairs: {PAIRS}.dev=FILE."]
     if section == "data" and source.train is None:
         return [
-            "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet). To score on files alone: "
+            "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .json, .parquet, .txt). To score on files alone: "
             f"evaluation=files {PAIRS}.dev=FILE."
         ]
     paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from embexp.config import ConfigError, compose
 from embexp.config.composition import check_command
-from embexp.data.files.readers import HEAD_BYTES, SMALL_ROWS, Records, is_small, read
+from embexp.data.files.content import HEAD_BYTES, SMALL_ROWS, is_small
+from embexp.data.files.readers import Records, read
 
 BAD_DEV = "sentence1,sentence2,score\na,b,high\nc,d,1\n"
 
@@ -70,12 +72,13 @@ def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once
     assert problems_of(*given) == told[2:4]
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet"])
 def test_the_rows_of_large_files_are_not_read_before_the_job(tmp_path, name):
     rows, dev = tmp_path / name, tmp_path / "dev.csv"
     texts = ["a"] * SMALL_ROWS + ["", "a"]
-    if name.endswith(".csv"):
-        rows.write_text("anchor,positive\n" + "".join(f"{text},b\n" for text in texts))
+    if not name.endswith(".parquet"):
+        content = "anchor,positive\n" + "".join(f"{text},b\n" for text in texts)
+        rows.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
     else:
         pq.write_table(pa.table({"anchor": texts, "positive": ["b"] * len(texts)}), rows)
     assert not is_small(rows)

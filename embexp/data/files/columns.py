@@ -13,6 +13,7 @@ MOST_NAMED = 30
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("triplets", {"anchor": "anchor", "positive": "positive", "negative": "negative"}),
+    ("triplets", {"anchor": "query", "positive": "positive", "negative": "negative"}),
     ("nli", {"premise": "premise", "hypothesis": "hypothesis", "label": "label"}),
     ("scored", {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"}),
     ("scored", {"sentence1": "sentence1", "sentence2": "sentence2", "score": "label"}),
@@ -20,6 +21,8 @@ KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("pairs", {"anchor": "question", "positive": "answer"}),
     ("pairs", {"anchor": "query", "positive": "answer"}),
     ("pairs", {"anchor": "query", "positive": "document"}),
+    ("pairs", {"anchor": "query", "positive": "passage"}),
+    ("pairs", {"anchor": "query", "positive": "positive"}),
     ("texts", {"text": "text"}),
     ("texts", {"text": "sentence"}),
 )

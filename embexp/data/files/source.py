@@ -10,7 +10,8 @@ from typing import Any
 from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import Checked, Checker
 from embexp.data.files.columns import match
-from embexp.data.files.readers import Records, UnreadableError, is_small, read
+from embexp.data.files.content import UnreadableError, is_small
+from embexp.data.files.readers import Records, read
 from embexp.data.files.splitting import CannotSplitError, set_aside, texts_of, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, TYPES, Rows, Split, rows_from
 
@@ -21,7 +22,7 @@ DEV_FRACTION = 0.1
 
 
 class FileSource:
-    """Rows of csv, tsv, jsonl or parquet files.
+    """Rows of csv, tsv, jsonl, json, txt or parquet files.
 
     Args: the keys of conf/data/files.yaml, where they are explained. Each file's kind is told from its own header, so
     NLI rows to train on may go with scored pairs as dev.
