@@ -55,13 +55,15 @@ def test_what_could_be_scored_is_split_as_it_always_was():
 
 
 def test_too_few_answers_are_told_with_what_helps():
-    with pytest.raises(CannotSplitError, match=r"\(10 of 30 hang together\).*; give data\.dev=FILE$"):
+    with pytest.raises(CannotSplitError, match=r"the 30 rows are 3 groups.* two to train on; give data\.dev=FILE$"):
         set_aside("pairs", faq(10, 10, 10), fraction=0.1, seed=42)
     with pytest.raises(CannotSplitError, match=r"give data\.dev=FILE or a larger data\.dev_fraction$"):
         set_aside("nli", faq(40, 41, 42, 43), fraction=0.1, seed=42)
     pairs = faq(10, 10, 10)
     dev = set_aside("pairs", pairs, fraction=0.34, seed=42)
-    assert "the file's 30 rows are 3 groups" in str(what_cannot_be_scored("pairs", pairs, dev))
+    assert "give no negatives: by the texts that they share the 30 rows are 3 groups" in str(
+        what_cannot_be_scored("pairs", pairs, dev)
+    )
     alike = [(f"text {n}", f"text {n}") for n in range(40)]
     dev = set_aside("pairs", alike, fraction=0.1, seed=42)
     assert "texts with themselves" in str(what_cannot_be_scored("pairs", alike, dev))
@@ -77,7 +79,7 @@ def test_what_cannot_be_split_is_told_before_anything_is_loaded_and_where_dev_is
     content = "question,answer\n" + "".join(f"{asked},{answer}\n" for asked, answer in faq(10, 10, 10))
     file = written(tmp_path, "faq.csv", content)
     given = ["data=files", f"data.train={file}"]
-    for fraction, said in (("0.1", "hang together"), ("0.34", "give no negatives")):
+    for fraction, said in (("0.1", "3 groups"), ("0.34", "give no negatives")):
         with pytest.raises(ConfigError) as refused:
             compose([*given, f"data.dev_fraction={fraction}"])
         (told,) = refused.value.problems

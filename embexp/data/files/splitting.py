@@ -52,8 +52,9 @@ def set_aside(kind: Kind, texts: Sequence[tuple[str, ...]], *, fraction: float, 
         most = max(2 * wanted, count // 2)
         dev = _with_more(groups, chosen, most, lambda rows: _has_negatives([texts[row] for row in rows])) or dev
     if len(dev) < min(wanted, 2) or count - len(dev) < 2:
-        # Of pairs up to half of the rows were tried.
-        larger = " or a larger data.dev_fraction" if len(groups) > 1 and kind != "pairs" else ""
+        if kind == "pairs" and len(groups) > 1:
+            raise CannotSplitError(f"no dev set can be set aside: {_of_groups(count, len(groups))}; give data.dev=FILE")
+        larger = " or a larger data.dev_fraction" if len(groups) > 1 else ""
         raise CannotSplitError(
             f"its rows share texts so widely ({max(map(len, groups))} of {count} hang together) that no dev set can be set "
             f"aside; give data.dev=FILE{larger}"
@@ -74,18 +75,22 @@ def what_cannot_be_scored(kind: Kind, texts: Sequence[tuple[str, ...]], dev: Seq
         return None
     if all(len(set(row)) == 1 for row in held_out):
         return f"the {len(dev)} rows set aside as dev are texts with themselves, which cannot be scored; give data.dev=FILE"
-    groups = len(_linked(texts))
-    return (
-        f"the {len(dev)} rows set aside as dev give no negatives: a pair's is the positive of another pair, and none of its own; "
-        f"by the texts that they share, the file's {len(texts)} rows are {groups} groups, which stay whole, and two must be "
-        f"left to train on; give data.dev=FILE"
-    )
+    groups = _of_groups(len(texts), len(_linked(texts)))
+    return f"the {len(dev)} rows set aside as dev give no negatives: {groups}; give data.dev=FILE"
 
 
 def texts_of(kind: Kind, rows: Sequence[tuple[object, ...]]) -> list[tuple[str, ...]]:
     """The texts of rows that have a value for each of the kind's columns."""
     kept = [place for place, column in enumerate(COLUMNS[kind]) if column not in TYPES]
     return [tuple(str(row[place]) for place in kept) for row in rows]
+
+
+def _of_groups(rows: int, groups: int) -> str:
+    counted = "1 group" if groups == 1 else f"{groups} groups"
+    return (
+        f"by the texts that they share the {rows} rows are {counted}, which stay whole, and a pair's negative is of another group, "
+        "so that two are wanted to score on and two to train on"
+    )
 
 
 def _with_more(
