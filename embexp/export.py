@@ -17,8 +17,9 @@ from pathlib import Path
 
 from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
+from embexp.naming import without_folders
 from embexp.record import MODEL
-from embexp.report.card import CARD, card_of, without_folders
+from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
 from embexp.tracking import Status
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -16,6 +15,7 @@ from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
 from embexp.compare.table import duration
+from embexp.naming import without_folders
 from embexp.record import MODEL, RESULT
 from embexp.report.details import Details, details_of
 from embexp.statistics import Interval
@@ -23,8 +23,6 @@ from embexp.statistics import Interval
 CARD = "README.md"
 # Where sentence-transformers keeps a model's prompts.
 PROMPTS = "config_sentence_transformers.json"
-# The folders before a file's name, or before a folder's; not those of an address.
-FOLDERS = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?/(?:[^\s,/'\"{}\[\]]+/)*(?=[^\s,/])")
 SPLITS = ("dev", "test")
 CORRELATIONS = (("Spearman", "spearman_cosine"), ("Pearson", "pearson_cosine"))
 SHOWN_VERSIONS = ("embexp", "sentence-transformers", "transformers", "torch")
@@ -109,13 +107,6 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         run_id=details.run_id,
     )
     return f"---\n{front_matter(base, scores, pairs=pairs, name=name)}---\n\n{body}"
-
-
-def without_folders(text: str) -> str:
-    """The text with the names of files and folders alone where it holds whole paths: whose machine it was is nobody's affair."""
-    if text.startswith(("/", "~/")):
-        return PurePath(text).name
-    return FOLDERS.sub("", text)
 
 
 def files_in(config: Mapping[str, Any], run: Run) -> tuple[str, str]:

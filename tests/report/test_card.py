@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from embexp.report import card_of
-from embexp.report.card import base_of, front_matter_in, licence_in, without_folders
+from embexp.report.card import base_of, front_matter_in, licence_in
 from embexp.report.details import details_of
 from tests.report.conftest import BASE, SCORES
 
@@ -117,20 +117,6 @@ def test_files_are_named_and_not_where_they_lie(runs, tmp_path):
     assert "on `faq.csv`" in card
     assert "the pairs of `faq.csv`" in card
     assert "| data.train | faq.csv |" in card
-
-
-@pytest.mark.parametrize(
-    ("text", "short"),
-    [
-        ("/home/my name/faq.csv", "faq.csv"),
-        ("~/faq.csv", "faq.csv"),
-        ("{a: /home/me/a.csv, b: x/b.csv}", "{a: a.csv, b: x/b.csv}"),
-        ("mnr · bs 32 · data.train=/home/me/faq.csv", "mnr · bs 32 · data.train=faq.csv"),
-        ("https://host/a/b and dev/spearman", "https://host/a/b and dev/spearman"),
-    ],
-)
-def test_a_whole_path_is_cut_to_its_last_word(text, short):
-    assert without_folders(text) == short
 
 
 @pytest.mark.parametrize("kept", [True, False])

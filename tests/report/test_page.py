@@ -12,6 +12,7 @@ import pytest
 from embexp.compare import Run, judge
 from embexp.report import card_of, report, write_report
 from embexp.report.details import details_of
+from embexp.report.page import common_settings
 from embexp.statistics import Difference
 from embexp.tracking import Status
 from tests.report.conftest import BASE, SCORES, leave_run
@@ -193,3 +194,8 @@ def test_intervals_and_verdicts_stand_beside_the_scores(runs, page):
         assert said in labels
     whiskers = [a for tag, a in page.tags if tag == "path" and "whisker" in (a.get("class") or "")]
     assert len(whiskers) == 8  # in the table, and against the batch size
+
+
+def test_what_all_runs_share_is_told_by_the_names_of_files(runs):
+    read = [replace(run, params={**run.params, "data.train": "/home/me/faq.csv"}) for run in runs]
+    assert ("data.train", "faq.csv") in common_settings(read)
