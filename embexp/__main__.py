@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from embexp.help import help_text
+from embexp.output import say
 
 
 def version_text() -> str:
@@ -33,12 +34,12 @@ def main() -> None:
     with suppress(argparse.ArgumentError):
         asked, others = parser.parse_known_args()
         if asked.version:
-            print(version_text())
+            say(version_text())
             return
         if asked.help and not others:
             if asked.config_dir is not None and not asked.config_dir.is_dir():
                 sys.exit(f"--config-dir {asked.config_dir}: there is no such folder.")
-            print(help_text(asked.config_dir))
+            say(help_text(asked.config_dir))
             return
     try:
         from embexp import command

@@ -48,12 +48,15 @@ def tell_of_loading() -> None:
 
 def job(composed: DictConfig) -> float:
     """What Hydra runs. The imports of training are in here: they take seconds, and a typo must not."""
-    tell_of_loading()
+    alone = HydraConfig.get().mode is RunMode.RUN
+    # A sweep has told it before its first job.
+    if alone:
+        tell_of_loading()
     with uncollected():
         from embexp.job import run_job
 
     objective = run_job(composed)
-    if isnan(objective) and HydraConfig.get().mode is RunMode.RUN:
+    if isnan(objective) and alone:
         sys.exit(1)
     return objective
 
@@ -102,8 +105,7 @@ def run_command() -> int:
         said = IN_TORCHRUN_A_SWEEP if multirun else IN_TORCHRUN_A_RUN
         raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
     jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
-    if not any(override.startswith("hydra.run.dir=") for override in overrides):
-        refuse_a_folder_that_cannot_be_written_to()
+    refuse_a_folder_that_cannot_be_written_to(() if multirun else overrides)
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()
     ask_for_large_pages()

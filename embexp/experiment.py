@@ -34,7 +34,7 @@ from embexp.losses import LossPlan, build_loss
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.prompts import prompts_of
-from embexp.record import Record, Result
+from embexp.record import MODEL, Record, Result
 from embexp.routes import refuse_training_without_roles
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker
@@ -206,8 +206,9 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
     if config.trainer.save_model:
         with quiet_loading():
-            model.save_pretrained(str(record.folder / "model"))
-        record.log_artifact(record.folder / "model")
+            # Its card is the record's to write: sentence-transformers would hand on the base model's.
+            model.save_pretrained(str(record.folder / MODEL), create_model_card=False)
+        record.log_artifact(record.folder / MODEL)
     score_beside(inputs.extras, model, record, step=trained.steps)
 
 
@@ -252,7 +253,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.label, found.run_id)
     if found.missed:
         log.warning("%s: what could not be scored then is not scored now either: %s", record.label, found.missed)
-    if config.trainer.save_model and predictions is not None and not (predictions.parent / "model").is_dir():
+    if config.trainer.save_model and predictions is not None and not (predictions.parent / MODEL).is_dir():
         log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.label)
     return record.end(Status.FINISHED, "finished before", skipped=True)
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
-from embexp.report.card import card_of
+from embexp.naming import without_folders
+from embexp.record import MODEL
+from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
 from embexp.tracking import Status
-
-MODEL, CARD = "model", "README.md"
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def export(
         run_id: of the store, or its first digits.
         folder: is made; must not exist, or be empty.
         uri: of the store; None: as for training.
-        repo: the hub id that the card's example loads from; None: the folder.
+        repo: the hub id that the card's example loads from; None: the folder, of a whole path its name.
 
     Raises:
         ConfigError: no such run, it kept no model, or the folder is taken.
@@ -67,7 +67,7 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         made = Path(place) / "model"
         shutil.copytree(kept, made)
-        (made / CARD).write_text(card_of(run, details, repo=repo or str(folder)), encoding="utf-8")
+        (made / CARD).write_text(card_of(run, details, repo=repo or without_folders(str(folder))), encoding="utf-8")
         made.replace(folder)
     return folder
 

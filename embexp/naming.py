@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
@@ -12,6 +13,8 @@ from embexp.identity import CHANGES_NO_RESULT
 SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed", "devices")
 # The keys that hold a file or a folder.
 OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance")
+# The folders before a file's name, or before a folder's; not those of an address.
+FOLDERS = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?/(?:[^\s,/'\"{}\[\]]+/)*(?=[^\s,/])")
 QUOTES = "\"'"
 IN_NAME = ("loss", "batch_size", "model", "data")
 # What a person who reads a name would look for in vain in its scores.
@@ -74,6 +77,13 @@ def unquoted(value: str) -> str:
     """A value as it is meant, of one that is typed in quotation marks."""
     inner = value[1:-1]
     return inner if inner and value[0] == value[-1] and value[0] in QUOTES and value[0] not in inner else value
+
+
+def without_folders(text: str) -> str:
+    """The text with the names of files and folders alone where it holds whole paths: whose machine it was is nobody's affair."""
+    if text.startswith(("/", "~/")):
+        return PurePath(text).name
+    return FOLDERS.sub("", text)
 
 
 def _key(override: str) -> str:

@@ -22,7 +22,11 @@ from embexp import identity
 from embexp.config import Config
 from embexp.tracking import CAUTIONS, Status, Tracker, scrub_file, without_secrets
 
+log = logging.getLogger(__name__)
+
 RESULT = "result.json"
+# The folder of the weights, where they are kept.
+MODEL = "model"
 # Who warns of what spoils a score, and who among them of what can be kept.
 CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.models", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
 # How the caution begins by which a model card knows that test was no second look.
@@ -173,14 +177,30 @@ class Record:
             return result
         self.ended = True
         self._write(result)
+        card = self._card() if status is Status.FINISHED else None
         if self.started:
             if self.cautions:
                 self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
+            if card is not None:
+                self.tracker.log_artifact(card, MODEL)
             for name in ARTIFACTS:
                 if (self.folder / name).is_file():
                     self.tracker.log_artifact(self.folder / name)
             self.tracker.end(status, reason)
         return result
+
+    def _card(self) -> Path | None:
+        """The card of the model that was kept; it tells of all scores, and so is written when they are there."""
+        if not (self.folder / MODEL).is_dir():
+            return None
+        # Not above: it reads what this module writes.
+        from embexp.report.card import write_card
+
+        try:
+            return write_card(self.folder)
+        except Exception as error:  # the scores are safe in the result: no fault of a card may cost a run its end
+            log.warning("%s: has no card: %s: %s", self.folder / MODEL, type(error).__name__, error)
+            return None
 
     def _write(self, result: Result) -> None:
         content = {

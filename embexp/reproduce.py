@@ -27,8 +27,7 @@ from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
 
-# Of a run id, which has 32.
-FIRST_DIGITS = re.compile("[0-9a-f]{1,31}")
+RUN_ID = re.compile("[0-9a-f]{32}")
 # What is compared: scores, not times.
 SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")
 # The parts of the record, and where in it they stand.
@@ -205,7 +204,10 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
     """The run's folder itself, or its artifacts brought here from the tracker."""
     if Path(run).is_dir():
         return Path(run)
-    if FIRST_DIGITS.fullmatch(run):
+    if len(Path(run).parts) > 1:
+        raise ConfigError([f"{run}: there is no such folder."])
+    # A whole id may be that of a run of another experiment.
+    if not RUN_ID.fullmatch(run):
         run = run_called(run, read_runs(uri, experiment=experiment)).where.removeprefix(OF_STORE)
     # MLflow would draw a bar for each of these small files.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -221,8 +223,10 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
             if name in artifacts:
                 client.download_artifacts(run, name, str(scratch))
     except MlflowException as error:
+        # Where it is no run of the store, this says which there are.
+        run_called(run, read_runs(uri, experiment=experiment))
         where = f" in {without_secrets(uri)}" if uri else ""
-        raise ConfigError([f"{run}: there is no such folder, and no such run{where}: {error.message}"]) from None
+        raise ConfigError([f"{run}: its record cannot be read{where}: {error.message}"]) from None
     return scratch
 
 

@@ -13,6 +13,8 @@ from sentence_transformers import SentenceTransformer
 from embexp import compose, run_experiment
 from embexp.config import ConfigError
 from embexp.export import export
+from embexp.record import Record
+from embexp.tracking import NullTracker, Status
 from tests.hub_server import TOKEN, HubServer
 
 SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100", "max_steps=2", "evaluation.times=1"]
@@ -68,7 +70,33 @@ def test_the_card_tells_what_the_record_holds(inside, tmp_path):
         "python -m embexp model=tiny",
     ):
         assert word in text
-    assert f'SentenceTransformer("{tmp_path / "model"}")' in text
+    # Nobody else has the folders of this machine.
+    assert 'SentenceTransformer("model")' in text
+    assert str(tmp_path) not in text
+
+
+def test_the_model_that_a_run_keeps_has_a_card_of_its_own_here_and_at_the_tracker(store):
+    folder = store[0]
+    (kept,) = folder.glob("multirun/library/*/*save_model*/model")
+    (stored,) = folder.glob("mlruns/**/artifacts/model")
+    text = (kept / "README.md").read_text()
+    assert "| dev | Spearman |" in text
+    assert "embexp" in yaml.safe_load(text.split("---\n")[1])["tags"]
+    assert f'SentenceTransformer("{kept.relative_to(folder)}")' in text
+    assert store[1] in text
+    assert (stored / "README.md").read_text() == text
+
+
+def test_a_fault_of_the_card_costs_the_run_nothing_but_its_card(tmp_path, monkeypatch, caplog):
+    (tmp_path / "model").mkdir()
+
+    def broken(folder: Path) -> Path:
+        raise ValueError(f"no card for {folder.name}")
+
+    monkeypatch.setattr("embexp.report.card.write_card", broken)
+    record = Record(tracker=NullTracker(), folder=tmp_path, name="run", params={})
+    assert record.end(Status.FINISHED).status is Status.FINISHED
+    assert "has no card: ValueError: no card for" in caplog.text
 
 
 def test_a_run_that_kept_no_model_says_how_to_keep_it(inside, tmp_path):

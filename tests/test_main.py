@@ -67,6 +67,25 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
 
 
+def test_who_reads_the_help_s_first_line_alone_gets_no_traceback(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "embexp", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("named", ["taken/run", "taken", "taken/${now:%H}/x"])
+def test_a_run_s_folder_that_cannot_be_made_is_told_in_one_sentence_and_nothing_is_loaded(tmp_path, named):
+    (tmp_path / "taken").write_text("")
+    done = embexp(*SMALL, f"hydra.run.dir={named}", cwd=tmp_path)
+    assert done.returncode == 1
+    (said,) = done.stderr.splitlines()
+    assert said.startswith(f"hydra.run.dir={named}: cannot be written to: ")
+    assert said.endswith("; name another folder.")
+
+
 def test_the_version_is_embexp_s(tmp_path):
     assert embexp("--version", cwd=tmp_path).stdout.startswith(f"embexp {version('embexp')}, Hydra 1.")
 

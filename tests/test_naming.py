@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import compose
-from embexp.naming import job_name, run_name, run_params
+from embexp.naming import job_name, run_name, run_params, without_folders
 
 
 def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
@@ -53,3 +53,17 @@ def test_settings_are_kept_without_the_quotation_marks_that_they_were_typed_in()
     kept = run_params(compose(), ['data.train="a b, c.csv"', "model.path='my model'"])
     assert kept["data.train"] == "a b, c.csv"
     assert kept["model"] == "my model"
+
+
+@pytest.mark.parametrize(
+    ("text", "short"),
+    [
+        ("/home/my name/faq.csv", "faq.csv"),
+        ("~/faq.csv", "faq.csv"),
+        ("{a: /home/me/a.csv, b: x/b.csv}", "{a: a.csv, b: x/b.csv}"),
+        ("mnr · bs 32 · data.train=/home/me/faq.csv", "mnr · bs 32 · data.train=faq.csv"),
+        ("https://host/a/b and dev/spearman", "https://host/a/b and dev/spearman"),
+    ],
+)
+def test_a_whole_path_is_cut_to_its_last_word(text, short):
+    assert without_folders(text) == short

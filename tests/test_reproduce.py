@@ -121,5 +121,11 @@ def test_what_is_no_run_is_told(workplace):
 
 
 def test_a_run_that_is_not_in_the_store_is_told(workplace, monkeypatch):
-    assert "no such run" in str(reproduce(monkeypatch, "0" * 32))
-    assert "holds no experiment 'embexp'; name it with --experiment" in str(reproduce(monkeypatch, "0" * 6))
+    assert "there is no store yet" in str(reproduce(monkeypatch, "zzz"))
+    assert reproduce(monkeypatch, "multirun/zzz") == "multirun/zzz: there is no such folder."
+    for word in ("0" * 32, "0" * 6):
+        assert "holds no experiment 'embexp'; name it with --experiment" in str(reproduce(monkeypatch, word))
+    made = run_experiment(compose(SMALL))
+    for word in ("zzz", "0" * 6, "0" * 32):
+        told = f"{word}: no run of the store begins so. The last that finished: {made.run_id} ({made.name})."
+        assert reproduce(monkeypatch, word) == told

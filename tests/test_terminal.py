@@ -6,9 +6,10 @@ import logging
 from argparse import Namespace
 
 import pytest
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from embexp import evaluate, job
+from embexp import command, evaluate, job
 from embexp.config import ConfigError
 from embexp.terminal import Terminal, a_job_begins, nothing_is_said_yet
 
@@ -85,3 +86,13 @@ def test_what_a_job_does_is_told_however_often(told, logger):
 @pytest.mark.parametrize("logger", ["root", "transformers", "embexpert"])
 def test_others_are_not_heard(told, logger):
     assert not passes(told, logger)
+
+
+@pytest.mark.parametrize(("mode", "said"), [(RunMode.RUN, 1), (RunMode.MULTIRUN, 0)])
+def test_a_job_of_a_sweep_does_not_say_again_that_torch_is_loaded(monkeypatch, mode, said):
+    heard = []
+    monkeypatch.setattr(command.HydraConfig, "get", lambda: Namespace(mode=mode))
+    monkeypatch.setattr(command, "tell_of_loading", lambda: heard.append("loading"))
+    monkeypatch.setattr(job, "run_job", lambda composed: 0.5)
+    assert command.job(OmegaConf.create()) == 0.5
+    assert len(heard) == said

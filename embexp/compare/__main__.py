@@ -16,6 +16,7 @@ from embexp.compare.table import draw, to_csv, to_json
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.naming import unquoted
+from embexp.output import say
 from embexp.tracking import Status
 
 SWEEP, LAST = "sweep", "last"
@@ -41,7 +42,7 @@ def main() -> None:
         sys.exit("\n".join(error.problems))
     for target, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
         if target == "-":
-            print(text(chosen, arguments.metric), end="")
+            say(text(chosen, arguments.metric).removesuffix("\n"))
         elif target is not None:
             Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
             print(f"{target} is written", file=sys.stderr)

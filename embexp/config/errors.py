@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# Of a name that a file gives, in characters: what is no text can have a name as long as the file.
+LONGEST_SHOWN = 60
+
 
 class ConfigError(Exception):
     """Every problem found: each one message with its key, its value, what is allowed and what to do next."""
@@ -38,3 +41,9 @@ def first_line(error: Exception) -> str:
     said = [str(each).strip() for each in (error.__cause__, error) if each is not None]
     text = next((words for words in said if words not in ("", "None")), type(error).__name__)
     return text.splitlines()[0].rstrip(".")
+
+
+def printable(text: str) -> str:
+    """A text of a file as a terminal can show it: of what it would obey, Python's way to write it; and not too much."""
+    shown = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
+    return "".join(sign if sign.isprintable() or sign == "\u00a0" else ascii(sign)[1:-1] for sign in shown)

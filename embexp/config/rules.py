@@ -229,13 +229,17 @@ def _store_is_known(config: Config) -> Iterator[str]:
         return
     # Not above: it needs this package.
     from embexp.tracking.secrets import without_secrets
-    from embexp.tracking.store import store_uri
+    from embexp.tracking.store import SQLITE, store_uri
 
     uri = store_uri(config.tracker.uri)
     scheme, colon, _ = uri.partition("://")
     # A database's driver may be named in it: postgresql+psycopg2.
     kind = scheme.partition("+")[0]
     shown = f"tracker.uri={without_secrets(uri)}"
+    # Whoever opens the database would make the folder, wherever a misspelling says that it is. SQLite has URIs of its own.
+    database = uri.removeprefix(SQLITE).partition("?")[0]
+    if database != uri and not database.startswith("file:") and not (folder := Path(database).parent).is_dir():
+        yield f"{shown}: there is no folder {folder}; make it, or name a database in one that is there."
     if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
         return
     if not colon or kind == "file":

@@ -12,6 +12,8 @@ from embexp.config.schema import OWN, SCHEMAS, Component, Data, Schema
 
 # What people call an option that has another name here.
 OTHER_WORDS = {"gpu": "cuda"}
+# pydantic's last word of where it found something, where that is a key.
+OF_A_KEY = "[key]"
 SchemaType = TypeVar("SchemaType", bound=Schema)
 
 
@@ -61,8 +63,9 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
         keys: that the section may have.
         typed: what it has that is none of them: in an option of one's own, which may have any.
     """
-    # What is wrong in a list is told of the list, whose key was typed.
-    path = ".".join(part for part in detail["loc"] if isinstance(part, str))
+    # What is wrong in a list is told of the list, whose key was typed; and what is wrong with a key, of that key.
+    is_key = detail["loc"][-1:] == (OF_A_KEY,)
+    path = ".".join(part for part in detail["loc"] if isinstance(part, str) and part != OF_A_KEY)
     key = f"{prefix}.{path}" if prefix else path
     context = detail.get("ctx", {})
     value = "null" if detail["input"] is None else detail["input"]
@@ -75,6 +78,8 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
             return f"{key}: is missing; give it a value ({key}=...) or start from one of the shipped options.{said}"
         case "literal_error":
             options = str(context["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
+            if is_key:
+                return f"{key}: nothing reads this key.{nearest(str(value), options)} Keys here: {', '.join(options)}."
             return f"{key}={value}: must be one of {', '.join(options)}.{nearest(OTHER_WORDS.get(str(value), str(value)), options)}"
         case "int_type" | "int_from_float":
             return f"{key}={value}: must be a whole number."

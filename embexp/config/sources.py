@@ -55,7 +55,7 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
         return [f"{PAIRS}.dev=null: name a file of scored pairs: {PAIRS}.dev=FILE."]
     if section == "data" and source.train is None:
         return [
-            "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .parquet). To score on files alone: "
+            "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .json, .parquet, .txt). To score on files alone: "
             f"evaluation=files {PAIRS}.dev=FILE."
         ]
     paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
@@ -75,7 +75,8 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
             "sentence1, sentence2, score, or with another kind of pairs."
             for split in unscored
         ]
-    return [problem for split in read for problem in _bad_rows(_asked(files, split, source))]
+    dev_is_scored = section == "data" and config.evaluation.source is None
+    return [problem for split in read for problem in _bad_rows(_asked(files, split, source, dev_is_scored))]
 
 
 def _opened(files: Files) -> FileSource:
@@ -94,15 +95,16 @@ class _Asked:
     path: Path
     state: tuple[int, int]
     settings: str
+    dev_is_scored: bool
 
 
-def _asked(files: FileSource, split: Split, source: Files) -> _Asked:
+def _asked(files: FileSource, split: Split, source: Files, dev_is_scored: bool) -> _Asked:
     path = Path(getattr(source, split)).expanduser().absolute()
     found = path.stat()
-    return _Asked(files, split, path, (found.st_mtime_ns, found.st_size), source.model_dump_json())
+    return _Asked(files, split, path, (found.st_mtime_ns, found.st_size), source.model_dump_json(), dev_is_scored)
 
 
 @lru_cache(maxsize=64)
 def _bad_rows(asked: _Asked) -> Sequence[str]:
     """The jobs of a sweep share their files."""
-    return asked.files.bad_rows(asked.split)
+    return asked.files.bad_rows(asked.split, dev_is_scored=asked.dev_is_scored)

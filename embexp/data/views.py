@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -86,12 +86,7 @@ def make_view(
     repeated = dropped.pop("dropped_repeated", 0) + len(made) - len(kept)
     counts = {"kept": len(kept), **dropped, "dropped_repeated": repeated}
     if len(kept) < 2:
-        lost = ", ".join(f"{number} {cause}" for cause, number in counts.items() if cause != "kept" and number)
-        raise ConfigError(
-            [
-                f"{rows.name}: {len(kept)} rows are left as {name} ({lost or 'there were no more'}); name data with more of them."
-            ]
-        )
+        raise ConfigError([f"{rows.name}: {_too_few(name, counts)}."])
     columns = zip(*kept, strict=True)
     arrays = {
         column: pa.array(values, type=TYPES.get(column, pa.string()))
@@ -103,6 +98,18 @@ def make_view(
         {key: count for key, count in counts.items() if count or key == "kept"},
         is_directed(rows),
     )
+
+
+def _too_few(name: ViewName, counts: Mapping[str, int]) -> str:
+    """What became of the rows of a view that has fewer than two, and what helps."""
+    left = "1 row is" if counts["kept"] == 1 else f"{counts['kept']} rows are"
+    if counts.get("dropped_no_negative"):
+        return (
+            f"{left} left as {name}: a negative is the positive of another pair and none of the anchor's own, and "
+            f"{counts['dropped_no_negative']} pairs found none; name data with more different positives"
+        )
+    lost = ", ".join(f"{number} {cause}" for cause, number in counts.items() if cause != "kept" and number)
+    return f"{left} left as {name} ({lost or 'there were no more'}); name data with more of them"
 
 
 def is_directed(rows: Rows) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.config import ConfigError
-from embexp.data.files.readers import SUFFIXES, UnreadableError, read
+from embexp.data.files.content import SUFFIXES, UnreadableError
+from embexp.data.files.readers import read
 from embexp.evaluation.tables import find_table
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError
-from embexp.data.files.readers import SUFFIXES, UnreadableError, read
+from embexp.data.files.content import SUFFIXES, UnreadableError
+from embexp.data.files.readers import read
 
 
 def find_table(folder: Path, names: Sequence[str]) -> Path | None:

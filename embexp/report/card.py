@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
@@ -13,12 +13,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
-from embexp.compare.runs import Run
-from embexp.record import TEST_AND_DEV
-from embexp.report.details import Details
+from embexp.compare.runs import Run, read_result
+from embexp.naming import without_folders
+from embexp.record import MODEL, RESULT, TEST_AND_DEV
+from embexp.report.details import Details, details_of
 from embexp.statistics import Interval
 from embexp.units import duration
 
+CARD = "README.md"
+# Where sentence-transformers keeps a model's prompts.
+PROMPTS = "config_sentence_transformers.json"
 SPLITS = ("dev", "test")
 CORRELATIONS = (("Spearman", "spearman_cosine"), ("Pearson", "pearson_cosine"))
 SHOWN_VERSIONS = ("embexp", "sentence-transformers", "transformers", "torch")
@@ -37,23 +41,46 @@ class Score:
 
 @dataclass(frozen=True)
 class Base:
-    """The model that training began with; `licence` and `hub_id` are None where they are not known."""
+    """The model that training began with; `licence` and `hub_id` are None where they are not known.
+
+    Attributes:
+        name: of a folder without where that lies.
+        hub_id: of the base itself, or of what it was made from, as its own card tells.
+        licence: likewise.
+    """
 
     name: str
     hub_id: str | None
     licence: str | None
 
 
-def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
-    """The text of the model's README.md, front matter included.
+def write_card(folder: Path) -> Path:
+    """Writes the card of the model that a run kept, from what else is in the run's folder.
 
     Args:
-        repo: the hub id or folder that its example loads from; None: the run's name stands for it.
+        folder: of a run that has ended.
+    """
+    model = folder / MODEL
+    run, here = read_result(folder / RESULT), Path.cwd()
+    shown = model.absolute().relative_to(here) if model.absolute().is_relative_to(here) else None
+    path = model / CARD
+    path.write_text(card_of(run, details_of(run), repo=None if shown is None else str(shown)), encoding="utf-8")
+    return path
+
+
+def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
+    """The text of the model's README.md, front matter included. It names files, and not where they lie.
+
+    Args:
+        run: that made the model.
+        details: of the run.
+        repo: the hub id or folder that its example loads from; None: the word FOLDER stands for it.
     """
     config = details.yaml("config.yaml") or {}
     base = base_of(config)
     scores = scores_of(run, details)
-    data, pairs = run.params.get("data", "unknown"), scored_on(run)
+    data, pairs = files_in(config, run)
+    name = without_folders(run.name)
     environment = Environment(
         loader=PackageLoader("embexp.report"),
         autoescape=False,  # markdown, not HTML
@@ -63,9 +90,11 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         keep_trailing_newline=True,
     )
     body = environment.get_template("card.md").render(
-        run=run,
+        name=name,
+        params={key: without_folders(value) for key, value in run.params.items()},
         base=base,
         repo=repo or "FOLDER",
+        prompts=prompts_in(config, details),
         data=data,
         scored_on=pairs,
         scores=scores,
@@ -73,13 +102,30 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         latency=latency_of(run),
         seconds=duration(run.metrics.get("time/training_seconds", 0.0)),
         command=details.command,
-        cautions=details.cautions,
+        cautions=[without_folders(said) for said in details.cautions],
         on_test=any(score.split == "test" for score in scores),
         test_is_new=not any(said.startswith(f"{TEST_AND_DEV}: ") for said in details.cautions),
         libraries=libraries_of(details),
         run_id=details.run_id,
     )
-    return f"---\n{front_matter(base, scores, pairs=pairs, name=run.name)}---\n\n{body}"
+    return f"---\n{front_matter(base, scores, pairs=pairs, name=name)}---\n\n{body}"
+
+
+def files_in(config: Mapping[str, Any], run: Run) -> tuple[str, str]:
+    """What it was trained on, and the pairs it was scored on: where these are a person's files, by the files' names."""
+    data, pairs = run.params.get("data", "unknown"), scored_on(run)
+    trained = config.get("data", {}).get("train")
+    beside = config.get("evaluation", {}).get("source") or config.get("data", {})
+    scored = beside.get("dev") or beside.get("train") if pairs == "files" else None
+    return (PurePath(trained).name if trained else data), (PurePath(scored).name if scored else pairs)
+
+
+def prompts_in(config: Mapping[str, Any], details: Details) -> dict[str, str]:
+    """The prompts that the kept model puts before texts by itself, by their names, in quotation marks."""
+    path = details.file(f"{MODEL}/{PROMPTS}")
+    kept = None if path is None else json.loads(path.read_text(encoding="utf-8")).get("prompts")
+    found = config.get("model", {}).get("prompts") if kept is None else kept
+    return {name: json.dumps(prompt, ensure_ascii=False) for name, prompt in (found or {}).items() if prompt}
 
 
 def latency_of(run: Run) -> dict[str, float]:
@@ -129,27 +175,41 @@ def base_of(config: Mapping[str, Any]) -> Base:
     if path is None:
         return Base(name, None, None)
     folder: Path | None = Path(path).expanduser()
-    if folder is not None and folder.is_dir():
-        return Base(folder.name, None, licence_in(folder / "README.md"))
-    if not HUB_ID.match(path):
-        return Base(name, None, None)
+    if folder is not None and (folder.is_dir() or not HUB_ID.match(path)):
+        front = front_matter_in(folder / CARD)
+        made_from = front.get("base_model")
+        known = isinstance(made_from, str) and HUB_ID.match(made_from) is not None
+        return Base(folder_name(folder), made_from if known else None, licence_in(front))
     package = model.get("package")
     folder = packaged(package, path, revision=model.get("revision")) if package is not None else None
-    return Base(path, path, licence_in(folder / "README.md") if folder is not None else None)
+    return Base(path, path, licence_in(front_matter_in(folder / CARD)) if folder is not None else None)
 
 
-def licence_in(path: Path) -> str | None:
-    """The licence that the front matter of a model card names; None where there is neither."""
+def folder_name(folder: Path) -> str:
+    """What a model's folder is called; one that a run kept, from the folder of all runs on."""
+    parts = folder.absolute().parts
+    if "multirun" in parts:
+        return "/".join(parts[parts.index("multirun") :])
+    return "/".join(parts[-2:]) if folder.name == MODEL else folder.absolute().name
+
+
+def front_matter_in(path: Path) -> dict[str, Any]:
+    """The metadata of a model card; empty where there are none."""
     if not path.is_file():
-        return None
+        return {}
     parts = path.read_text(encoding="utf-8", errors="replace").split("---\n", 2)
     if len(parts) < 3 or parts[0].strip():
-        return None
+        return {}
     try:
         content = yaml.safe_load(parts[1])
     except yaml.YAMLError:
-        return None
-    found = content.get("license") if isinstance(content, dict) else None
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def licence_in(front_matter: Mapping[str, Any]) -> str | None:
+    """The licence that the metadata of a model card name; None where they name none."""
+    found = front_matter.get("license")
     return str(found) if found is not None else None
 
 

@@ -235,7 +235,8 @@ class Bar(TrainerCallback):
             disable=not sys.stderr.isatty(),
             leave=False,
             mininterval=0.5,
-            bar_format="  {percentage:3.0f}% {bar:24} step {n}/{total}  {remaining} left {postfix}",
+            # tqdm puts ", " before what is said beside it; so long a bar leaves room for all of it in 80 columns.
+            bar_format="  {percentage:3.0f}% {bar:12} step {n}/{total}  {remaining} left{postfix}",
         )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -244,7 +245,9 @@ class Bar(TrainerCallback):
             return
         elapsed = self.bar.format_dict["elapsed"] or math.inf
         rate = (self.clock.texts - self.first) / elapsed
-        self.bar.set_postfix_str(f"loss {self.losses.last:.4f}  {rate:.0f} texts/s", refresh=False)
+        # Until the first one is logged there is none.
+        loss = f"loss {self.losses.last:.4f}, " if math.isfinite(self.losses.last) else ""
+        self.bar.set_postfix_str(f"{loss}{rate:.0f} texts/s", refresh=False)
         self.bar.update()
 
     def close(self) -> None:

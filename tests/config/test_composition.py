@@ -100,6 +100,10 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("seed=1.5", "seed=1.5: must be a whole number"),
         ("rerun=2", "rerun=2: must be true or false"),
         ("trainer.gradient_checkpointing=2", "must be true or false"),
+        (
+            "model.prompts={querry: x}",
+            "model.prompts.querry: nothing reads this key. Did you mean 'query'? Keys here: query, document, default.",
+        ),
         ("loss.scale=high", "loss.scale=high: must be a number"),
         ("model.dropout=1.5", "model.dropout=1.5: must be less than 1"),
         ("data.rows=10", "data.rows=10: must be at least 1000"),
@@ -241,6 +245,18 @@ def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(mo
     assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True)) == 2
     with pytest.raises(ConfigError, match="no NVIDIA driver"):
         check_command([*asked, "hydra/launcher=submitit_local"], multirun=True)
+
+
+def test_a_database_in_a_folder_that_is_not_there_is_refused_and_the_folder_is_not_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for uri, folder in (("sqlite:////nonexistent/x.db", "/nonexistent"), ("sqlite:///runs/x.db?timeout=9", "runs")):
+        told = problems_of(f"tracker.uri={uri}" if "?" not in uri else f"tracker.uri='{uri}'")
+        assert told == [
+            f"tracker.uri={uri}: there is no folder {folder}; make it, or name a database in one that is there."
+        ]
+    assert not list(tmp_path.iterdir())
+    for uri in ("null", "sqlite:///x.db", f"sqlite:///{tmp_path}/x.db", "sqlite:///:memory:"):
+        compose([f"tracker.uri={uri}"])
 
 
 def test_a_store_may_be_named_with_its_driver_and_by_its_path_where_mlflow_allows_it(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 
 from embexp.config import ConfigError, compose
 from embexp.config.composition import check_command
-from embexp.data.files.readers import HEAD_BYTES, SMALL_ROWS, Records, is_small, read
+from embexp.data.files.content import HEAD_BYTES, SMALL_ROWS, is_small
+from embexp.data.files.readers import Records, read
 
 BAD_DEV = "sentence1,sentence2,score\na,b,high\nc,d,1\n"
 
@@ -37,7 +39,7 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_
 def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')
-    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop"])
+    compose(["data=files", f"data.train={rows}", "data.kind=nli", "data.on_bad_rows=drop", "evaluation=helpdesk"])
 
 
 def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once_for_all_jobs(tmp_path, monkeypatch):
@@ -70,12 +72,13 @@ def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once
     assert problems_of(*given) == told[2:4]
 
 
-@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet"])
 def test_the_rows_of_large_files_are_not_read_before_the_job(tmp_path, name):
     rows, dev = tmp_path / name, tmp_path / "dev.csv"
     texts = ["a"] * SMALL_ROWS + ["", "a"]
-    if name.endswith(".csv"):
-        rows.write_text("anchor,positive\n" + "".join(f"{text},b\n" for text in texts))
+    if not name.endswith(".parquet"):
+        content = "anchor,positive\n" + "".join(f"{text},b\n" for text in texts)
+        rows.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
     else:
         pq.write_table(pa.table({"anchor": texts, "positive": ["b"] * len(texts)}), rows)
     assert not is_small(rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import subprocess
@@ -49,6 +50,9 @@ def problems_of(file: Path, **given) -> str:
         ("Sentence1,Sentence2,Label", "a,b,0.5", "scored"),
         ("id,question,answer", "1,a,b", "pairs"),
         ("query,document", "a,b", "pairs"),
+        ("query,passage", "a,b", "pairs"),
+        ("Query,Positive", "a,b", "pairs"),
+        ("query,positive,negative", "a,b,c", "triplets"),
         ("text", "a", "texts"),
     ],
 )
@@ -100,10 +104,22 @@ def test_the_same_rows_in_every_format_have_one_fingerprint(tmp_path):
         written(tmp_path, "r.csv", "anchor,positive\n" + "".join(f"{r['anchor']},{r['positive']}\n" for r in rows)),
         written(tmp_path, "r.tsv", "anchor\tpositive\n" + "".join(f"{r['anchor']}\t{r['positive']}\n" for r in rows)),
         written(tmp_path, "r.jsonl", "".join(json.dumps(row) + "\n" for row in rows)),
+        written(tmp_path, "r.json", json.dumps(rows)),
+        written(tmp_path, "pretty.json", f"\n{json.dumps(rows, indent=2)}"),
+        written(tmp_path, "lines.json", "".join(json.dumps(row) + "\n" for row in rows)),
         tmp_path / "r.parquet",
     ]
-    pq.write_table(pa.Table.from_pylist(rows), files[3])
+    pq.write_table(pa.Table.from_pylist(rows), files[-1])
+    packed = [written(tmp_path, f"{file.name}.GZ", gzip.compress(file.read_bytes())) for file in files[:-1]]
+    files += packed
+    assert {source(train=file).peek_kind() for file in files} == {"pairs"}
     assert len({source(train=file, dev=file).load("train").fingerprint for file in files}) == 1
+
+
+def test_a_txt_holds_a_text_a_line_whatever_is_in_it(tmp_path):
+    file = written(tmp_path, "r.txt", '[1] one, "two"\r\n\n  {three}\nnull')
+    assert source(train=file).peek_kind() == "texts"
+    assert list(source(train=file).load("train").table["text"]) == ['[1] one, "two"', "{three}", "null"]
 
 
 def test_na_and_null_are_words(tmp_path):
@@ -148,7 +164,7 @@ BAD = {
         "scores are from 7 to 7 (and row 3 has 'high'); say what is possible",
     ),
     "excel named csv": ("r.csv", b"PK\x03\x04rest", "Excel file; export it as csv"),
-    "gzip named csv": ("r.csv", b"\x1f\x8b\x08rest", "compressed by gzip"),
+    "gzip named csv": ("r.csv", b"\x1f\x8b\x08rest", "compressed by gzip; name it r.csv.gz"),
     "utf-16": ("r.csv", "anchor,positive\na,b\n".encode("utf-16"), "set data.encoding=utf-16"),
     "binary": ("r.csv", b"anchor,positive\n\0\1\2,b\n", "binary data"),
     "json named csv": ("r.csv", '{"text": "a"}\n', "name it .jsonl"),
@@ -168,7 +184,24 @@ BAD = {
     "decimal commas": ("r.csv", 'sentence1,sentence2,score\na,b,"3,5"\n', "row 2: score '3,5' has a decimal comma"),
     "negative scores": ("r.csv", "sentence1,sentence2,score\na,b,-1\nc,d,1\n", "scores are from -1 to 1"),
     "nan for a score": ("r.csv", "sentence1,sentence2,score\na,b,nan\nc,d,1\n", "row 2: score 'nan' is not a number"),
-    "unknown suffix": ("r.txt", "text\na\n", "the suffix '.txt' is none of"),
+    "unknown suffix": ("r.xlsx", "text\na\n", "the suffix '.xlsx' is none of"),
+    "packed otherwise": (
+        "r.csv.zip",
+        "text\na\n",
+        "(text also as .gz); convert it to one of them, a table best to .csv",
+    ),
+    "packed parquet": ("r.parquet.gz", gzip.compress(b"PAR1"), "the suffix '.gz' is none of"),
+    "csv named gz": ("r.csv.gz", "text\na\n", "broken gzip"),
+    "half a gzip": ("r.csv.gz", gzip.compress(b"text\na\n" * 99)[:-9], "broken gzip"),
+    "broken json array": ("r.json", '[{"text": "a"},\n{"text": }]', "line 2: broken JSON"),
+    "no object in an array": (
+        "r.json",
+        '[{"text": "a"}, "b"]',
+        "row 2: what stands in the array must be a JSON object",
+    ),
+    "array of texts": ("r.json", '["a", "b"]', "row 1: what stands in the array must be a JSON object"),
+    "json of keys": ("r.json", '{"data":\n[{"text": "a"}]}', "row 1: broken JSON"),
+    "empty array": ("r.json", "[]", "its columns are none"),
 }
 
 
@@ -182,6 +215,21 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, case):
 
 def test_a_missing_file_is_told(tmp_path):
     assert "there is no such file" in problems_of(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a\x1b[2Jb\x07,caf\xc3\xa9\nc,d\n", "its columns are a\\x1b[2Jb\\x07, café; known are"),
+        (b"\x1b,\x1b\nc,d\n", "the header has \\x1b more than once"),
+        (b"x" * 9000 + b"\nc\n", f"its columns are {60 * 'x'}…; known are"),
+        (b",".join(b"%d" % n for n in range(100)) + b"\n", ", 29 and 70 more; known are"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_written_out_and_what_is_no_header_is_cut(tmp_path, content, said):
+    told = problems_of(written(tmp_path, "r.csv", content))
+    assert said in told
+    assert told.isprintable()
 
 
 def test_many_bad_rows_are_told_ten_at_a_time_and_counted(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from embexp.report import card_of
-from embexp.report.card import base_of, licence_in
+from embexp.report.card import base_of, front_matter_in, licence_in
 from embexp.report.details import details_of
 from tests.report.conftest import BASE, SCORES, leave_run
 
@@ -102,10 +102,56 @@ def test_versions_and_command_are_those_of_the_record(runs, tmp_path):
 )
 def test_a_licence_is_read_from_front_matter(tmp_path, text, licence):
     (tmp_path / "README.md").write_text(text)
-    assert licence_in(tmp_path / "README.md") == licence
+    assert licence_in(front_matter_in(tmp_path / "README.md")) == licence
 
 
 def test_a_base_model_in_a_folder_is_named_by_it_and_never_by_its_path(tmp_path):
     (tmp_path / "ours").mkdir()
     base = base_of({"model": {"path": str(tmp_path / "ours")}})
     assert (base.name, base.hub_id) == ("ours", None)
+
+
+def test_a_model_that_a_run_kept_is_named_with_its_run_and_with_what_it_was_made_from(runs, tmp_path):
+    kept = tmp_path / "multirun" / "2026-11-23" / "18-00-00.0" / "0" / "model"
+    kept.mkdir(parents=True)
+    (kept / "README.md").write_text("---\nlicense: mit\nbase_model: owner/base\n---\n")
+    base = base_of({"model": {"path": str(kept)}})
+    assert (base.name, base.hub_id, base.licence) == ("multirun/2026-11-23/18-00-00.0/0/model", "owner/base", "mit")
+    with_config(tmp_path / "1", {"path": str(kept)})
+    card = card_of(runs[1], details_of(runs[1]))
+    assert f"fine-tuned from `{base.name}`, itself from [owner/base](https://huggingface.co/owner/base) with" in card
+    assert matter_of(card)["base_model"] == "owner/base"
+    # A folder that is gone is no option's model.
+    assert base_of({"model": {"path": "/gone/runs/model"}, "names": {"model": "minilm"}}).name == "runs/model"
+
+
+def test_files_are_named_and_not_where_they_lie(runs, tmp_path):
+    run = replace(
+        runs[1],
+        params={**runs[1].params, "data": "files", "data.train": "/home/me/faq.csv", "evaluation": "own"},
+    )
+    content = {"model": {"path": "/home/me/base"}, "data": {"train": "/home/me/faq.csv", "dev": None}, "names": {}}
+    (tmp_path / "1" / "config.yaml").write_text(yaml.safe_dump(content))
+    (tmp_path / "1" / "overrides.yaml").write_text("[]")
+    card = card_of(run, details_of(run))
+    assert "/home/me" not in card
+    assert "on `faq.csv`" in card
+    assert "the pairs of `faq.csv`" in card
+    assert "| data.train | faq.csv |" in card
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_how_prompts_are_used_is_shown_where_the_model_has_any(runs, tmp_path, kept):
+    prompts = {"query": "query: ", "document": "passage:\n"}
+    if kept:
+        (tmp_path / "1" / "model").mkdir()
+        (tmp_path / "1" / "model" / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    else:
+        with_config(tmp_path / "1", {**MINILM, "prompts": prompts})
+    card = card_of(runs[1], details_of(runs[1]))
+    assert "model.encode_query(" in card
+    assert "model.encode_document(" in card
+    assert '- document: `"passage:\\n"`' in card
+    (tmp_path / "2" / "model").mkdir()
+    (tmp_path / "2" / "model" / "config_sentence_transformers.json").write_text('{"prompts": {"query": ""}}')
+    assert "encode_query" not in card_of(runs[2], details_of(runs[2]))

@@ -12,6 +12,7 @@ import pytest
 from embexp.compare import Run, judge
 from embexp.report import card_of, report, write_report
 from embexp.report.details import details_of
+from embexp.report.page import common_settings
 from embexp.statistics import Difference
 from embexp.tracking import Status
 from tests.report.conftest import BASE, SCORES, leave_run
@@ -203,3 +204,8 @@ def test_of_one_model_that_was_only_scored_there_is_nothing_to_say_in_words(tmp_
     scored = [leave_run(tmp_path / str(size), "mnr", size, params=settings) for size in (16, 32)]
     assert "In words" not in report(scored[:1], title="t")
     assert "In words" in report(scored, title="t")
+
+
+def test_what_all_runs_share_is_told_by_the_names_of_files(runs):
+    read = [replace(run, params={**run.params, "data.train": "/home/me/faq.csv"}) for run in runs]
+    assert ("data.train", "faq.csv") in common_settings(read)

@@ -1,4 +1,4 @@
-"""A person's own files: csv, tsv, jsonl and parquet, read strictly, so that what is wrong in them is named by row."""
+"""A person's own files: csv, tsv, jsonl, json, txt and parquet, read strictly, so that what is wrong in them is named by row."""
 
 from embexp.data.files.source import FileSource
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from embexp.config import Kind
-from embexp.config.errors import closest
+from embexp.config.errors import closest, printable
 from embexp.data.rows import COLUMNS
 
+# Of a file's columns.
+MOST_NAMED = 30
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("triplets", {"anchor": "anchor", "positive": "positive", "negative": "negative"}),
+    ("triplets", {"anchor": "query", "positive": "positive", "negative": "negative"}),
     ("nli", {"premise": "premise", "hypothesis": "hypothesis", "label": "label"}),
     ("scored", {"sentence1": "sentence1", "sentence2": "sentence2", "score": "score"}),
     ("scored", {"sentence1": "sentence1", "sentence2": "sentence2", "score": "label"}),
@@ -18,6 +21,8 @@ KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("pairs", {"anchor": "question", "positive": "answer"}),
     ("pairs", {"anchor": "query", "positive": "answer"}),
     ("pairs", {"anchor": "query", "positive": "document"}),
+    ("pairs", {"anchor": "query", "positive": "passage"}),
+    ("pairs", {"anchor": "query", "positive": "positive"}),
     ("texts", {"text": "text"}),
     ("texts", {"text": "sentence"}),
 )
@@ -37,7 +42,7 @@ def match(
     if named is not None:
         absent = [theirs for theirs in named.values() if theirs not in found]
         if absent:
-            return f"no column {', '.join(absent)}; it has {', '.join(found)}{_hint(found, section)}"
+            return f"no column {', '.join(absent)}; it has {_listed(found)}{_hint(found, section)}"
         for theirs in named.values():
             roles = [ours for ours, column in named.items() if column == theirs]
             # A text as its own positive, which dropout makes two of, is what SimCSE trains on.
@@ -55,8 +60,12 @@ def match(
         if kind in (None, known) and all(theirs in lower for theirs in columns.values()):
             return known, {ours: lower[theirs] for ours, theirs in columns.items()}
     options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
-    there = ", ".join(found) or "none"
-    return f"its columns are {there}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+    return f"its columns are {_listed(found) or 'none'}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(map(printable, names[:MOST_NAMED]))
+    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
 
 
 def _with_what_was_meant(name: str) -> str:

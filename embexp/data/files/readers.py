@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -14,39 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-PARQUET_MAGIC = b"PAR1"
-# The first bytes of what is often given a wrong suffix, and what to do about it.
-FOREIGN = {
-    b"PK\x03\x04": "a zip or Excel file; export it as csv",
-    b"\xd0\xcf\x11\xe0": "an old Excel file; export it as csv",
-    b"\x1f\x8b": "compressed by gzip; unpack it",
-    codecs.BOM_UTF16_LE: "utf-16; set {section}.encoding=utf-16",
-    codecs.BOM_UTF16_BE: "utf-16; set {section}.encoding=utf-16",
-}
-HEAD_BYTES = 1 << 20
+from embexp.config.errors import printable
+from embexp.data.files.content import READABLE, UnreadableError, check_format, suffix_of, text_of
+
 HEAD_ROWS = 100
-# Of a file that is read, and its rows judged, in half a second.
-SMALL_BYTES, SMALL_ROWS = 4 << 20, 20_000
+# The column of a file that has no header.
+TEXT = "text"
 LONGEST_CELL = 2**31 - 1  # characters
-
-
-class UnreadableError(Exception):
-    """The file as a whole cannot be read; the message says why."""
-
-
-def is_small(path: Path) -> bool:
-    """Whether all of a file is read, or found to be none, in no time."""
-    if not path.is_file():
-        return True
-    if path.suffix.lower() != ".parquet":
-        return path.stat().st_size <= SMALL_BYTES and path.read_bytes().count(b"\n") <= SMALL_ROWS
-    try:
-        held = pq.read_metadata(path)
-    except (pa.ArrowException, OSError):
-        return True
-    size = sum(held.row_group(group).total_byte_size for group in range(held.num_row_groups))
-    return held.num_rows <= SMALL_ROWS and size <= SMALL_BYTES
 
 
 @dataclass
@@ -99,77 +72,29 @@ def read(
         raise UnreadableError("is empty; name a file")
     if not path.is_file():
         raise UnreadableError("is a folder; name a file" if path.is_dir() else "there is no such file")
-    if path.suffix.lower() not in SUFFIXES:
-        raise UnreadableError(f"the suffix {path.suffix!r} is none of {', '.join(SUFFIXES)}")
-    with path.open("rb") as file:
-        start = file.read(8192)
-    suffix = path.suffix.lower()
-    _check_format(start, suffix, encoding, section)
+    suffix = suffix_of(path)
+    if suffix not in READABLE:
+        raise UnreadableError(
+            f"the suffix {path.suffix!r} is none of {', '.join(READABLE)} (text also as .gz); convert it to one of them, a "
+            "table best to .csv"
+        )
+    check_format(path, encoding, section)
     if suffix == ".parquet":
         return _parquet(path, header_only)
-    text = io.StringIO(_text(path, encoding, header_only, section), newline="")
-    if suffix == ".jsonl":
+    # An array is only told from a broken one by its end.
+    head_only = header_only and suffix != ".json"
+    text = io.StringIO(text_of(path, encoding, head_only=head_only, section=section), newline="")
+    if suffix == ".txt":
+        return _lines(text, header_only)
+    if suffix == ".json" and text.getvalue().lstrip().startswith("["):
+        return _json_array(text.getvalue(), header_only)
+    if suffix in (".jsonl", ".json"):
         return _jsonl(text, header_only)
     delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
     quoted = suffix == ".csv" if quoted is None else quoted
     return _csv(text, delimiter, header_only, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, section=section)
-
-
-def _check_format(start: bytes, suffix: str, encoding: str, section: str) -> None:
-    """Refuses what is not of the format that its suffix says, as far as the first bytes tell."""
-    if not start.removeprefix(codecs.BOM_UTF8).strip():
-        raise UnreadableError("the file is empty")
-    parquet = start.startswith(PARQUET_MAGIC)
-    if parquet != (suffix == ".parquet"):
-        raise UnreadableError(
-            f"its content is {'parquet' if parquet else 'no parquet'}, whatever its suffix {suffix} says"
-        )
-    wide = encoding.lower().startswith(("utf-16", "utf16", "utf-32", "utf32"))
-    if parquet or wide:
-        return
-    foreign = next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None)
-    if foreign is not None:
-        raise UnreadableError(f"it is {foreign.format(section=section)}")
-    if b"\0" in start:
-        raise UnreadableError("it holds binary data, not text")
-    if suffix != ".jsonl" and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
-        raise UnreadableError("its content is JSON; write one object a line and name it .jsonl")
-
-
-def _text(path: Path, encoding: str, head_only: bool, section: str) -> str:
-    """The text of a file, or of its head, without a byte order mark; `section` as in `read`."""
-    try:
-        if head_only:
-            with path.open("rb") as file:
-                data = file.read(HEAD_BYTES)
-                head = data.decode(encoding, errors="ignore").removeprefix("\ufeff")
-                if not file.read(1):
-                    return head
-            # A line that was cut would be taken for a broken one; where no other is there, all is read.
-            if whole_lines := head[: head.rfind("\n") + 1]:
-                return whole_lines
-        data = path.read_bytes()
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        better = next((name for name in ("utf-8", "cp1252") if _decodes(data, name)), "latin-1")
-        raise UnreadableError(
-            f"row {row}: byte 0x{data[error.start]:02x} is no {encoding}; {section}.encoding={better} would read it"
-        ) from None
-    except LookupError:
-        raise UnreadableError(
-            f"{section}.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
-        ) from None
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, section: str) -> Records:
@@ -183,7 +108,7 @@ def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, 
         raise UnreadableError(f"row 1: {error}{hint}") from None
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
-        raise UnreadableError(f"row 1: the header has {', '.join(repeated)} more than once")
+        raise UnreadableError(f"row 1: the header has {', '.join(map(printable, repeated))} more than once")
     if not any(columns):
         raise UnreadableError("row 1 is blank; the names of the columns must stand there")
     records = Records(columns)
@@ -228,11 +153,11 @@ def _jsonl(lines: io.StringIO, header_only: bool) -> Records:
             value = json.loads(line)
         except json.JSONDecodeError as error:
             if number == 1 and line.lstrip().startswith("["):
-                raise UnreadableError("it is one JSON array; write one JSON object a line") from None
+                raise UnreadableError("it is one JSON array; name it .json, or write one JSON object a line") from None
             records.problems.append((number, f"broken JSON: {error.msg}"))
             continue
         if isinstance(value, list) and number == 1:
-            raise UnreadableError("it is a JSON array; write one JSON object a line")
+            raise UnreadableError("it is a JSON array; name it .json, or write one JSON object a line")
         if not isinstance(value, dict):
             records.problems.append((number, "a line must be a JSON object"))
             continue
@@ -244,6 +169,31 @@ def _jsonl(lines: io.StringIO, header_only: bool) -> Records:
     if not records.rows and records.problems:
         raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}; write one JSON object a line")
     return Records(records.columns) if header_only else records
+
+
+def _json_array(text: str, header_only: bool) -> Records:
+    """The objects of an array, numbered from 1; the columns as of jsonl."""
+    records = Records([])
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UnreadableError(f"line {error.lineno}: broken JSON: {error.msg}") from None
+    for number, value in enumerate(values, start=1):
+        if not isinstance(value, dict):
+            records.problems.append((number, "what stands in the array must be a JSON object"))
+            continue
+        if len(records.rows) < HEAD_ROWS:
+            records.columns += [key for key in value if key not in records.columns]
+        records.rows.append((number, value))
+    if not records.rows and records.problems:
+        raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}")
+    return Records(records.columns) if header_only else records
+
+
+def _lines(lines: io.StringIO, header_only: bool) -> Records:
+    """A text a line, blank ones left out."""
+    rows = () if header_only else enumerate(lines, start=1)
+    return Records([TEXT], [(number, {TEXT: line}) for number, line in rows if line.strip()])
 
 
 def _parquet(path: Path, header_only: bool) -> Records:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +10,19 @@ from typing import Any
 from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import Checked, Checker
 from embexp.data.files.columns import match
-from embexp.data.files.readers import Records, UnreadableError, is_small, read
-from embexp.data.rows import COLUMNS, Rows, Split, rows_from, text_key
+from embexp.data.files.content import UnreadableError, is_small
+from embexp.data.files.readers import Records, read
+from embexp.data.files.splitting import CannotSplitError, set_aside, texts_of, what_cannot_be_scored
+from embexp.data.rows import COLUMNS, Rows, Split, rows_from
 
 log = logging.getLogger(__name__)
 
 # Of the rows, where no fraction is named.
 DEV_FRACTION = 0.1
-# Two to train on, two to score on.
-FEWEST_TO_SPLIT = 4
 
 
 class FileSource:
-    """Rows of csv, tsv, jsonl or parquet files.
+    """Rows of csv, tsv, jsonl, json, txt or parquet files.
 
     Args: the keys of conf/data/files.yaml, where they are explained. Each file's kind is told from its own header, so
     NLI rows to train on may go with scored pairs as dev. `called`, which is no such key, is what messages call the file by where
@@ -103,13 +101,23 @@ class FileSource:
             raise ConfigError(problems)
         return kinds
 
-    def bad_rows(self, split: Split) -> Sequence[str]:
-        """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it."""
-        if is_small(self._path(str(self.paths[split]))):
-            try:
-                self._checked(split)
-            except ConfigError as error:
-                return error.problems
+    def bad_rows(self, split: Split, *, dev_is_scored: bool = False) -> Sequence[str]:
+        """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it.
+
+        Args:
+            split: whose file.
+            dev_is_scored: whether a part of train that is set aside as dev has to give pairs to score on.
+        """
+        if not is_small(self._path(str(self.paths[split]))):
+            return []
+        try:
+            checked = self._checked(split)
+            if split == "train" and dev_is_scored and self._is_split(checked.kind):
+                texts = texts_of(checked.kind, checked.good)
+                wrong = what_cannot_be_scored(checked.kind, texts, self._set_aside(checked.kind, texts))
+                return [] if wrong is None else [f"{self._where('train')}: {wrong}."]
+        except ConfigError as error:
+            return error.problems
         return []
 
     def load(self, split: Split) -> Rows | None:
@@ -126,14 +134,20 @@ class FileSource:
                 log.info(
                     "%s: all %d rows are trained on, none is set aside as dev", self._where("train"), len(rows.table)
                 )
-            return self._halves(rows)[0] if self._is_split(rows) else rows
+            return self._halves(rows)[0] if self._is_split(rows.kind) else rows
         if split == "dev" and self.paths["train"] is not None:
             rows = self._file("train")
-            return self._halves(rows)[1] if self._is_split(rows) else None
+            return self._halves(rows)[1] if self._is_split(rows.kind) else None
         return None
 
-    def _is_split(self, rows: Rows) -> bool:
-        return self.paths["dev"] is None and rows.kind != "texts" and self.dev_fraction > 0
+    def _is_split(self, kind: Kind) -> bool:
+        return self.paths["dev"] is None and kind != "texts" and self.dev_fraction > 0
+
+    def _set_aside(self, kind: Kind, texts: Sequence[tuple[str, ...]]) -> list[int]:
+        try:
+            return set_aside(kind, texts, fraction=self.dev_fraction, seed=self.seed)
+        except CannotSplitError as error:
+            raise ConfigError([f"{self._where('train')}: {error}."]) from None
 
     def files(self) -> Sequence[Path]:
         """All three: whether a part is set aside depends on the others too."""
@@ -214,33 +228,13 @@ class FileSource:
 
         if self._parts is not None:
             return self._parts
-        if len(rows.table) < FEWEST_TO_SPLIT:
-            raise ConfigError(
-                [
-                    f"{self._where('train')}: {len(rows.table)} rows are too few to set a dev set aside ({FEWEST_TO_SPLIT} at "
-                    "least); give data.dev=FILE."
-                ]
-            )
-        groups = _linked(list(zip(*(rows.values(column) for column in rows.text_columns), strict=True)))
-        random.Random(self.seed).shuffle(groups)
-        wanted = max(2, round(len(rows.table) * self.dev_fraction))
-        dev: list[int] = []
-        for group in groups:
-            if len(dev) < wanted and len(dev) + len(group) <= 2 * wanted:
-                dev += group
-        if len(dev) < min(wanted, 2) or len(rows.table) - len(dev) < 2:
-            raise ConfigError(
-                [
-                    f"{self._where('train')}: its rows share texts so widely ({max(map(len, groups))} of "
-                    f"{len(rows.table)} hang together) that no dev set can be set aside; give data.dev=FILE."
-                ]
-            )
+        dev = self._set_aside(rows.kind, list(zip(*(rows.values(column) for column in rows.text_columns), strict=True)))
         held_out = set(dev)
         train = [row for row in range(len(rows.table)) if row not in held_out]
         log.info("%s: %d of %d rows set aside as dev", self._where("train"), len(dev), len(rows.table))
         parts = (
             (train, "train part", {**rows.counts, "held_out_for_dev": len(dev)}),
-            (sorted(dev), "dev part", {"read": len(dev)}),
+            (dev, "dev part", {"read": len(dev)}),
         )
         table = rows.table.with_format("arrow")[:]
         first, second = (
@@ -254,23 +248,3 @@ def _rows(checked: Checked, *, name: str, counts: dict[str, int]) -> Rows:
     values = zip(*checked.good, strict=True)
     columns = {column: list(each) for column, each in zip(COLUMNS[checked.kind], values, strict=True)}
     return rows_from(checked.kind, columns, name=name, counts=counts)
-
-
-def _linked(rows: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """Groups of rows, each with all rows that share a text with one of the group (union-find)."""
-    parent = list(range(len(rows)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    first_with: dict[int, int] = {}
-    for row, texts in enumerate(rows):
-        for text in texts:
-            parent[root(row)] = root(first_with.setdefault(text_key(text), row))
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(rows)):
-        groups[root(row)].append(row)
-    return list(groups.values())

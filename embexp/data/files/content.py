@@ -1,0 +1,161 @@
+"""What a file holds before it is taken apart: its bytes, unpacked where they are packed; its format; its text."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+# Of tables that are looked for in a folder, where a .txt or .json mostly tells of them.
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+# Of a file that is named.
+READABLE = (*SUFFIXES, ".json", ".txt")
+GZIP = ".gz"
+PARQUET_MAGIC = b"PAR1"
+# The first bytes of what is often given a wrong suffix, and what to do about it.
+FOREIGN = {
+    b"PK\x03\x04": "a zip or Excel file; export it as csv",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; export it as csv",
+    b"\x1f\x8b": "compressed by gzip; name it {name}.gz",
+    codecs.BOM_UTF16_LE: "utf-16; set {section}.encoding=utf-16",
+    codecs.BOM_UTF16_BE: "utf-16; set {section}.encoding=utf-16",
+}
+HEAD_BYTES = 1 << 20
+# Of a file that is read, and its rows judged, in half a second.
+SMALL_BYTES, SMALL_ROWS = 4 << 20, 20_000
+
+
+class UnreadableError(Exception):
+    """The file as a whole cannot be read; the message says why."""
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that says what the file is, in small letters; of what is packed by gzip, the one before .gz."""
+    name = path.name.lower()
+    inner = Path(name.removesuffix(GZIP)).suffix
+    return inner if name.endswith(GZIP) and inner != ".parquet" else Path(name).suffix
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked where its name ends in .gz.
+
+    Raises:
+        UnreadableError: in the block, it is no whole gzip.
+    """
+    try:
+        if path.name.lower().endswith(GZIP):
+            with gzip.open(path) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        else:
+            with path.open("rb") as file:
+                yield file
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UnreadableError(f"broken gzip: {error}") from None
+
+
+def is_small(path: Path) -> bool:
+    """Whether all of a file is read, or found to be none, in no time."""
+    if not path.is_file():
+        return True
+    if suffix_of(path) != ".parquet":
+        try:
+            with opened(path) as file:
+                start = file.read(SMALL_BYTES + 1)
+        except UnreadableError:
+            return True
+        return len(start) <= SMALL_BYTES and start.count(b"\n") <= SMALL_ROWS
+    try:
+        held = pq.read_metadata(path)
+    except (pa.ArrowException, OSError):
+        return True
+    size = sum(held.row_group(group).total_byte_size for group in range(held.num_row_groups))
+    return held.num_rows <= SMALL_ROWS and size <= SMALL_BYTES
+
+
+def check_format(path: Path, encoding: str, section: str) -> None:
+    """Refuses what is not of the format that its suffix says, as far as the first bytes tell.
+
+    Args:
+        path: of the file.
+        encoding: of text.
+        section: of the config, where the keys stand that help.
+
+    Raises:
+        UnreadableError: with what it is, where that can be told, and what to do.
+    """
+    suffix = suffix_of(path)
+    with opened(path) as file:
+        start = file.read(8192)
+    if not start.removeprefix(codecs.BOM_UTF8).strip():
+        raise UnreadableError("the file is empty")
+    parquet = start.startswith(PARQUET_MAGIC)
+    if parquet != (suffix == ".parquet"):
+        raise UnreadableError(
+            f"its content is {'parquet' if parquet else 'no parquet'}, whatever its suffix {suffix} says"
+        )
+    wide = encoding.lower().startswith(("utf-16", "utf16", "utf-32", "utf32"))
+    if parquet or wide:
+        return
+    foreign = next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None)
+    if foreign is not None:
+        raise UnreadableError(f"it is {foreign.format(section=section, name=path.name)}")
+    if b"\0" in start:
+        raise UnreadableError("it holds binary data, not text")
+    if suffix in (".csv", ".tsv") and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
+        raise UnreadableError(
+            "its content is JSON; write one object a line and name it .jsonl, or an array of them and name it .json"
+        )
+
+
+def text_of(path: Path, encoding: str, *, head_only: bool, section: str) -> str:
+    """The text of a file, or of whole lines at its head, without a byte order mark.
+
+    Args:
+        path: of the file.
+        encoding: of it.
+        head_only: not all, where the file is long.
+        section: of the config, where the keys stand that help.
+
+    Raises:
+        UnreadableError: it is not in this encoding.
+    """
+    data = b""
+    try:
+        if head_only:
+            with opened(path) as file:
+                data = file.read(HEAD_BYTES)
+                head = data.decode(encoding, errors="ignore").removeprefix("\ufeff")
+                if not file.read(1):
+                    return head
+            # A line that was cut would be taken for a broken one; where no other is there, all is read.
+            if whole_lines := head[: head.rfind("\n") + 1]:
+                return whole_lines
+        with opened(path) as file:
+            data = file.read()
+        return data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        row = data[: error.start].count(b"\n") + 1
+        better = next((name for name in ("utf-8", "cp1252") if _decodes(data, name)), "latin-1")
+        raise UnreadableError(
+            f"row {row}: byte 0x{data[error.start]:02x} is no {encoding}; {section}.encoding={better} would read it"
+        ) from None
+    except LookupError:
+        raise UnreadableError(
+            f"{section}.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
+        ) from None
+
+
+def _decodes(data: bytes, encoding: str) -> bool:
+    try:
+        data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return True
