@@ -46,7 +46,7 @@ def inside(store, monkeypatch) -> tuple[str, str]:
 
 def test_plain_sentence_transformers_loads_the_folder_and_embeds_as_the_trained_model(inside, tmp_path, store):
     folder = export(inside[0], tmp_path / "model")
-    kept = next(store[0].glob("multirun/library/*/*save_model*/model"))
+    kept = next(store[0].glob("multirun/library/*/*/model"))
     texts = ["my card was refused", "how do I reset my password?"]
     exported = SentenceTransformer(str(folder), device="cpu").encode(texts)
     assert np.array_equal(exported, SentenceTransformer(str(kept), device="cpu").encode(texts))
@@ -77,7 +77,7 @@ def test_the_card_tells_what_the_record_holds(inside, tmp_path):
 
 def test_the_model_that_a_run_keeps_has_a_card_of_its_own_here_and_at_the_tracker(store):
     folder = store[0]
-    (kept,) = folder.glob("multirun/library/*/*save_model*/model")
+    (kept,) = folder.glob("multirun/library/*/*/model")
     (stored,) = folder.glob("mlruns/**/artifacts/model")
     text = (kept / "README.md").read_text()
     assert "| dev | Spearman |" in text
