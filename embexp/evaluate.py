@@ -25,7 +25,7 @@ import yaml
 
 from embexp import identity
 from embexp.compare.runs import UNTRAINED
-from embexp.config import Config, ConfigError, compose
+from embexp.config import VIEWS_OF_KIND, Config, ConfigError, compose
 from embexp.config.composition import check_command
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
@@ -150,10 +150,12 @@ def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: S
     content = {
         "evaluation": {key: value for key, value in settings.items() if key not in ("times", "select_by")},
         "model": encoder.identity,
+        "prompts": dict(prompts_of(config.model)),
         "rows": list(fingerprints),
         "hardware": [hardware.device, hardware.threads],
         "libraries": identity.versions(identity.deciding_libraries(config)),
         "code": identity.code_of(*identity.SCORING),
+        "views": VIEWS_OF_KIND,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 

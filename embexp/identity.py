@@ -46,7 +46,17 @@ DECIDING = (
     "scoring.py",
 )
 # Of them what a model's scores come out of where nothing is trained.
-SCORING = ("data", "evaluation", "inputs.py", "model_tokenizer.py", "models.py", "prompts.py", "routes.py")
+SCORING = (
+    "data",
+    "evaluation",
+    "inputs.py",
+    "model_tokenizer.py",
+    "models.py",
+    "prompts.py",
+    "routes.py",
+    "scoring.py",
+    "training/hardware.py",
+)
 # The libraries whose version can change the numbers that come out.
 TRAINING_LIBRARIES = (
     "torch",
@@ -76,6 +86,7 @@ NOT_IN_KEY = (
     "names",
     "rerun",
     "trainer.data_cache",
+    "trainer.keep_memory",
     "trainer.checkpoints",
     "trainer.checkpoint_folder",
     "trainer.save_model",

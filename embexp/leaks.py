@@ -53,11 +53,11 @@ def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras, *, c
     if cache is None:
         return _leaks_of_train(train, scored)
     made_from = {
-        "leaks": {name: found.fingerprint for name, found in pairs.items()},
+        "leaks": {name: [of.fingerprint, of.rows.fingerprint if of.rows else None] for name, of in pairs.items()},
         "beside": extras.fingerprint,
         "train": train.fingerprint,
         "called": [train.name, *(of.source for of in scored)],
-        "code of leaks": code_of("leaks.py"),
+        "code of leaks": code_of("leaks.py", "evaluation"),
     }
     found, _ = found_or_made(
         Path(cache).expanduser(), made_from, lambda: Made(None, {"said": _leaks_of_train(train, scored)})

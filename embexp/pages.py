@@ -15,11 +15,14 @@ from contextlib import contextmanager
 
 # torch's own variable, which it reads at its first allocation.
 LARGE_PAGES = "THP_MEM_ALLOC_ENABLE"
-# glibc's mallopt(3): what is freed at the heap's end goes back from so many bytes on; how much may lie outside of the heap, which
-# goes back in any case. Its own values, and those by which all is kept.
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-ITS_OWN = {M_TRIM_THRESHOLD: 128 * 1024, M_MMAP_MAX: 65_536}
+# glibc's mallopt(3): what is freed at the heap's end goes back from so many bytes on; from how many bytes on, and how often,
+# something may lie outside of the heap, which goes back in any case.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
 KEEPING = {M_TRIM_THRESHOLD: -1, M_MMAP_MAX: 0}
+# What glibc comes to by itself when something large has been freed; once it was told anything, it learns no more.
+AFTERWARDS = {M_TRIM_THRESHOLD: 64 * 2**20, M_MMAP_THRESHOLD: 32 * 2**20, M_MMAP_MAX: 65_536}
+# By these a person has told it.
+OF_A_PERSON = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 
 def ask_for_large_pages() -> None:
@@ -29,8 +32,11 @@ def ask_for_large_pages() -> None:
 
 @contextmanager
 def freed_memory_kept() -> Iterator[None]:
-    """Within it what is freed stays with the process, for what is allocated next; afterwards it is given back. Of glibc alone."""
-    if platform.libc_ver()[0] != "glibc":
+    """Within it what is freed stays with the process, for what is allocated next; afterwards it is given back.
+
+    Of glibc alone, and not where the environment has told it how to do.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in OF_A_PERSON):
         yield
         return
     libc = ctypes.CDLL(None)
@@ -39,6 +45,6 @@ def freed_memory_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        for option, value in ITS_OWN.items():
+        for option, value in AFTERWARDS.items():
             libc.mallopt(option, value)
         libc.malloc_trim(0)

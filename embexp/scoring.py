@@ -14,6 +14,7 @@ from embexp.config import Config, ConfigError
 from embexp.evaluation import Extras, Scores
 from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, fingerprints
+from embexp.prompts import prompts_of
 from embexp.record import Record
 from embexp.training import Trained
 
@@ -25,6 +26,7 @@ def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]
     """Those of the model before training: the jobs of a sweep that start from one model have them from the first."""
     what = {
         "model": inputs.encoder.identity,
+        "prompts": dict(prompts_of(config.model)),
         "pairs": fingerprints(inputs)["evaluation"],
         "evaluation": config.evaluation.model_dump(),
         "hardware": asdict(inputs.hardware),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
@@ -13,12 +15,15 @@ from sentence_transformers import SentenceTransformer
 from embexp.config import ConfigError, compose
 from embexp.data import build_source
 from embexp.data.cache import cached_view
-from embexp.evaluation import evaluation_pairs, score_pairs
+from embexp.evaluate import key_of
+from embexp.evaluation import Extras, Pairs, evaluation_pairs, score_pairs
 from embexp.experiment import run_experiment
 from embexp.identity import run_key
+from embexp.inputs import Inputs
 from embexp.models import load_encoder
 from embexp.prompts import NO_PROMPTS, prompts_of
-from embexp.training import column_prompts
+from embexp.scoring import scores_before
+from embexp.training import Hardware, column_prompts
 from tests.training.test_trainer import SMALL, run
 
 QUERY, DOCUMENT, DEFAULT = "query: ", "passage: ", "text: "
@@ -171,6 +176,22 @@ def test_prompts_are_part_of_what_makes_a_run_the_same_run():
         return run_key(compose(["model=tiny", *more]), model="m", fingerprints={}, hardware={})
 
     assert len({key(), key(PROMPTS), key(f'model.prompts={{query: "{QUERY}"}}')}) == 3
+
+
+def test_prompts_are_part_of_what_is_scored_before_training_and_without_any():
+    encoder = load_encoder(compose(["model=tiny"]).model)
+    hardware = Hardware("cpu", "fp32", 1, ())
+    pairs = {"dev": Pairs("dev", ["a", "b"], ["c", "d"], np.array([0.0, 1.0]), directed=True)}
+    keys, scored = set(), []
+    for more in ([], [PROMPTS]):
+        # A model that was kept with its prompts is the same with and without them being asked for.
+        config = compose(["model=tiny", *more])
+        keys.add(key_of(config, encoder, hardware, ["a"]))
+        rows = SimpleNamespace(fingerprint="rows")
+        inputs = Inputs(hardware, rows, pairs, Extras([]), encoder)
+        scores_before(config, inputs, lambda name, which=tuple(more): scored.append(which))
+    assert len(keys) == 2
+    assert scored == [(), (PROMPTS,)]
 
 
 def test_a_role_that_is_none_is_refused():

@@ -44,8 +44,8 @@ class Shuffled(DefaultBatchSampler):
 class NoDuplicates(DefaultBatchSampler):
     """No text twice in a batch, whatever its column; rows in a new random order in every epoch, in as many batches in each.
 
-    All batches are of one size, or one row less: `batch_size` at most, and less where a text occurs in more rows than there
-    would be batches. The arguments are the library's; drop_last is refused.
+    All batches are of one size, or one row less, as far as the texts allow it: `batch_size` at most, and less where a text occurs
+    in more rows than there would be batches. The arguments are the library's; drop_last is refused.
 
     Raises:
         ValueError: drop_last was asked for: no row is left out here.
@@ -83,7 +83,7 @@ class NoDuplicates(DefaultBatchSampler):
         texts, generator = self._texts(), self._generator(epoch)
         for _ in range(ORDERS):
             order = self._order(generator)
-            batches = fill(texts[order], size=self.batch_size, batches=number)
+            batches, _ = fill(texts[order], size=self.batch_size, batches=number)
             if len(batches) == number:
                 return [order[rows] for rows in batches]
         # Few other batches are possible then. These are.
@@ -94,11 +94,10 @@ class NoDuplicates(DefaultBatchSampler):
         """Of epoch 0, where a number of batches in which all rows find room is looked for."""
         order = self._order(self._generator(0))
         texts = self._texts()[order]
-        asked, found = -1, fill(texts, size=self.batch_size)
-        # Those that it had to add have few rows; with that number from the start all have as many.
-        while len(found) != asked:
-            asked = len(found)
-            found = fill(texts, size=self.batch_size, batches=asked)
+        found, asked = fill(texts, size=self.batch_size)
+        # Those that it had to add have few rows; with that number from the start all have about as many.
+        while len(found) > asked:
+            found, asked = fill(texts, size=self.batch_size, batches=len(found))
         return [order[rows] for rows in found]
 
     def _generator(self, epoch: int) -> torch.Generator:
@@ -122,20 +121,24 @@ class NoDuplicates(DefaultBatchSampler):
         return found
 
 
-def fill(texts: Rows, *, size: int, batches: int = 0) -> list[Rows]:
+def fill(texts: Rows, *, size: int, batches: int = 0) -> tuple[list[Rows], int]:
     """The rows in batches, evenly, so that no text occurs twice in one: each a list of places in `texts`.
 
-    What finds room in none of them gets more batches, which have few rows.
+    A row that can stand in none that has not its share yet makes one larger, up to `size`; what finds room in none at all gets
+    more batches, which have few rows.
 
     Args:
         texts: (rows, columns), equal numbers for equal texts; the rows are taken in this order. A text twice in one row is
             the row's own affair.
         size: of a batch, at most.
         batches: at least.
+
+    Returns:
+        the batches, and how many it began with.
     """
     rows = len(texts)
     if rows == 0:
-        return []
+        return [], 0
     _, number, counts = np.unique(texts, return_inverse=True, return_counts=True)
     number = number.reshape(texts.shape)
     often = counts[number] > 1
@@ -151,18 +154,22 @@ def fill(texts: Rows, *, size: int, batches: int = 0) -> list[Rows]:
         while tried < len(filled) and (len(filled[place]) >= room[place] or not its.isdisjoint(held[place])):
             place, tried = (place + 1) % len(filled), tried + 1
         if tried == len(filled):
-            filled.append([])
-            held.append(set())
-            room.append(size)
-            place = len(filled) - 1
+            larger = [at for at, there in enumerate(filled) if len(there) < size and its.isdisjoint(held[at])]
+            if not larger:
+                filled.append([])
+                held.append(set())
+                room.append(size)
+                larger = [len(filled) - 1]
+            place = min(larger, key=lambda at: len(filled[at]))
         filled[place].append(row)
         held[place] |= its
         place = (place + 1) % len(filled)
     free = np.flatnonzero(~often.any(axis=1))
-    ends = np.cumsum([space - len(there) for space, there in zip(room[:batches], filled[:batches], strict=True)])
+    spaces = [max(0, space - len(there)) for space, there in zip(room[:batches], filled[:batches], strict=True)]
+    ends = np.cumsum(spaces)
     parts = [*np.split(free, ends)[:batches], *[free[:0]] * (len(filled) - batches)]
     made = [np.concatenate([np.array(there, dtype=np.int64), part]) for there, part in zip(filled, parts, strict=True)]
-    return [batch for batch in made if len(batch)]
+    return [batch for batch in made if len(batch)], batches
 
 
 def _tell_if_small(batches: list[Rows], *, size: int) -> None:

@@ -49,7 +49,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, labels: Tensor, written: nn.Parameter | None
     ) -> Tensor:
         ctx.written = written
-        ctx.words = max(1, A_PART // len(hidden))
+        ctx.words = max(1, A_PART // max(1, len(hidden)))
         ctx.exponentials, peaks, sums = [], [], []
         told = torch.zeros(len(hidden))
         with torch.autocast("cpu", enabled=False):

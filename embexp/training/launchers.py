@@ -1,4 +1,4 @@
-"""What other programs' launchers (torchrun, accelerate) leave in the environment, and transformers and accelerate obey.
+"""What other programs' launchers (torchrun, accelerate, mpirun) leave in the environment, and transformers and accelerate obey.
 
 A precision set there would be another run under the same key; what a launcher says of processes is not true of embexp's, which
 starts them itself.
@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 OF_PROCESSES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-OF_ACCELERATE = "ACCELERATE_"
+# And what accelerate knows MPI's by, to which it would be one of several.
+PREFIXES = ("ACCELERATE_", "PMI_", "OMPI_COMM_WORLD_", "MV2_COMM_WORLD_")
 
 
 def without_launchers(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment less what a launcher said."""
     return {
-        name: value
-        for name, value in environment.items()
-        if name not in OF_PROCESSES and not name.startswith(OF_ACCELERATE)
+        name: value for name, value in environment.items() if name not in OF_PROCESSES and not name.startswith(PREFIXES)
     }
 
 

@@ -21,12 +21,19 @@ LEFT_BY_TORCHRUN = {
 
 
 def test_within_it_nothing_of_a_launcher_is_there_and_afterwards_all_is_as_it_was(monkeypatch):
-    for name, value in {**LEFT_BY_TORCHRUN, "ACCELERATE_MIXED_PRECISION": "bf16", "OTHER": "kept"}.items():
+    for name, value in {
+        **LEFT_BY_TORCHRUN,
+        "ACCELERATE_MIXED_PRECISION": "bf16",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OTHER": "kept",
+    }.items():
         monkeypatch.setenv(name, value)
     before = dict(os.environ)
     with launchers_unheard():
         assert os.environ["OTHER"] == "kept"
-        assert not [name for name in os.environ if name in LEFT_BY_TORCHRUN or name.startswith("ACCELERATE_")]
+        assert not [
+            name for name in os.environ if name in LEFT_BY_TORCHRUN or name.startswith(("ACCELERATE_", "OMPI_"))
+        ]
         os.environ["ACCELERATE_DYNAMO_BACKEND"] = "inductor"
         os.environ["RANK"] = "7"
     assert dict(os.environ) == before
