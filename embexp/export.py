@@ -17,7 +17,6 @@ from pathlib import Path
 
 from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
-from embexp.naming import without_folders
 from embexp.record import MODEL
 from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
@@ -67,7 +66,9 @@ def export(
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         made = Path(place) / "model"
         shutil.copytree(kept, made)
-        (made / CARD).write_text(card_of(run, details, repo=repo or without_folders(str(folder))), encoding="utf-8")
+        (made / CARD).write_text(
+            card_of(run, details, repo=repo or (folder.name if folder.is_absolute() else str(folder))), encoding="utf-8"
+        )
         made.replace(folder)
     return folder
 

@@ -12,8 +12,14 @@ from embexp.identity import CHANGES_NO_RESULT
 
 SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "seed", "devices")
 # The keys that hold a file or a folder.
-OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance")
-# The folders before a file's name, or before a folder's; not those of an address.
+OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance", "checkpoint_folder")
+# The section whose values are files, whatever their keys.
+SETS = "sets"
+# What parts a value that is a list, a dictionary or an interpolation.
+BETWEEN = re.compile(r"([{}\[\],]|:(?!//))")
+# What parts the settings in a name.
+IN_A_NAME = re.compile(r"( · |, )")
+# The folders before a file's name, or before a folder's, in a sentence; not those of an address.
 FOLDERS = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?/(?:[^\s,/'\"{}\[\]]+/)*(?=[^\s,/])")
 QUOTES = "\"'"
 IN_NAME = ("loss", "batch_size", "model", "data")
@@ -80,10 +86,60 @@ def unquoted(value: str) -> str:
 
 
 def without_folders(text: str) -> str:
-    """The text with the names of files and folders alone where it holds whole paths: whose machine it was is nobody's affair."""
-    if text.startswith(("/", "~/")):
-        return PurePath(text).name
+    """A sentence with the names of files and folders alone where it holds whole paths: whose machine it was is nobody's affair."""
     return FOLDERS.sub("", text)
+
+
+def name_of(key: str, value: str) -> str:
+    """A setting's value: of a file or a folder its name, wherever it lies; all others as they are.
+
+    Args:
+        key: of the setting; of a model's path, or its name among a run's params, a hub id stays whole.
+        value: as typed, or without the quotation marks.
+    """
+    section, _, last = key.rpartition(".")
+    if key == "model" or last in OF_FILES or SETS in (last, section.rpartition(".")[2]):
+        is_hub_id = key in ("model", "model.path") and value.count("/") == 1 and value[0] not in "./~"
+        return value if is_hub_id else _names(value)
+    return value
+
+
+def shared_command(typed: Sequence[str]) -> list[str]:
+    """A command's words as others may read them: files by their names, and nothing of the tracker or of Hydra's folders."""
+    shown = []
+    for word in typed:
+        key, equals, value = word.partition("=")
+        if not equals:
+            shown.append(PurePath(word).name if word.startswith(("/", "~/", "../")) else word)
+        elif key.startswith("--"):
+            shown.append(f"{key}={_names(value)}")
+        elif not key.lstrip("+~").startswith(("hydra.", "tracker.")):
+            shown.append(f"{key}={name_of(key.lstrip('+~'), value)}")
+    return shown
+
+
+def shared_name(name: str) -> str:
+    """A run's name as others may read it: of its settings that are files, no folder."""
+    words = IN_A_NAME.split(name)
+    return "".join(
+        f"{key}={name_of(key, value)}" if equals else word
+        for word in words
+        for key, equals, value in [word.partition("=")]
+    )
+
+
+def _names(value: str) -> str:
+    """A file's name of its path, in the quotation marks that it had; of each, where the value holds several."""
+    if value.startswith(("{", "[", "$")):
+        return "".join(part if BETWEEN.fullmatch(part) else _names_after_blanks(part) for part in BETWEEN.split(value))
+    inner = unquoted(value)
+    mark = "" if inner == value else value[0]
+    return f"{mark}{PurePath(inner).name or inner}{mark}"
+
+
+def _names_after_blanks(part: str) -> str:
+    word = part.lstrip()
+    return part[: len(part) - len(word)] + (_names(word) if word and word[0] != "$" else word)
 
 
 def _key(override: str) -> str:

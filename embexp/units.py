@@ -5,6 +5,7 @@ from __future__ import annotations
 MEBIBYTE = 2**20
 # From there on its decimals say nothing.
 LARGE = 1000
+MINUTE = 60
 
 
 def readable(metric: str, value: float) -> str:
@@ -18,6 +19,13 @@ def readable(metric: str, value: float) -> str:
     if metric.endswith("texts_per_second"):
         return _two_or_more(value)
     return f"{value:.0f}" if abs(value) >= LARGE else f"{value:.4f}"
+
+
+def readable_deviation(metric: str, value: float) -> str:
+    """A standard deviation with its unit: as a value, and of seconds with decimals below a minute: "0.31s"."""
+    if metric.endswith("_seconds") and value < MINUTE:
+        return f"{value:.{2 if value < 10 else 1}f}s"
+    return readable(metric, value)
 
 
 def without_unit(metric: str) -> str:

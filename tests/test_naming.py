@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import compose
-from embexp.naming import job_name, run_name, run_params, without_folders
+from embexp.naming import job_name, name_of, run_name, run_params, shared_command, shared_name, without_folders
 
 
 def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
@@ -58,12 +58,50 @@ def test_settings_are_kept_without_the_quotation_marks_that_they_were_typed_in()
 @pytest.mark.parametrize(
     ("text", "short"),
     [
-        ("/home/my name/faq.csv", "faq.csv"),
-        ("~/faq.csv", "faq.csv"),
-        ("{a: /home/me/a.csv, b: x/b.csv}", "{a: a.csv, b: x/b.csv}"),
-        ("mnr · bs 32 · data.train=/home/me/faq.csv", "mnr · bs 32 · data.train=faq.csv"),
+        ("dev and train: 9 rows of /home/me/faq.csv", "dev and train: 9 rows of faq.csv"),
+        ("~/a.csv, C:/b.csv", "a.csv, b.csv"),
         ("https://host/a/b and dev/spearman", "https://host/a/b and dev/spearman"),
     ],
 )
-def test_a_whole_path_is_cut_to_its_last_word(text, short):
+def test_in_a_sentence_a_whole_path_is_cut_to_its_last_word(text, short):
     assert without_folders(text) == short
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "name"),
+    [
+        ("data.train", "/home/my name/faq.csv", "faq.csv"),
+        ("data.dev", "../../home/me/x.csv", "x.csv"),
+        ("data.test", "~/my rows, 1.csv", "my rows, 1.csv"),
+        ("data.train", '"/home/me/my rows, 1.csv"', '"my rows, 1.csv"'),
+        ("data.path", "/", "/"),
+        ("data.path", "${oc.env:DATA,/tmp/x}", "${oc.env:DATA,x}"),
+        ("evaluation.sets", "{a: /home/my me/a.csv, b: 'x/b.csv'}", "{a: a.csv, b: 'b.csv'}"),
+        ("evaluation.sets", "{a:/home/me/a.csv}", "{a:a.csv}"),
+        ("evaluation.sets.mine", "x/a.csv", "a.csv"),
+        ("trainer.checkpoint_folder", "/home/me/checkpoints", "checkpoints"),
+        ("model.path", "BAAI/bge-small", "BAAI/bge-small"),
+        ("model", "/home/me/ours", "ours"),
+        ("model.path", "", ""),
+    ],
+)
+def test_of_a_setting_that_is_a_file_or_a_folder_the_name_alone_is_shown(key, value, name):
+    assert name_of(key, value) == name
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("model.prompts.query", "query: /passage: x"), ("data.delimiter", "/"), ("loss.scale", "20")]
+)
+def test_a_setting_that_is_no_file_is_shown_as_it_is(key, value):
+    assert name_of(key, value) == value
+
+
+def test_of_a_command_files_are_shown_by_name_and_the_trackers_and_hydras_settings_not_at_all():
+    typed = ["python", "-m", "embexp", "--config-dir", "/home/me/conf", "data.train=/home/me/a b.csv", "loss=mnr"]
+    typed += ["tracker.uri=sqlite:////home/me/runs.db", "hydra.sweep.dir=/home/me/runs", "+data.dev=~/dev.csv"]
+    assert shared_command(typed) == [*typed[:4], "conf", "data.train=a b.csv", "loss=mnr", "+data.dev=dev.csv"]
+
+
+def test_a_shared_name_has_the_names_of_files_alone_and_prompts_whole():
+    name = "mnr · bs 32 · data.train=/home/me/faq.csv, seed=2 · model.prompts.query=query: /passage: x"
+    assert shared_name(name) == name.replace("/home/me/", "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.evaluation.extras import told
-from embexp.units import duration, readable
+from embexp.units import duration, readable, readable_deviation
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,19 @@ from embexp.units import duration, readable
 )
 def test_a_value_has_its_unit(metric, value, text):
     assert readable(metric, value) == text
+
+
+@pytest.mark.parametrize(
+    ("metric", "sd", "text"),
+    [
+        ("time/training_seconds", 0.31, "0.31s"),
+        ("time/training_seconds", 12.34, "12.3s"),
+        ("time/training_seconds", 83.0, "1m 23s"),
+        ("dev/spearman_cosine", 0.0123, "0.0123"),
+    ],
+)
+def test_of_a_standard_deviation_below_a_minute_decimals_are_shown(metric, sd, text):
+    assert readable_deviation(metric, sd) == text
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5s"), (83, "1m 23s"), (3700, "1h 1m")])

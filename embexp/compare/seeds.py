@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,7 +26,7 @@ from embexp.compare.runs import Run
 from embexp.compare.table import told_of_cautions
 from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
 from embexp.tracking import Status
-from embexp.units import readable
+from embexp.units import readable, readable_deviation
 
 SEED = "seed"
 SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
@@ -141,10 +141,10 @@ def _cells(group: Group, metric: str) -> dict[str, str]:
         gain += f" ± {gains.std(ddof=1):.4f}"
     return {
         SEEDS: str(spread.seeds),
-        metric: _shown(spread.mean, metric),
+        metric: _shown(readable, spread.mean, metric),
         GAIN: gain,
-        OF_SEEDS: _shown(spread.sd, metric),
-        OF_PAIRS: _shown(math.sqrt(spread.of_pairs), metric),
+        OF_SEEDS: _shown(readable_deviation, spread.sd, metric),
+        OF_PAIRS: _shown(readable_deviation, math.sqrt(spread.of_pairs), metric),
     }
 
 
@@ -191,5 +191,5 @@ def _against(group: Group, best: Group, name: str) -> str:
     return f"cannot be told apart from {name}; {more}"
 
 
-def _shown(value: float, metric: str) -> str:
-    return readable(metric, value) if math.isfinite(value) else ""
+def _shown(told: Callable[[str, float], str], value: float, metric: str) -> str:
+    return told(metric, value) if math.isfinite(value) else ""

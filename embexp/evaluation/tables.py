@@ -1,4 +1,7 @@
-"""Tables that evaluations read: parquet, jsonl, csv or tsv, whole or column by column, with a person's mistakes told."""
+"""Tables that evaluations read, whole or column by column, with a person's mistakes told.
+
+In a folder they are looked for as parquet, jsonl, csv or tsv; one that is named may be json, txt or packed (.gz) too.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -14,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
-from embexp.naming import without_folders
+from embexp.naming import name_of, shared_command, shared_name, without_folders
 from embexp.record import MODEL, RESULT, TEST_AND_DEV
 from embexp.report.details import Details, details_of
 from embexp.statistics import Interval
@@ -80,7 +81,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
     base = base_of(config)
     scores = scores_of(run, details)
     data, pairs = files_in(config, run)
-    name = without_folders(run.name)
+    name = shared_name(run.name)
     environment = Environment(
         loader=PackageLoader("embexp.report"),
         autoescape=False,  # markdown, not HTML
@@ -91,7 +92,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
     )
     body = environment.get_template("card.md").render(
         name=name,
-        params={key: without_folders(value) for key, value in run.params.items()},
+        params={key: name_of(key, value) for key, value in run.params.items()},
         base=base,
         repo=repo or "FOLDER",
         prompts=prompts_in(config, details),
@@ -101,7 +102,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         rows={key.removeprefix("data/"): int(n) for key, n in run.metrics.items() if key.startswith("data/")},
         latency=latency_of(run),
         seconds=duration(run.metrics.get("time/training_seconds", 0.0)),
-        command=details.command,
+        command=None if details.command is None else shlex.join(shared_command(shlex.split(details.command))),
         cautions=[without_folders(said) for said in details.cautions],
         on_test=any(score.split == "test" for score in scores),
         test_is_new=not any(said.startswith(f"{TEST_AND_DEV}: ") for said in details.cautions),

@@ -20,7 +20,7 @@ from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, s
 from embexp.compare.runs import Run
 from embexp.compare.warned import warned
 from embexp.identity import versions
-from embexp.naming import without_folders
+from embexp.naming import name_of
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown
 from embexp.report.heat import Heat, heat_map
@@ -240,6 +240,4 @@ def common_settings(runs: Sequence[Run]) -> list[tuple[str, str]]:
     if not runs:
         return []
     first = runs[0].params
-    return [
-        (key, without_folders(first[key])) for key in first if all(run.params.get(key) == first[key] for run in runs)
-    ]
+    return [(key, name_of(key, first[key])) for key in first if all(run.params.get(key) == first[key] for run in runs)]

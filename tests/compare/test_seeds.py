@@ -120,6 +120,10 @@ def test_of_what_costs_less_is_better(tmp_path):
     first, second = by_seed(timed, metric="time/training_seconds")
     assert [first.spread.mean, second.spread.mean] == [320.5, 642.5]
     assert [run.metrics["time/training_seconds"] for run in first.runs] == [320.0, 321.0]
+    text = io.StringIO()
+    draw_by_seed(timed, console=Console(file=text, width=150, no_color=True), metric="time/training_seconds")
+    assert "5m 20s" in text.getvalue()
+    assert "0.71s" in text.getvalue()
 
 
 def test_what_is_left_out_is_counted(tmp_path):

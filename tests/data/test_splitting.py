@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from embexp.config import ConfigError, compose
@@ -95,3 +97,9 @@ def test_an_ordinary_faq_gives_pairs_to_score_on(tmp_path):
     dev = source(train=file, seed=42).load("dev")
     view = make_view(dev, ["scored"], positives="entailment", negatives="contradiction", threshold=0.6, seed=0)
     assert view.counts == {"kept": 40}
+
+
+def test_texts_with_themselves_are_split_as_fast_as_others():
+    began = time.process_time()
+    assert len(set_aside("pairs", [(f"t{n}", f"t{n}") for n in range(100_000)], fraction=0.1, seed=1)) == 10_000
+    assert time.process_time() - began < 5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -132,9 +133,19 @@ def test_files_are_named_and_not_where_they_lie(runs, tmp_path):
     )
     content = {"model": {"path": "/home/me/base"}, "data": {"train": "/home/me/faq.csv", "dev": None}, "names": {}}
     (tmp_path / "1" / "config.yaml").write_text(yaml.safe_dump(content))
-    (tmp_path / "1" / "overrides.yaml").write_text("[]")
+    typed = ["data=files", "data.train=/home/me/faq.csv", 'data.dev="/home/me/my rows.csv"', "model.path=/home/me/base"]
+    typed += ["model.prompts.query='ask: /'", "tracker.uri=sqlite:////home/me/runs.db"]
+    (tmp_path / "1" / "overrides.yaml").write_text(yaml.safe_dump(typed))
     card = card_of(run, details_of(run))
     assert "/home/me" not in card
+    shown = [
+        "data=files",
+        "data.train=faq.csv",
+        'data.dev="my rows.csv"',
+        "model.path=base",
+        "model.prompts.query='ask: /'",
+    ]
+    assert f"python -m embexp {shlex.join(shown)}\n" in card
     assert "on `faq.csv`" in card
     assert "the pairs of `faq.csv`" in card
     assert "| data.train | faq.csv |" in card

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from embexp.config import Kind
 from embexp.data.rows import COLUMNS, TYPES, text_key
 
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
+# Of two groups that have negatives together.
+WHOLE = 2
 
 
 class CannotSplitError(Exception):
@@ -50,7 +52,7 @@ def set_aside(kind: Kind, texts: Sequence[tuple[str, ...]], *, fraction: float, 
             dev += group
     if kind == "pairs" and not _has_negatives([texts[row] for row in dev]):
         most = max(2 * wanted, count // 2)
-        dev = _with_more(groups, chosen, most, lambda rows: _has_negatives([texts[row] for row in rows])) or dev
+        dev = _with_more(groups, chosen, most, texts) or dev
     if len(dev) < min(wanted, 2) or count - len(dev) < 2:
         if kind == "pairs" and len(groups) > 1:
             raise CannotSplitError(f"no dev set can be set aside: {_of_groups(count, len(groups))}; give data.dev=FILE")
@@ -94,19 +96,34 @@ def _of_groups(rows: int, groups: int) -> str:
 
 
 def _with_more(
-    groups: Sequence[list[int]], chosen: Sequence[int], most: int, has_negatives: Callable[[list[int]], bool]
+    groups: Sequence[list[int]], chosen: Sequence[int], most: int, texts: Sequence[tuple[str, ...]]
 ) -> list[int] | None:
     """The rows of the chosen groups and of the smallest others until there are negatives; None where that leaves too few."""
+    taken = set(chosen)
+    parts = [_part_of_negatives([texts[row] for row in group]) for group in groups]
+    have, in_all = sum(parts[number] for number in taken), sum(parts)
     dev = [row for number in chosen for row in groups[number]]
-    others = sorted((number for number in range(len(groups)) if number not in chosen), key=lambda n: len(groups[n]))
-    for place, number in enumerate(others):
+    for number in sorted(
+        (number for number in range(len(groups)) if number not in taken), key=lambda n: len(groups[n])
+    ):
         dev += groups[number]
+        have += parts[number]
         if len(dev) > most:
             return None
-        if has_negatives(dev):
-            rest = [row for left in others[place + 1 :] for row in groups[left]]
-            return dev if has_negatives(rest) else None
+        if have >= WHOLE:
+            return dev if in_all - have >= WHOLE else None
     return None
+
+
+def _part_of_negatives(group: Sequence[tuple[str, ...]]) -> int:
+    """What a group adds to having negatives, which groups have whose parts come to a whole: no text is in two of them.
+
+    Nothing where its rows are texts with themselves; all where it has negatives by itself; else half: with any other such
+    group it has them.
+    """
+    if all(anchor == positive for anchor, positive in group):
+        return 0
+    return WHOLE if _has_negatives(group) else 1
 
 
 def _has_negatives(pairs: Sequence[tuple[str, ...]]) -> bool:
