@@ -36,7 +36,13 @@ def warn_of(found: Iterable[str]) -> None:
 
 
 def cautions(
-    view: View, model: SentenceTransformer, *, prompts: Prompts, dev_pairs: int, dev_score: float
+    view: View,
+    model: SentenceTransformer,
+    *,
+    prompts: Prompts,
+    dev_pairs: int,
+    dev_score: float,
+    dev_is_directed: bool,
 ) -> list[str]:
     """A sentence for each thing that would spoil a run quietly: losses fall and scores look like scores.
 
@@ -46,9 +52,24 @@ def cautions(
         prompts: that the run sets.
         dev_pairs: how many there are.
         dev_score: their correlation, of the model as it is.
+        dev_is_directed: whether their first texts are queries, the others documents.
     """
-    found = _of_cut_texts(view, model, prompts), _of_unused_prompts(model, prompts), few_pairs(dev_pairs, dev_score)
+    found = (
+        _of_cut_texts(view, model, prompts),
+        _of_unused_prompts(model, prompts),
+        _of_a_missing_default(prompts, dev_is_directed),
+        few_pairs(dev_pairs, dev_score),
+    )
     return [told for told in found if told is not None]
+
+
+def _of_a_missing_default(prompts: Prompts, dev_is_directed: bool) -> str | None:
+    if not prompts or "default" in prompts or dev_is_directed:
+        return None
+    return (
+        "dev: none of its texts is a query or a document, and model.prompts has no default: they are scored without a prompt; "
+        "set model.prompts={..., default: ...} to score them with one"
+    )
 
 
 def _of_unused_prompts(model: SentenceTransformer, prompts: Prompts) -> str | None:

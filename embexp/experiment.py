@@ -175,8 +175,11 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
-    pairs = len(inputs.pairs["dev"].scores)
-    warn_of(cautions(view, model, prompts=prompts_of(config.model), dev_pairs=pairs, dev_score=at_step_0))
+    dev, prompts = inputs.pairs["dev"], prompts_of(config.model)
+    said = cautions(
+        view, model, prompts=prompts, dev_pairs=len(dev.scores), dev_score=at_step_0, dev_is_directed=dev.directed
+    )
+    warn_of(said)
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:

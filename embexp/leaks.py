@@ -104,6 +104,8 @@ def _told(names: str, scored: _Scored, others: str, known: set[int], so: tuple[s
         which, then = f"{part} of {count} rows of {scored.source} hold a text", so[1]
     else:
         return None
+    # Of a file and its copy, or of one file twice, the name would say nothing.
+    others = "the other" if scored.source == others else others
     cure = "take these rows out of one of the two, or score on others"
     return f"{names}: {which} that {others} holds too ({ASIDE}): {then}; {cure}"
 

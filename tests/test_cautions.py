@@ -28,8 +28,30 @@ def scored(*texts: str) -> View:
     return View("scored", Dataset.from_dict(rows), {}, directed=False)
 
 
-def told(view: View, model, *, pairs: int = 1_500, score: float = 0.8, prompts: Prompts = NO_PROMPTS) -> list[str]:
-    return cautions(view, model, prompts=prompts, dev_pairs=pairs, dev_score=score)
+def told(
+    view: View,
+    model,
+    *,
+    pairs: int = 1_500,
+    score: float = 0.8,
+    prompts: Prompts = NO_PROMPTS,
+    directed: bool = True,
+) -> list[str]:
+    return cautions(view, model, prompts=prompts, dev_pairs=pairs, dev_score=score, dev_is_directed=directed)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "directed", "is_told"),
+    [
+        ({"query": "ask: "}, False, True),
+        ({"query": "ask: "}, True, False),
+        ({"query": "ask: ", "default": ""}, False, False),
+        (NO_PROMPTS, False, False),
+    ],
+)
+def test_pairs_that_no_prompt_is_put_before_are_told_of(model, prompts, directed, is_told):
+    said = told(scored("hello"), model, prompts=prompts, directed=directed)
+    assert [each.startswith("dev: none of its texts is a query") for each in said] == [True] * is_told
 
 
 def test_texts_that_the_model_would_cut_are_counted(model):

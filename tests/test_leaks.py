@@ -120,7 +120,7 @@ def test_test_rows_that_are_in_dev_are_told_and_others_are_not(files):
     new, newer = files["new"], files["newer"]
     of_both = ["data=files", f"data.train={files['train']}", f"data.dev={new}"]
     (line,) = told(*of_both, f"data.test={new}")
-    assert line.startswith("test and dev: 30 of 30 rows of new.csv hold only texts that new.csv holds too")
+    assert line.startswith("test and dev: 30 of 30 rows of new.csv hold only texts that the other holds too")
     assert told(*of_both, f"data.test={newer}") == []
     (line,) = told(*of_both[:2], "evaluation=files", f"evaluation.source.dev={new}", f"evaluation.source.test={new}")
     assert line.startswith("test and dev: 30 of 30 rows")
