@@ -11,6 +11,7 @@ from sentence_transformers import SentenceTransformer
 from transformers import PreTrainedTokenizerBase
 
 from embexp.data.views import View
+from embexp.evaluation import Pairs
 from embexp.prompts import Prompts
 from embexp.training import column_prompts
 
@@ -35,36 +36,27 @@ def warn_of(found: Iterable[str]) -> None:
         log.warning("%s", told)
 
 
-def cautions(
-    view: View,
-    model: SentenceTransformer,
-    *,
-    prompts: Prompts,
-    dev_pairs: int,
-    dev_score: float,
-    dev_is_directed: bool,
-) -> list[str]:
+def cautions(view: View, model: SentenceTransformer, *, prompts: Prompts, dev: Pairs, dev_score: float) -> list[str]:
     """A sentence for each thing that would spoil a run quietly: losses fall and scores look like scores.
 
     Args:
         view: the rows to be trained on.
         model: it cuts texts at its `max_seq_length`.
         prompts: that the run sets.
-        dev_pairs: how many there are.
+        dev: the pairs by which the best step is chosen.
         dev_score: their correlation, of the model as it is.
-        dev_is_directed: whether their first texts are queries, the others documents.
     """
     found = (
         _of_cut_texts(view, model, prompts),
         _of_unused_prompts(model, prompts),
-        _of_a_missing_default(prompts, dev_is_directed),
-        few_pairs(dev_pairs, dev_score),
+        _of_a_missing_default(prompts, dev),
+        few_pairs(len(dev.scores), dev_score),
     )
     return [told for told in found if told is not None]
 
 
-def _of_a_missing_default(prompts: Prompts, dev_is_directed: bool) -> str | None:
-    if not prompts or "default" in prompts or dev_is_directed:
+def _of_a_missing_default(prompts: Prompts, dev: Pairs) -> str | None:
+    if not prompts or "default" in prompts or dev.directed:
         return None
     return (
         "dev: none of its texts is a query or a document, and model.prompts has no default: they are scored without a prompt; "

@@ -163,23 +163,21 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     kept = config.trainer.data_cache
     warn_of([*leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept), *leaks_of_dev(inputs.pairs)])
 
+    prompts = prompts_of(config.model)
+
     def score(name: str) -> Scores:
         return score_pairs(
             model,
             inputs.pairs[name],
             similarities=config.evaluation.similarities,
             batch_size=config.evaluation.batch_size,
-            prompts=prompts_of(config.model),
+            prompts=prompts,
         )
 
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
-    dev, prompts = inputs.pairs["dev"], prompts_of(config.model)
-    said = cautions(
-        view, model, prompts=prompts, dev_pairs=len(dev.scores), dev_score=at_step_0, dev_is_directed=dev.directed
-    )
-    warn_of(said)
+    warn_of(cautions(view, model, prompts=prompts, dev=inputs.pairs["dev"], dev_score=at_step_0))
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:

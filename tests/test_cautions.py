@@ -37,7 +37,8 @@ def told(
     prompts: Prompts = NO_PROMPTS,
     directed: bool = True,
 ) -> list[str]:
-    return cautions(view, model, prompts=prompts, dev_pairs=pairs, dev_score=score, dev_is_directed=directed)
+    dev = Pairs("dev", ["a"] * pairs, ["b"] * pairs, np.zeros(pairs), directed)
+    return cautions(view, model, prompts=prompts, dev=dev, dev_score=score)
 
 
 @pytest.mark.parametrize(
