@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,25 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+# How many modules were there when what they made was last kept out of the collections.
+_frozen_at = 0
+
+
 def pytest_collection_finish() -> None:
-    """Every run in the tests collects, and would go through all that the imports of the tests' modules made."""
+    _freeze()
+
+
+def pytest_runtest_teardown() -> None:
+    """What tests import as they go, too."""
+    if len(sys.modules) > _frozen_at + 100:
+        gc.collect()
+        _freeze()
+
+
+def _freeze() -> None:
+    """Every run in the tests collects, and would go through all that imports made."""
+    global _frozen_at
+    _frozen_at = len(sys.modules)
     gc.freeze()
 
 

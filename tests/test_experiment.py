@@ -93,12 +93,13 @@ def test_runs_that_read_all_their_rows_share_tokens_and_tokenise_nothing_in_thei
     assert len(found) == steps
 
 
-@pytest.mark.parametrize("other", ["model.seed=7", "model.max_length=8", "evaluation.batch_size=5", "data.seed=9"])
-def test_another_model_or_other_pairs_are_scored_before_training_anew(tmp_path, scored, other):
-    run_experiment(compose(SMALL), folder=tmp_path / "1")
-    of_first = list(scored)
-    run_experiment(compose([*SMALL, other]), folder=tmp_path / "2")
-    assert len(scored) == 2 * len(of_first)
+def test_another_model_or_other_pairs_are_scored_before_training_anew(tmp_path, scored):
+    run_experiment(compose(SMALL), folder=tmp_path / "0")
+    of_first = len(scored)
+    others = ("model.seed=7", "model.max_length=8", "evaluation.batch_size=5", "data.seed=9")
+    for number, other in enumerate(others, start=1):
+        run_experiment(compose([*SMALL, other]), folder=tmp_path / str(number))
+        assert len(scored) == (1 + number) * of_first, other
 
 
 def test_the_best_step_is_not_scored_on_dev_twice(tmp_path, scored):

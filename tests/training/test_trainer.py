@@ -82,6 +82,13 @@ def weights(model) -> list[torch.Tensor]:
     return [value.clone() for _, value in sorted(model.state_dict().items())]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The weights and the record of a run with four checkpoints that nothing disturbed."""
+    model, _, record = run(compose([*SMALL, "evaluation.times=4"]), tmp_path_factory.mktemp("undisturbed"))
+    return weights(model), record
+
+
 class Penalised(MultipleNegativesRankingLoss):
     """As a person adds a penalty: in forward."""
 
@@ -127,16 +134,15 @@ def test_a_run_that_was_killed_after_its_last_step_trains_no_more(tmp_path, monk
     assert record.history == undisturbed.history
 
 
-def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(tmp_path, caplog):
+def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(tmp_path, caplog, undisturbed):
     config = compose([*SMALL, "evaluation.times=4"])
-    straight, _, _ = run(config, tmp_path / "straight")
     with pytest.raises(Interrupted):
         run(config, tmp_path / "broken", stop_at=4)
     with (tmp_path / "broken" / "checkpoint-4" / "optimizer.pt").open("r+b") as file:
         file.truncate(1000)
     resumed, _, _ = run(config, tmp_path / "broken")
     assert "checkpoint of step 4: optimizer.pt has changed" in caplog.text
-    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(undisturbed[0], weights(resumed), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -144,11 +150,11 @@ def test_a_broken_checkpoint_is_left_out_and_the_one_before_gives_the_same_end(t
     [(signal.SIGTERM, Terminated, 3), (signal.SIGTERM, Terminated, 4), (signal.SIGINT, KeyboardInterrupt, 3)],
 )
 def test_a_signal_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_there(
-    tmp_path, monkeypatch, caplog, number, raised, at
+    tmp_path, monkeypatch, caplog, undisturbed, number, raised, at
 ):
     caplog.set_level("INFO")
     config = compose([*SMALL, "evaluation.times=4"])
-    straight, _, undisturbed = run(config, tmp_path / "straight")
+    straight, undisturbed_record = undisturbed
     original = EmbeddingTrainer.training_step
 
     def terminated(self, model, inputs, items=None):
@@ -171,8 +177,8 @@ def test_a_signal_saves_a_checkpoint_within_the_step_and_the_run_goes_on_from_th
     assert Checkpoints(tmp_path / "told").steps()[-1] == at
     assert f"stopped after step {at} of 8; its checkpoint is saved" in caplog.text
     resumed, _, record = run(config, tmp_path / "told")
-    assert all(torch.equal(one, other) for one, other in zip(weights(straight), weights(resumed), strict=True))
-    assert record.history == undisturbed.history
+    assert all(torch.equal(one, other) for one, other in zip(straight, weights(resumed), strict=True))
+    assert record.history == undisturbed_record.history
 
 
 def test_texts_are_counted_and_not_their_words():
