@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
@@ -36,7 +36,15 @@ def warn_of(found: Iterable[str]) -> None:
         log.warning("%s", told)
 
 
-def cautions(view: View, model: SentenceTransformer, *, prompts: Prompts, dev: Pairs, dev_score: float) -> list[str]:
+def cautions(
+    view: View,
+    model: SentenceTransformer,
+    *,
+    prompts: Prompts,
+    dev: Pairs,
+    dev_score: float,
+    dims: Sequence[int] | None = None,
+) -> list[str]:
     """A sentence for each thing that would spoil a run quietly: losses fall and scores look like scores.
 
     Args:
@@ -45,14 +53,26 @@ def cautions(view: View, model: SentenceTransformer, *, prompts: Prompts, dev: P
         prompts: that the run sets.
         dev: the pairs by which the best step is chosen.
         dev_score: their correlation, of the model as it is.
+        dims: that are trained to do alone; None: the embeddings are whole.
     """
     found = (
         _of_cut_texts(view, model, prompts),
+        _of_untrained_dimensions(model, dims),
         _of_unused_prompts(model, prompts),
         _of_a_missing_default(prompts, dev),
         few_pairs(len(dev.scores), dev_score),
     )
     return [told for told in found if told is not None]
+
+
+def _of_untrained_dimensions(model: SentenceTransformer, dims: Sequence[int] | None) -> str | None:
+    there = model.get_embedding_dimension()
+    if dims is None or there is None or there in dims:
+        return None
+    return (
+        f"matryoshka_dims: {there} is none of them, so that whole embeddings are trained in part, by which the best step is chosen; "
+        "add it"
+    )
 
 
 def _of_a_missing_default(prompts: Prompts, dev: Pairs) -> str | None:

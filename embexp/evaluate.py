@@ -46,7 +46,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("embexp.evaluate")
 
 # What decides how a model is trained, and nothing here.
-OF_TRAINING = ("loss", "batch_size", "epochs", "max_steps", "learning_rate", "warmup_steps", "devices", "experiment")
+OF_TRAINING = (
+    "loss",
+    "batch_size",
+    "epochs",
+    "max_steps",
+    "learning_rate",
+    "warmup_steps",
+    "matryoshka_dims",
+    "matryoshka_weights",
+    "devices",
+    "experiment",
+)
 
 
 def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[str] = ()) -> Result:
@@ -77,7 +88,7 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
             record.describe(config, overrides)
             hardware = choose_hardware(config.trainer)
             pairs = evaluation_pairs(config)
-            extras = build_extras(config, hardware)
+            extras = build_extras(config, hardware, pairs)
             encoder = load_encoder(config.model)
             log.info("%s: %s, on %s", name, encoder.origin, hardware.device)
             record.params |= {"device": hardware.device, "threads": hardware.threads, "precision": "fp32"}

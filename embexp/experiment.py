@@ -154,7 +154,9 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     """Scores at step 0, training, scores at the best step; all logged through `record`."""
     model = inputs.encoder.model.to(inputs.hardware.device)
     refuse_training_without_roles(model, inputs.rows, config)
-    plan = build_loss(config.loss, model, seed=config.seed)
+    plan = build_loss(
+        config.loss, model, seed=config.seed, dims=config.matryoshka_dims, weights=config.matryoshka_weights
+    )
     refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
     view = view_for(config, inputs.rows, plan)
     counts = {**inputs.rows.counts, **view.counts}
@@ -177,7 +179,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
-    warn_of(cautions(view, model, prompts=prompts, dev=inputs.pairs["dev"], dev_score=at_step_0))
+    dev = inputs.pairs["dev"]
+    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, dims=config.matryoshka_dims))
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:

@@ -54,7 +54,7 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     if rows is None:
         raise ConfigError([f"data={config.names['data']}: has no training rows; name them, e.g. data.train=FILE."])
     pairs = evaluation_pairs(config, trained_on=source)
-    extras = build_extras(config, hardware)
+    extras = build_extras(config, hardware, pairs)
     encoder = load_encoder(config.model)
     shares = [shares_in_words(hardware, devices=config.devices, rows=config.batch_size)] if config.devices > 1 else []
     for reason in (*hardware.reasons, *shares, f"model: {encoder.origin}"):

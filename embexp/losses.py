@@ -25,6 +25,7 @@ from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import nearest
 from embexp.data.noise import WordDeletion
 from embexp.denoising import SortedDenoisingLoss
+from embexp.matryoshka import matryoshka
 from embexp.model_files import find
 from embexp.models import quiet_loading
 
@@ -46,8 +47,22 @@ class LossPlan:
     noise: WordDeletion | None = None
 
 
-def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPlan:
+def build_loss(
+    config: Loss,
+    model: SentenceTransformer,
+    *,
+    seed: int,
+    dims: Sequence[int] | None = None,
+    weights: Sequence[float] | None = None,
+) -> LossPlan:
     """The plan of the loss that an option describes, over a loaded model.
+
+    Args:
+        config: the option.
+        model: to be trained.
+        seed: of the noise.
+        dims: to which the embeddings are cut, the loss being that of all cuts together (`embexp.matryoshka`); None: they are whole.
+        weights: of these; None: 1.
 
     Raises:
         ConfigError: the target cannot be found, does not take these arguments, or cannot be used with this model.
@@ -86,6 +101,8 @@ def build_loss(config: Loss, model: SentenceTransformer, *, seed: int) -> LossPl
                 "be an nn.Module that keeps it: self.model = model."
             ]
         )
+    if dims is not None:
+        module = matryoshka(model, module, dims=dims, weights=weights)
     return LossPlan(module, tuple(config.view), config.batches, noise)
 
 

@@ -40,7 +40,7 @@ def told(*overrides: str) -> list[str]:
     config = compose(["model=tiny", *overrides])
     source = build_source(config.data)
     rows, pairs = source.load("train"), evaluation_pairs(config, trained_on=source)
-    return [*leaks_of_train(rows, pairs, build_extras(config, HARDWARE)), *leaks_of_dev(pairs)]
+    return [*leaks_of_train(rows, pairs, build_extras(config, HARDWARE, pairs)), *leaks_of_dev(pairs)]
 
 
 def other(text: str) -> str:

@@ -11,8 +11,11 @@ from embexp.compare.runs import Run
 from embexp.units import readable
 
 INTERVAL, GAIN = "interval", "gain"
+# Scores of the same embeddings, computed twice.
+SAME = 1e-6
 # Tasks of MTEB that have a column each; of more there is the mean.
 MOST_TASKS = 3
+OF_DIMS = re.compile(r"dims/(\d+)/dev/spearman_cosine")
 OF_SET, OF_TASK = re.compile(r"sts/(.+)/spearman_cosine"), re.compile(r"mteb/(.+)/main_score")
 # The first metric of what is scored beside the pairs, and what its title stands for.
 BESIDE = {
@@ -96,11 +99,13 @@ def columns(runs: Sequence[Run], metric: str, *, judged: bool) -> list[Column]:
 def beside(runs: Sequence[Run]) -> list[Column]:
     """The first metric of each evaluation that any of the runs was scored on beside the pairs of dev and test."""
     there = sorted({key for run in runs for key in run.metrics})
+    cuts = sorted((int(found[1]), key) for key in there if (found := OF_DIMS.fullmatch(key)))
+    dims = [Column(f"{dim} dims", (key,)) for dim, key in reversed(cuts) if any(_cuts(run, key) for run in runs)]
     sets = [Column(f"{found[1]} Spearman", (key,)) for key in there if (found := OF_SET.fullmatch(key))]
     tasks = [Column(f"MTEB {found[1]}", (key,)) for key in there if (found := OF_TASK.fullmatch(key))]
     if len(tasks) > MOST_TASKS:
         tasks = [Column(f"MTEB, mean of {len(tasks)}", tuple(key for task in tasks for key in task.keys))]
-    return [*sets, *tasks, *(Column(title, (key,)) for key, (title, _) in BESIDE.items() if key in there)]
+    return [*dims, *sets, *tasks, *(Column(title, (key,)) for key, (title, _) in BESIDE.items() if key in there)]
 
 
 def least(of: Sequence[Column], metric: str) -> tuple[list[str], list[str]]:
@@ -116,13 +121,22 @@ def least(of: Sequence[Column], metric: str) -> tuple[list[str], list[str]]:
 def legend(of: Sequence[Column]) -> str:
     """What the titles of what was scored beside the pairs stand for; empty where there are none."""
     titles = {column.title for column in of}
-    return " ".join(f"{title}: {what}." for title, what in BESIDE.values() if title in titles)
+    said = [f"{title}: {what}." for title, what in BESIDE.values() if title in titles]
+    if any(OF_DIMS.fullmatch(key) for column in of for key in column.keys):
+        said.insert(0, "dims: dev Spearman by the first so many dimensions alone.")
+    return " ".join(said)
 
 
 def signed(value: float) -> str:
     """A gain, green where there is any, as rich's markup."""
     colour = "green" if value > 0 else "red"
     return f"[{colour}]{value:+.4f}[/{colour}]"
+
+
+def _cuts(run: Run, key: str) -> bool:
+    """Whether the score by so many dimensions is another than that by all of them."""
+    whole = run.metrics.get("best/dev/spearman_cosine")
+    return key in run.metrics and (whole is None or abs(run.metrics[key] - whole) > SAME)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

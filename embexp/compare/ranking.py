@@ -73,4 +73,4 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 
 def _may_lack(key: str) -> bool:
-    return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps")
+    return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps", "matryoshka_dims")

@@ -149,6 +149,20 @@ def _decoder_is_named_where_needed(config: Config) -> Iterator[str]:
         )
 
 
+def _cuts_go_together(config: Config) -> Iterator[str]:
+    dims, weights = config.matryoshka_dims, config.matryoshka_weights
+    for key, given in (("matryoshka_dims", dims), ("evaluation.dims", config.evaluation.dims)):
+        if given is not None and len(set(given)) < len(given):
+            yield f"{key}={given}: the same twice; name each once."
+    if weights is not None and len(weights) != len(dims or ()):
+        yield f"matryoshka_weights={weights}: must be as many as matryoshka_dims, of which there are {len(dims or ())}."
+    if dims is not None and isinstance(config.loss, DenoisingAutoEncoder):
+        yield (
+            f"matryoshka_dims={dims}: loss={config.names['loss']} tells texts from whole embeddings, which cannot be cut; use "
+            "another loss, or leave it out."
+        )
+
+
 def _selection_is_scored(config: Config) -> Iterator[str]:
     evaluation = config.evaluation
     patience = config.trainer.early_stopping
@@ -273,6 +287,7 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     hardware_can_do_it,
     _directions_go_together,
     _decoder_is_named_where_needed,
+    _cuts_go_together,
     _selection_is_scored,
     _evaluations_have_their_files,
     _something_is_scored,

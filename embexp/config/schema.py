@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat,
 Kind = Literal["nli", "scored", "pairs", "triplets", "texts"]
 ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy"]
 Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
+Dimensions = Annotated[int, Field(ge=1)]
 
 # What can be made from rows of a kind, the most natural view first: a loss gets the first that it accepts.
 VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
@@ -263,6 +264,7 @@ class Evaluation(Schema):
     batch_size: int = Field(ge=1)
     similarities: list[Similarity] = Field(min_length=1)
     select_by: str
+    dims: list[Dimensions] | None = Field(min_length=1)
     sets: dict[str, str] | None
     mteb: Mteb | None
     retrieval: Retrieval | None
@@ -301,6 +303,8 @@ class Scalars(Schema):
     max_steps: int | None = Field(ge=1)
     learning_rate: float = Field(gt=0)
     warmup_steps: float = Field(ge=0)
+    matryoshka_dims: list[Dimensions] | None = Field(min_length=1)
+    matryoshka_weights: list[Annotated[float, Field(gt=0)]] | None
     seed: int = Field(ge=0, lt=2**32)
     rerun: bool
 

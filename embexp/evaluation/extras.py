@@ -16,8 +16,9 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import Config
+from embexp.evaluation.dims import DimsEvaluation
 from embexp.evaluation.parts import Extra, one_line
-from embexp.evaluation.sts import SetEvaluation, named_sets
+from embexp.evaluation.sts import Pairs, SetEvaluation, named_sets
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import prompts_of
 from embexp.training.hardware import Hardware
@@ -67,7 +68,7 @@ class Extras:
                     if key in self.before and key.rpartition("/")[2] in HEADLINES
                 }
                 log_metrics({**scores, **gains, f"time/{name}_seconds": seconds})
-                log.info("%s%s: %s (%.0f s)", name, f" on {on}" if on else "", told(scores), seconds)
+                log.info("%s%s: %s (%.0f s)", name, f" on {on}" if on else "", told(scores, of=name), seconds)
 
     def write(self, path: Path) -> None:
         """What was scored on, under which conditions, and what was missed."""
@@ -103,18 +104,19 @@ def _before(key: str) -> str:
     return f"{group}_before/{rest}"
 
 
-def told(metrics: Mapping[str, float]) -> str:
-    """The scores that a person looks for first, in one line."""
+def told(metrics: Mapping[str, float], *, of: str) -> str:
+    """The scores of a part that a person looks for first, in one line, without the part's name before each."""
     chosen = {k: v for k, v in metrics.items() if k.rpartition("/")[2] in HEADLINES} or dict(list(metrics.items())[:4])
-    return ", ".join(f"{without_unit(k.partition('/')[2])} {readable(k, value)}" for k, value in chosen.items())
+    return ", ".join(f"{without_unit(k.removeprefix(f'{of}/'))} {readable(k, value)}" for k, value in chosen.items())
 
 
-def build_extras(config: Config, hardware: Hardware) -> Extras:
+def build_extras(config: Config, hardware: Hardware, pairs: Mapping[str, Pairs]) -> Extras:
     """Reads the data of every evaluation that was chosen, so that what is missing is told before training.
 
     Args:
         config: its `evaluation` section is read, and its data where an evaluation is made of them.
         hardware: of the run; latency is measured there first of all.
+        pairs: of dev and test.
 
     Raises:
         ConfigError: files, tasks or benchmarks that there are not.
@@ -125,10 +127,12 @@ def build_extras(config: Config, hardware: Hardware) -> Extras:
     from embexp.evaluation.retrieval import retrieval_evaluation
 
     evaluation = config.evaluation
+    how = evaluation.similarities, evaluation.batch_size, prompts_of(config.model)
     chosen: list[Extra] = [
-        SetEvaluation(name, pairs, evaluation.similarities, evaluation.batch_size, prompts_of(config.model))
-        for name, pairs in named_sets(evaluation.sets or {}).items()
+        SetEvaluation(name, of_set, *how) for name, of_set in named_sets(evaluation.sets or {}).items()
     ]
+    if dims := evaluation.dims or config.matryoshka_dims:
+        chosen.append(DimsEvaluation(sorted(dims, reverse=True), pairs, *how))
     if evaluation.retrieval is not None:
         chosen.append(retrieval_evaluation(config, evaluation.retrieval))
     if evaluation.classification is not None:

@@ -171,14 +171,31 @@ def score_pairs(
 ) -> Scores:
     """Pearson and Spearman between the similarities of a model's embeddings and the scores of the pairs.
 
-    Every text is encoded once, in float32; similarities are computed in float64. NaN where all similarities are equal
-    (constant embeddings): it is the caller's to refuse. Of directed pairs the first text goes a model's route of queries,
-    the second that of documents, where it has routes.
-
     Args:
         model: of this run.
         pairs: to be scored on.
         similarities: by name.
+        batch_size: texts encoded at once.
+        prompts: the run's, which the model has too.
+
+    Raises:
+        ConfigError: the model's Router has no route for such texts.
+    """
+    first, second = embedded_pairs(model, pairs, batch_size=batch_size, prompts=prompts)
+    return scores_of(first, second, pairs, similarities=similarities)
+
+
+def embedded_pairs(
+    model: SentenceTransformer, pairs: Pairs, *, batch_size: int, prompts: Prompts = NO_PROMPTS
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The embeddings of the first and of the second texts of the pairs, (n, dimension) each, in float64, on the CPU.
+
+    Every text is encoded once, in float32. Of directed pairs the first text goes a model's route of queries, the second that
+    of documents, where it has routes.
+
+    Args:
+        model: of this run.
+        pairs: of texts.
         batch_size: texts encoded at once.
         prompts: the run's, which the model has too.
 
@@ -208,6 +225,20 @@ def score_pairs(
         )
         embedded.append(found_here.cpu().double())
     first, second = (torch.cat(embedded)[torch.tensor([row_of[text] for text in side])] for side in sides)
+    return first, second
+
+
+def scores_of(first: torch.Tensor, second: torch.Tensor, pairs: Pairs, *, similarities: Sequence[Similarity]) -> Scores:
+    """Pearson and Spearman of embeddings' similarities, which are computed in the embeddings' precision.
+
+    NaN where all similarities are equal (constant embeddings): it is the caller's to refuse.
+
+    Args:
+        first: of the first texts, (n, dimension).
+        second: of the second texts, likewise.
+        pairs: that they are of.
+        similarities: by name.
+    """
     found: dict[str, np.ndarray] = {name: SIMILARITIES[name](first, second).cpu().numpy() for name in similarities}
     metrics: dict[str, float] = {}
     for metric, correlation in (("pearson", pearsonr), ("spearman", spearmanr)):

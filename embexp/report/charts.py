@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
 from markupsafe import Markup
 
+from embexp.compare.columns import OF_DIMS
 from embexp.report.entries import Entry, metric_title
 from embexp.report.pairs import Spread
 from embexp.report.svg import BOTTOM, LEFT, OTHERS, RIGHT, TOP, Axis, Chart, doubling_axis, linear_axis, step_axis
@@ -40,6 +41,7 @@ def figures(entries: Sequence[Entry], *, metric: str, spreads: Sequence[Spread])
     found = (
         learning_curves(entries, metric=metric),
         batch_sizes(entries, metric=metric),
+        dimensions(entries),
         latency(entries, metric=metric),
         similarities(spreads, best=entries[0].label if entries else ""),
     )
@@ -136,6 +138,45 @@ def _sizes_of_group(chart: Chart, found: Sequence[tuple[float, Entry]], *, besid
             chart.whisker(size * beside, entry.low, entry.high, series=entry.series)
         hint = f"{entry.label}: {entry.score:.4f}"
         chart.mark(size * beside, entry.score, series=entry.series, hint=hint, large=True)
+
+
+def dimensions(entries: Sequence[Entry]) -> Figure | None:
+    """The dev score by the first few dimensions of the embeddings, a line for each run."""
+    curves = [(entry, _by_dimensions(entry.run.metrics, "dims")) for entry in entries]
+    curves = [(entry, points) for entry, points in curves if len(points) > 1]
+    if not curves:
+        return None
+    untrained = {tuple(_by_dimensions(entry.run.metrics, "dims_before")) for entry, _ in curves}
+    before = untrained.pop() if len(untrained) == 1 else ()
+    values = [value for points in (*(points for _, points in curves), before) for _, value in points]
+    chart = Chart(
+        f"dev Spearman against dimensions, a line for each of {len(curves)} runs",
+        x=doubling_axis(sorted({dim for _, points in curves for dim, _ in points}), start=LEFT, end=RIGHT - 20),
+        y=linear_axis(values, start=BOTTOM, end=TOP),
+        x_title="dimensions",
+        y_title="dev Spearman",
+    )
+    for points in (before, *(points for _, points in reversed(curves[CURVES:]))):
+        chart.line(points, series=OTHERS)
+    for number, (entry, points) in reversed(list(enumerate(curves[:CURVES]))):
+        dashes = sum(other.series == entry.series for other, _ in curves[:number])
+        chart.line(points, series=entry.series, dashes=dashes)
+        for dim, value in points:
+            chart.mark(dim, value, series=entry.series, hint=f"{entry.label}, {dim:.0f} dimensions: {value:.4f}")
+    chart.labels([(points[-1][0], points[-1][1], str(entry.rank)) for entry, points in curves[:CURVES]])
+    caption = "By the first so many dimensions of the embeddings alone. Numbers are ranks in the table."
+    if before:
+        caption += " The grey line without a mark is the model before training."
+    rows = [
+        (f"{e.rank} {e.label}", f"{dim:.0f}", f"{value:.4f}") for e, points in curves[:CURVES] for dim, value in points
+    ]
+    head = ("run", "dimensions", "dev Spearman")
+    return Figure("Score against dimensions", caption, chart.render(), _legend(entries), (head, *rows))
+
+
+def _by_dimensions(metrics: Mapping[str, float], group: str) -> list[tuple[float, float]]:
+    found = {key: OF_DIMS.fullmatch(f"dims{key.removeprefix(group)}") for key in metrics if key.startswith(f"{group}/")}
+    return sorted((float(cut[1]), metrics[key]) for key, cut in found.items() if cut)
 
 
 def latency(entries: Sequence[Entry], *, metric: str) -> Figure | None:

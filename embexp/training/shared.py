@@ -18,18 +18,13 @@ from torch import Tensor, nn
 
 from embexp.config import ConfigError
 from embexp.encoding import StepEncoder, can_be_sorted
+from embexp.loss_ways import computed_by
 from embexp.training.group import Group
 
 # Beside the inputs of a member's own rows: how many rows the whole batch has.
 ROWS = "rows_of_all"
 # What a loss may have by which it can be computed over several devices; one of them is enough.
 WAYS = ("compute_loss_from_embeddings", "sum_over_tokens", "put_together")
-
-
-def computed_by(loss: nn.Module, way: str) -> bool:
-    """Whether a method of the loss may stand for its forward: a class below the method's own has not changed forward since."""
-    owners = [next((each for each in type(loss).__mro__ if name in vars(each)), None) for name in (way, "forward")]
-    return owners[0] is not None and owners[1] is not None and issubclass(owners[0], owners[1])
 
 
 def refuse_what_cannot_be_shared(loss: nn.Module, *, devices: int, name: str) -> None:

@@ -14,11 +14,12 @@ from transformers import PrinterCallback
 
 from embexp.data.tokens import Tokens
 from embexp.encoding import StepEncoder, can_be_sorted
+from embexp.loss_ways import computed_by
 from embexp.training.checkpoints import Checkpoints, read_progress, write_progress
 from embexp.training.collation import preprocessing
 from embexp.training.diverged import diverged
 from embexp.training.progress import Progress
-from embexp.training.shared import ROWS, SharedSteps, computed_by
+from embexp.training.shared import ROWS, SharedSteps
 
 WEIGHTS = "weights.pt"
 

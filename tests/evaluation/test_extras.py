@@ -66,7 +66,7 @@ def test_what_is_scored_on_is_told_where_nobody_chose_it(model, tmp_path, caplog
     own = compose(["evaluation=[own,classification]", f"evaluation.classification.path={folder}"])
     with caplog.at_level("INFO"):
         for config in (built_in, own):
-            build_extras(config, HARDWARE).score_after(model, {}.update)
+            build_extras(config, HARDWARE, {}).score_after(model, {}.update)
     told = [record.getMessage().partition(":")[0] for record in caplog.records]
     assert told == [
         "retrieval on the built-in articles",

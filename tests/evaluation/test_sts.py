@@ -90,7 +90,7 @@ def test_further_sets_are_scored_by_their_names(model, pairs, tmp_path):
     lines = zip(pairs.sentences1, pairs.sentences2, pairs.scores, strict=True)
     with file.open("w", newline="") as opened:
         csv.writer(opened).writerows([("sentence1", "sentence2", "score"), *lines])
-    extras = build_extras(compose([f"evaluation.sets={{mine: {file}}}"]), HARDWARE)
+    extras = build_extras(compose([f"evaluation.sets={{mine: {file}}}"]), HARDWARE, {})
     logged: dict[str, float] = {}
     extras.score_before(model, logged.update)
     extras.score_after(model, logged.update)

@@ -83,7 +83,7 @@ def rows_for(loss: str, count: int) -> list[dict[str, Any]]:
             draw.choices(["late", "order", "refund", "why", "my", "account", "parcel"], k=draw.randint(1, 9))
         )
 
-    names = {"mnr": 3, "cached_mnr": 3, "triplet": 3}.get(loss, 2)
+    names = {"mnr": 3, "cached_mnr": 3, "triplet": 3}.get(loss.partition(" ")[0], 2)
     rows: list[dict[str, Any]] = [{f"text{n}": text() for n in range(names)} for _ in range(count)]
     if loss in ("angle", "cosent", "cosine", "head"):
         rows = [{**row, "label": draw.random()} for row in rows]
@@ -91,12 +91,14 @@ def rows_for(loss: str, count: int) -> list[dict[str, Any]]:
 
 
 def built(loss: str) -> tuple[Any, nn.Module]:
+    name, _, cut = loss.partition(" ")
     # In parts that do not divide either.
-    parts = ["loss.mini_batch_size=2"] if loss == "cached_mnr" else []
-    config = compose([f"loss={'cosine' if loss == 'head' else loss}", *parts, "model=tiny", "model.dropout=0.0"])
+    parts = ["loss.mini_batch_size=2"] if name == "cached_mnr" else []
+    config = compose([f"loss={'cosine' if name == 'head' else name}", *parts, "model=tiny", "model.dropout=0.0"])
     model = load_encoder(config.model).model
     torch.manual_seed(1)  # of what a decoder or a head has beside the encoder
-    return model, Head(model) if loss == "head" else build_loss(config.loss, model, seed=1).module
+    dims = [32, 8] if cut else None
+    return model, Head(model) if name == "head" else build_loss(config.loss, model, seed=1, dims=dims).module
 
 
 def columns_of(inputs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -158,7 +160,7 @@ def are_those_of_one_device(loss: str, rows: list[dict[str, Any]], encoder: Step
                 torch.testing.assert_close(found, expected, atol=2e-5, rtol=1e-3)
 
 
-@pytest.mark.parametrize("loss", [*SHARED, "head"])
+@pytest.mark.parametrize("loss", [*SHARED, "head", "mnr cut", "cached_mnr cut"])
 def test_a_batch_that_does_not_divide_has_the_loss_and_the_gradients_of_one_device(loss):
     are_those_of_one_device(loss, rows_for(loss, 7), IN_ONE_GO, size=3)
 

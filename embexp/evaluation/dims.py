@@ -1,0 +1,60 @@
+"""Scores of the dev and test pairs by embeddings that are cut: what a smaller index would cost.
+
+As SentenceTransformer(..., truncate_dim=64) gives them: their first so many dimensions, as they are. Cosine similarity does
+not mind that they are no longer of length one; the others are those of what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sentence_transformers import SentenceTransformer
+
+from embexp.config import Similarity
+from embexp.evaluation.parts import Part
+from embexp.evaluation.sts import Pairs, embedded_pairs, scores_of
+from embexp.evaluation.tables import fingerprint_of
+from embexp.prompts import Prompts
+
+
+@dataclass(frozen=True)
+class DimsEvaluation:
+    """The pairs by the first few dimensions of their embeddings; see `embexp.evaluation.parts.Extra`."""
+
+    dims: Sequence[int]
+    pairs: Mapping[str, Pairs]
+    similarities: Sequence[Similarity]
+    batch_size: int
+    prompts: Prompts
+    name: ClassVar[str] = "dims"
+    before: ClassVar[bool] = True
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint_of([self.name], list(self.dims), [pairs.fingerprint for pairs in self.pairs.values()])
+
+    @property
+    def record(self) -> dict[str, Any]:
+        return {"dims": list(self.dims), "pairs": {name: len(pairs.scores) for name, pairs in self.pairs.items()}}
+
+    def parts(self, model: SentenceTransformer) -> Iterator[Part]:
+        """pearson_* and spearman_* of each split, by so many dimensions: dims/64/dev/spearman_cosine."""
+        embedded = {
+            split: embedded_pairs(model, pairs, batch_size=self.batch_size, prompts=self.prompts)
+            for split, pairs in self.pairs.items()
+        }
+        there = model.get_embedding_dimension()
+        for dim in self.dims:
+            if there is not None and dim > there:
+                yield Part({}, task=str(dim), error=f"the model's embeddings have {there} dimensions")
+                continue
+            scores = {
+                f"{split}/{name}": value
+                for split, (first, second) in embedded.items()
+                for name, value in scores_of(
+                    first[:, :dim], second[:, :dim], self.pairs[split], similarities=self.similarities
+                ).metrics.items()
+            }
+            yield Part(scores, task=str(dim))
