@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
+    SoftmaxLoss,
 )
 from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -24,6 +25,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import nearest
 from embexp.data.noise import WordDeletion
+from embexp.data.rows import NLI_LABELS
 from embexp.denoising import SortedDenoisingLoss
 from embexp.matryoshka import matryoshka
 from embexp.model_files import find
@@ -167,6 +169,33 @@ class SharedCachedLoss(CachedMultipleNegativesRankingLoss):
         if self.put_together is not None:
             reps = [[column] for column in self.put_together([torch.cat(parts) for parts in reps])]
         return super().calculate_loss(reps, labels, with_backward=with_backward)
+
+
+def softmax(model: SentenceTransformer, **concatenated: bool) -> nn.Module:
+    """SoftmaxLoss over the labels of NLI; its arguments say what the classifier reads.
+
+    Source: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084.
+    """
+    return SoftmaxOfEmbeddings(model, model.get_embedding_dimension(), num_labels=len(NLI_LABELS), **concatenated)
+
+
+class SoftmaxOfEmbeddings(SoftmaxLoss):
+    """SoftmaxLoss with a second way to compute it."""
+
+    def compute_loss_from_embeddings(self, embeddings: Sequence[Tensor], labels: Tensor) -> Tensor:
+        """What `forward` gives.
+
+        Args:
+            embeddings: of the two columns, (rows, dimension).
+            labels: (rows,).
+        """
+        first, second = embeddings
+        read = [first, second] if self.concatenation_sent_rep else []
+        read += [torch.abs(first - second)] if self.concatenation_sent_difference else []
+        read += [first * second] if self.concatenation_sent_multiplication else []
+        told = self.classifier(torch.cat(read, dim=1).to(self.classifier.weight.dtype))
+        loss: Tensor = self.loss_fct(told, labels.view(-1))
+        return loss
 
 
 def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str | None) -> nn.Module:

@@ -30,8 +30,22 @@ def test_every_shipped_loss_builds_and_gives_a_gradient_to_the_encoder(name):
     model, plan = built(f"loss={name}")
     texts = [["a first text", "a second one"], ["first text", "second one"], ["something else", "other words"]]
     columns = 3 if plan.view[0] == "triplets" else 2
-    plan.module(features(model, *texts[:columns]), torch.tensor([1.0, 0.0])).backward()
+    labels = torch.tensor([1, 0] if plan.view == ("classes",) else [1.0, 0.0])
+    plan.module(features(model, *texts[:columns]), labels).backward()
     assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("product", ["true", "false"])
+def test_softmax_from_embeddings_is_what_its_forward_gives(product):
+    model, plan = built("loss=softmax", f"loss.concatenation_sent_multiplication={product}", "model.dropout=0.0")
+    columns, labels = features(model, ["a", "b b", "c"], ["d", "e", "f f"]), torch.tensor([2, 0, 1])
+    embeddings = [model(column)["sentence_embedding"] for column in columns]
+    assert torch.equal(plan.module.compute_loss_from_embeddings(embeddings, labels), plan.module(columns, labels))
+
+
+def test_simcse_without_dropout_is_refused_for_it_would_learn_nothing():
+    with pytest.raises(ConfigError, match=r"model.dropout=0.0: loss=simcse tells a text from its twin by dropout"):
+        compose(["model=tiny", "loss=simcse", "model.dropout=0.0"])
 
 
 @pytest.mark.parametrize("directions", ["[query_to_doc]", "[query_to_doc,doc_to_query]"])

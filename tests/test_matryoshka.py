@@ -71,7 +71,7 @@ def test_what_does_not_go_together_is_told_in_words():
             ["matryoshka_weights=[1.0]"],
             "matryoshka_weights=[1.0]: must be as many as matryoshka_dims, of which there are 0.",
         ),
-        (["matryoshka_dims=[32]", "loss=tsdae"], "loss=tsdae tells texts from whole embeddings"),
+        (["matryoshka_dims=[32]", "loss=tsdae"], "loss=tsdae has weights of its own that read whole embeddings"),
     ):
         with pytest.raises(ConfigError) as refused:
             compose(["model=tiny", *typed])

@@ -20,6 +20,7 @@ from embexp.config.schema import (
     MLflow,
     MultipleNegativesRanking,
     Pretrained,
+    SoftmaxClassifier,
     ViewName,
 )
 from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
@@ -32,7 +33,14 @@ STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks
 
 
 # A shipped loss that is fed this view.
-LOSS_FED: dict[ViewName, str] = {"noisy": "tsdae", "pairs": "mnr", "triplets": "mnr", "scored": "cosine"}
+LOSS_FED: dict[ViewName, str] = {
+    "noisy": "tsdae",
+    "twins": "simcse",
+    "pairs": "mnr",
+    "triplets": "mnr",
+    "scored": "cosine",
+    "classes": "softmax",
+}
 
 
 def train_on_all(config: Config) -> Config:
@@ -156,10 +164,18 @@ def _cuts_go_together(config: Config) -> Iterator[str]:
             yield f"{key}={given}: the same twice; name each once."
     if weights is not None and len(weights) != len(dims or ()):
         yield f"matryoshka_weights={weights}: must be as many as matryoshka_dims, of which there are {len(dims or ())}."
-    if dims is not None and isinstance(config.loss, DenoisingAutoEncoder):
+    if dims is not None and isinstance(config.loss, (DenoisingAutoEncoder, SoftmaxClassifier)):
         yield (
-            f"matryoshka_dims={dims}: loss={config.names['loss']} tells texts from whole embeddings, which cannot be cut; use "
-            "another loss, or leave it out."
+            f"matryoshka_dims={dims}: loss={config.names['loss']} has weights of its own that read whole embeddings, and these "
+            "cannot be cut; use another loss, or leave it out."
+        )
+
+
+def _twins_differ(config: Config) -> Iterator[str]:
+    if "twins" in config.loss.view and getattr(config.model, "dropout", None) == 0:
+        yield (
+            f"model.dropout={config.model.model_dump()['dropout']}: loss={config.names['loss']} tells a text from its twin by dropout "
+            "alone, and without any nothing is learnt; use model.dropout=0.1."
         )
 
 
@@ -288,6 +304,7 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _directions_go_together,
     _decoder_is_named_where_needed,
     _cuts_go_together,
+    _twins_differ,
     _selection_is_scored,
     _evaluations_have_their_files,
     _something_is_scored,

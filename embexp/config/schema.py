@@ -11,17 +11,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, SerializeAsAny
 
 Kind = Literal["nli", "scored", "pairs", "triplets", "texts"]
-ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy"]
+ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy", "twins"]
 Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
 Dimensions = Annotated[int, Field(ge=1)]
 
 # What can be made from rows of a kind, the most natural view first: a loss gets the first that it accepts.
 VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
-    "nli": ("triplets", "pairs", "scored", "classes", "noisy"),
-    "triplets": ("triplets", "pairs", "scored", "noisy"),
-    "pairs": ("pairs", "scored", "triplets", "noisy"),
-    "scored": ("scored", "pairs", "triplets", "noisy"),
-    "texts": ("noisy",),
+    "nli": ("triplets", "pairs", "scored", "classes", "noisy", "twins"),
+    "triplets": ("triplets", "pairs", "scored", "noisy", "twins"),
+    "pairs": ("pairs", "scored", "triplets", "noisy", "twins"),
+    "scored": ("scored", "pairs", "triplets", "noisy", "twins"),
+    "texts": ("noisy", "twins"),
 }
 
 
@@ -117,6 +117,14 @@ class DenoisingAutoEncoder(Loss):
     deletion_ratio: float = Field(ge=0, lt=1)
     tie_encoder_decoder: bool
     decoder: str | None
+
+
+class SoftmaxClassifier(Loss):
+    """What SoftmaxLoss takes."""
+
+    concatenation_sent_rep: bool
+    concatenation_sent_difference: bool
+    concatenation_sent_multiplication: bool
 
 
 class Data(Component):
@@ -327,6 +335,7 @@ SCHEMAS: dict[str, dict[str, type[Component]]] = {
         "embexp.losses.mnr": MultipleNegativesRanking,
         "embexp.losses.cached_mnr": CachedMultipleNegativesRanking,
         "embexp.losses.tsdae": DenoisingAutoEncoder,
+        "embexp.losses.softmax": SoftmaxClassifier,
     },
     "data": {
         "embexp.data.helpdesk.HelpdeskSource": Helpdesk,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "dev", "test"]
 
-ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
+NLI_LABELS = ENTAILMENT, NEUTRAL, CONTRADICTION = 0, 1, 2
 
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "nli": ("premise", "hypothesis", "label"),

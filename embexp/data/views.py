@@ -7,6 +7,7 @@
 | scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; others: positive 1, negative 0 |
 | classes | sentence1, sentence2, label | NLI rows |
 | noisy | text | the texts of any rows, flat, unique, unlabelled; the noise is made while training |
+| twins | anchor, positive | the same texts, each beside itself |
 
 A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; it is never the
 anchor, nor one of the anchor's positives. No row occurs twice, but with positives="all", the textbook's way. What
@@ -35,6 +36,7 @@ VIEW_COLUMNS: dict[ViewName, tuple[str, ...]] = {
     "scored": ("sentence1", "sentence2", "score"),
     "classes": ("sentence1", "sentence2", "label"),
     "noisy": ("text",),
+    "twins": ("anchor", "positive"),
 }
 REDRAWS = 100
 
@@ -96,7 +98,7 @@ def make_view(
         name,
         Dataset(pa.table(arrays)),
         {key: count for key, count in counts.items() if count or key == "kept"},
-        is_directed(rows),
+        is_directed(rows) and name != "twins",
     )
 
 
@@ -205,6 +207,11 @@ def _noisy(rows: Rows, rules: Rules) -> Made:
     return [(text,) for text in unique], {"dropped_repeated_text": len(texts) - len(unique)}
 
 
+def _twins(rows: Rows, rules: Rules) -> Made:
+    made, dropped = _noisy(rows, rules)
+    return [(text, text) for (text,) in made], dropped
+
+
 def _records(rows: Rows) -> list[tuple[Any, ...]]:
     return list(zip(*(rows.values(column) for column in rows.table.column_names), strict=True))
 
@@ -215,4 +222,5 @@ MAKERS: dict[ViewName, Callable[[Rows, Rules], Made]] = {
     "scored": _scored,
     "classes": _classes,
     "noisy": _noisy,
+    "twins": _twins,
 }

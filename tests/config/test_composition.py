@@ -182,7 +182,7 @@ def test_texts_that_a_loss_cannot_be_fed_are_answered_with_the_loss_that_can(tmp
     notes = tmp_path / "notes.csv"
     notes.write_text("text\na\nb\n")
     (problem, *_) = problems_of("data=files", f"data.train={notes}", "evaluation=helpdesk")
-    assert "cannot be made from texts rows; a loss that they can feed: loss=tsdae; data that would do" in problem
+    assert "cannot be made from texts rows; a loss that they can feed: loss=tsdae, loss=simcse; data that would do" in problem
 
 
 @pytest.mark.parametrize(

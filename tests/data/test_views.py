@@ -59,7 +59,7 @@ def test_a_loss_that_accepts_several_views_gets_the_most_natural_one():
 
 
 def test_rows_that_cannot_give_what_a_loss_accepts_are_refused_with_what_they_give():
-    with pytest.raises(ConfigError, match="some rows: triplets cannot be made from texts rows; they give noisy"):
+    with pytest.raises(ConfigError, match="some rows: triplets cannot be made from texts rows; they give noisy, twins"):
         view(TEXTS, "triplets")
 
 
@@ -202,6 +202,13 @@ def test_the_noisy_view_holds_every_text_once():
 
 def test_the_noisy_view_of_nli_holds_premises_and_hypotheses_and_no_labels():
     assert {text for (text,) in records(view(NLI, "noisy"))} == set(NLI.texts())
+
+
+def test_twins_are_each_text_once_beside_itself_and_neither_asks_for_the_other():
+    assert records(view(TEXTS, "twins")) == [("one", "one"), ("two", "two")]
+    of_pairs = view(PAIRS, "twins")
+    assert len(of_pairs.dataset) == 40
+    assert not of_pairs.directed
 
 
 @pytest.mark.parametrize("name", ["pairs", "triplets", "scored", "classes"])

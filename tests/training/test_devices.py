@@ -34,7 +34,7 @@ from tests.test_losses import LOSSES
 from tests.training.test_trainer import SMALL, run, weights
 
 TWO = ["trainer.device=cpu", "devices=2"]
-SHARED = ("angle", "cached_mnr", "cosent", "cosine", "mnr", "triplet", "tsdae")
+SHARED = ("angle", "cached_mnr", "cosent", "cosine", "mnr", "softmax", "triplet", "tsdae")
 IN_ONE_GO = StepEncoder(chunk_tokens=64)
 
 
@@ -87,6 +87,8 @@ def rows_for(loss: str, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{f"text{n}": text() for n in range(names)} for _ in range(count)]
     if loss in ("angle", "cosent", "cosine", "head"):
         rows = [{**row, "label": draw.random()} for row in rows]
+    if loss == "softmax":
+        rows = [{**row, "label": draw.randrange(3)} for row in rows]
     return rows
 
 
@@ -296,7 +298,8 @@ def test_a_loss_that_cannot_be_shared_is_refused_with_those_that_can():
         refuse_what_cannot_be_shared(Own(), devices=2, name="own")
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+# simcse is mnr, fed with twins, which without dropout say nothing.
+@pytest.mark.parametrize("loss", sorted(set(LOSSES) - {"simcse"}))
 def test_every_shipped_loss_can_be_shared(loss):
     assert loss in SHARED
     refuse_what_cannot_be_shared(built(loss)[1], devices=2, name=loss)
