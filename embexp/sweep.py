@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from embexp.compare import FOUND_BY_SWEEP, Run, draw, read_result, to_csv, to_markdown
+from embexp.compare import RUNS_OF_SWEEP, Run, draw, read_result, to_csv, to_markdown
 from embexp.config import Config
 from embexp.config.ranges import parse
 from embexp.identity import command_line
@@ -77,17 +77,17 @@ class Sweep:
         scores = [score for run in finished if (score := run.metrics.get("best/dev/spearman_cosine")) is not None]
         if scores:
             self.tracker.log_metrics({"best/dev/spearman_cosine": max(scores)}, 0)
-        self.tracker.set_tags(self._found())
+        self.tracker.set_tags(self._tags())
         self.tracker.end(status, reason)
         return 1 if failed else 0
 
-    def _found(self) -> dict[str, str]:
-        # The runs that were skipped have another sweep's run as their parent.
+    def _tags(self) -> dict[str, str]:
+        # What an earlier sweep began, finished or not, has that one's run as its parent.
         results = [self.folder / str(number) / RESULT for number in range(len(self.jobs))]
         content = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.is_file()]
-        ids = [result["run_id"] for result in content if result["skipped"] and result["run_id"]]
+        ids = [result["run_id"] for result in content if result["run_id"]]
         batches = [ids[first : first + IDS_A_TAG] for first in range(0, len(ids), IDS_A_TAG)]
-        return {f"{FOUND_BY_SWEEP}.{number}": " ".join(batch) for number, batch in enumerate(batches)}
+        return {f"{RUNS_OF_SWEEP}.{number}": " ".join(batch) for number, batch in enumerate(batches)}
 
     def _reap(self, runs: Sequence[Run], *, over: bool) -> None:
         # A job whose process was killed could not close its own run.
