@@ -53,10 +53,11 @@ def main() -> None:
             sys.exit("\n".join(error.problems))
     if "-" in (arguments.csv, arguments.json):
         return
+    title = _counted(chosen)
     if arguments.group_by == SEED:
-        draw_by_seed(chosen, console=Console(), metric=arguments.metric)
+        draw_by_seed(chosen, console=Console(), title=title, metric=arguments.metric)
     else:
-        draw(chosen, console=Console(), title=_counted(chosen), metric=arguments.metric, most_unranked=MOST_UNRANKED)
+        draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unranked=MOST_UNRANKED)
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
