@@ -16,10 +16,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.bases import bases
-from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
+from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
 from embexp.compare.judge import Verdict, judge
-from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, scored_on
+from embexp.compare.ranking import METRIC, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
 from embexp.compare.warned import warned
@@ -93,7 +93,15 @@ def draw(
 
 def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
     """A line for each thing that the runs of a table were warned of when they were made: "! runs 1, 3: dev: ..."."""
-    return [f"! {whose}: {said}" for whose, said in warned([(rank, run.cautions) for rank, run in ranked_runs])]
+
+    def label(number: int) -> str:
+        its_rank, of = ranked_runs[number]
+        alike = [run for rank, run in ranked_runs if rank == its_rank]
+        # Runs of the same settings look the same in the table, too.
+        return label_of(of, keys, alike) if (keys := differing(alike)) else ""
+
+    found = warned([(rank, run.cautions) for rank, run in ranked_runs], label)
+    return [f"! {whose}: {said}" for whose, said in found]
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], *, has_intervals: bool) -> list[str]:

@@ -127,7 +127,9 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
         entries=entries,
         columns=columns_shown,
         rows=rows,
-        cautions=warned([(entry.rank, entry.details.cautions) for entry in entries]),
+        cautions=warned(
+            [(entry.rank, entry.details.cautions) for entry in entries], lambda number: entries[number].label
+        ),
         base=base_of(entries),
         equals=equals_of(entries),
         figures=figures(entries, metric=metric, spreads=spreads_of(columns) if columns else []),

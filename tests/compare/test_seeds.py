@@ -42,7 +42,10 @@ def test_a_row_has_the_mean_and_the_standard_deviation_of_its_seeds(tmp_path):
 
 def test_what_runs_were_warned_of_stands_under_the_table_with_the_rows_that_they_are_in(tmp_path):
     leaked = [replace(run, cautions=("dev and train: ...",)) for run in seeds(tmp_path, 32, (1.5, 1.6, 1.55))]
-    assert "! run 2: dev and train: ...\n" in drawn([*leaked, *seeds(tmp_path, 64, (0.4, 0.42, 0.41))])
+    others = seeds(tmp_path, 64, (0.4, 0.42, 0.41))
+    assert "! run 2: dev and train: ...\n" in drawn([*leaked, *others])
+    clean = [replace(run, cautions=()) for run in leaked[1:]]
+    assert "! run 2 (seed=0): dev and train: ...\n" in drawn([leaked[0], *clean, *others])
 
 
 def test_a_clear_difference_is_told(tmp_path):
