@@ -62,8 +62,10 @@ class Run:
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
         """A job that left no result in the folder that Hydra makes when it starts it."""
+        if not folder.is_dir():
+            return cls(name, Status.NOT_BEGUN, "left no result: it never began", where=str(folder))
         why = "left no result: stopped before its run began, or its process was killed"
-        return cls(name, Status.KILLED, why if folder.is_dir() else "left no result: it never began", where=str(folder))
+        return cls(name, Status.KILLED, why, where=str(folder))
 
     @property
     def is_trained(self) -> bool:
