@@ -17,10 +17,11 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from embexp.compare import FOUND_BY_SWEEP, Run, draw, read_result, to_csv, to_markdown
+from embexp.compare import RUNS_OF_SWEEP, Run, draw, read_result, to_csv, to_markdown
 from embexp.config import Config
 from embexp.config.ranges import parse
 from embexp.identity import command_line
+from embexp.naming import job_name
 from embexp.record import RESULT
 from embexp.tracking import (
     JOBS,
@@ -48,11 +49,15 @@ class Sweep:
         self.jobs = jobs
 
     def runs(self) -> list[Run]:
-        """What every job left behind, in order; a job without a result was lost with its process."""
-        found = []
+        """What every job left behind, in order; a job without a result was lost with its process, or never began."""
+        found, swept = [], [key.lstrip("+~") for key in _swept(self.jobs)]
         for number, overrides in enumerate(self.jobs):
             path = self.folder / str(number) / RESULT
-            found.append(read_result(path) if path.is_file() else Run.lost(_drawn(path.parent, overrides), path.parent))
+            if path.is_file():
+                found.append(read_result(path))
+            else:
+                drawn = _drawn(path.parent, overrides)
+                found.append(Run.lost(job_name(drawn, swept) or " ".join(drawn), path.parent))
         return found
 
     def close(self, interrupted: str | None) -> int:
@@ -77,17 +82,17 @@ class Sweep:
         scores = [score for run in finished if (score := run.metrics.get("best/dev/spearman_cosine")) is not None]
         if scores:
             self.tracker.log_metrics({"best/dev/spearman_cosine": max(scores)}, 0)
-        self.tracker.set_tags(self._found())
+        self.tracker.set_tags(self._tags())
         self.tracker.end(status, reason)
         return 1 if failed else 0
 
-    def _found(self) -> dict[str, str]:
-        # The runs that were skipped have another sweep's run as their parent.
+    def _tags(self) -> dict[str, str]:
+        # What an earlier sweep began, finished or not, has that one's run as its parent.
         results = [self.folder / str(number) / RESULT for number in range(len(self.jobs))]
         content = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.is_file()]
-        ids = [result["run_id"] for result in content if result["skipped"] and result["run_id"]]
+        ids = [result["run_id"] for result in content if result["run_id"]]
         batches = [ids[first : first + IDS_A_TAG] for first in range(0, len(ids), IDS_A_TAG)]
-        return {f"{FOUND_BY_SWEEP}.{number}": " ".join(batch) for number, batch in enumerate(batches)}
+        return {f"{RUNS_OF_SWEEP}.{number}": " ".join(batch) for number, batch in enumerate(batches)}
 
     def _reap(self, runs: Sequence[Run], *, over: bool) -> None:
         # A job whose process was killed could not close its own run.
@@ -109,10 +114,10 @@ class Sweep:
         print(f"Report: {path}")
 
 
-def _drawn(folder: Path, typed: Sequence[str]) -> str:
+def _drawn(folder: Path, typed: Sequence[str]) -> Sequence[str]:
     # What a search drew for a job is known when Hydra has started it; before, there is but what was typed.
     path = folder / ".hydra" / "overrides.yaml"
-    return " ".join(yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else typed)
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else typed
 
 
 @contextmanager
@@ -129,16 +134,13 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
     tracker = build_tracker(config.tracker)
     if isinstance(tracker, MLflowTracker):
         reap_dead_runs(tracker.uri, experiment=tracker.experiment)
-    values = _values(jobs)
-    # A search's jobs are all as typed.
-    drawn = {override.get_key_element() for override in parse(jobs[0]) if override.is_sweep_override()}
-    swept = {key: found for key, found in values.items() if len(found) > 1 or key in drawn}
+    swept = _swept(jobs)
     differing = [f"{key}={','.join(found)}" for key, found in swept.items()] or [f"{len(jobs)} jobs"]
     tracker.start(
         # What was swept comes first: the MLflow UI cuts long names.
         f"sweep {' '.join(differing)} · {now:%Y-%m-%d %H:%M}",
         folder=folder,
-        params={key: json.dumps(found) if len(found) > 1 else found[0] for key, found in values.items()},
+        params={key: json.dumps(found) if len(found) > 1 else found[0] for key, found in _values(jobs).items()},
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
@@ -151,6 +153,13 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
     finally:
         for name in (JOBS, SWEPT, PARENT_RUN):
             os.environ.pop(name, None)
+
+
+def _swept(jobs: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The keys in which the jobs differ, or that a search draws, with what they are set to."""
+    # A search's jobs are all as typed.
+    drawn = {override.get_key_element() for override in parse(jobs[0]) if override.is_sweep_override()}
+    return {key: found for key, found in _values(jobs).items() if len(found) > 1 or key in drawn}
 
 
 def _values(jobs: Sequence[Sequence[str]]) -> dict[str, list[str]]:

@@ -4,11 +4,11 @@ python -m embexp.compare [sweep=last] [loss=mnr ...] [--metric NAME] [--csv FILE
 """
 
 from embexp.compare.judge import Verdict, judge
-from embexp.compare.runs import FOUND_BY_SWEEP, Run, local_predictions, read_result, read_runs
+from embexp.compare.runs import RUNS_OF_SWEEP, Run, local_predictions, read_result, read_runs
 from embexp.compare.table import draw, to_csv, to_json, to_markdown
 
 __all__ = [
-    "FOUND_BY_SWEEP",
+    "RUNS_OF_SWEEP",
     "Run",
     "Verdict",
     "draw",

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -26,13 +27,18 @@ MOST_UNRANKED = 20
 MOST_SHOWN = 10
 # Metrics that begin alike, as dev/ does, that are named where there is none of the name that was typed.
 MOST_OF_GROUP = 6
+ALL = "All: --help."
 # Of a sweep's id: enough to name it.
 SHORT_ID = 8
 
 
 def main() -> None:
     """The program: exit 1 where there is nothing to compare, 2 for a wrong usage."""
-    arguments = _arguments()
+    try:
+        arguments = _arguments()
+    except ConfigError as error:
+        print("\n".join(error.problems), file=sys.stderr)
+        sys.exit(2)
     try:
         _refuse_what_cannot_be_written(arguments)
         runs = read_runs(arguments.uri, experiment=arguments.experiment)
@@ -53,10 +59,11 @@ def main() -> None:
             sys.exit("\n".join(error.problems))
     if "-" in (arguments.csv, arguments.json):
         return
+    title = _counted(chosen)
     if arguments.group_by == SEED:
-        draw_by_seed(chosen, console=Console(), metric=arguments.metric)
+        draw_by_seed(chosen, console=Console(), title=title, metric=arguments.metric)
     else:
-        draw(chosen, console=Console(), title=_counted(chosen), metric=arguments.metric, most_unranked=MOST_UNRANKED)
+        draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unranked=MOST_UNRANKED)
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
@@ -176,20 +183,39 @@ def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
             print(f"{target} is written", file=sys.stderr)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in a sentence: the usage would be longer, and tell less."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError([f"{message.removeprefix('argument ')}. {ALL}"])
+
+
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m embexp.compare", allow_abbrev=False, description=__doc__)
+    """What was typed.
+
+    Raises:
+        ConfigError: a flag that there is not, one without its value, or one with another than it takes.
+    """
+    parser = _Parser(prog="python -m embexp.compare", allow_abbrev=False, description=__doc__)
     parser.add_argument(
         "filters", nargs="*", metavar="KEY=VALUE", help="only such runs: loss=mnr, sweep=last, status=failed"
     )
     parser.add_argument("--metric", default=METRIC, help="what the runs are ranked by (default: %(default)s)")
-    parser.add_argument("--group-by", choices=[SEED], help="one row for runs that differ by their seed alone")
+    parser.add_argument("--group-by", metavar=SEED, help="one row for runs that differ by their seed alone")
     parser.add_argument("--csv", metavar="FILE", help="also write all rows as csv; - for the terminal")
     parser.add_argument("--json", metavar="FILE", help="also write all rows as json; - for the terminal")
     parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")
     parser.add_argument("--png", metavar="FILE", help="also write ranking and learning curves as a picture for a slide")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
     parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
-    return parser.parse_intermixed_args()
+    arguments, unknown = parser.parse_known_intermixed_args()
+    flags = [f"--{name.replace('_', '-')}" for name in vars(arguments) if name != "filters"]
+    problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags)} {ALL}" for word in unknown]
+    if (by := arguments.group_by) not in (None, SEED):
+        problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")
+    if problems:
+        raise ConfigError(problems)
+    return arguments
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from rich.console import Console
@@ -112,8 +112,9 @@ def fitting(
 ) -> tuple[Table, list[str]]:
     """The fullest table for which there is room, and what is left out of it: whole columns, for half a number is a wrong one.
 
-    In this order: the columns of `least`, the settings that tell few runs apart, all but one of `last`. Where the others
-    have no room even so, names and values of settings are broken into lines, and what is left over goes too.
+    In this order: the columns of `least`, the settings that tell few runs apart and without which no two look the same, those
+    of `last`, the other settings. Once all but one of `last` are gone, names and values of settings are broken into lines
+    where that is enough. What went early and has room beside what is left comes back.
 
     Args:
         keys: the settings, in order.
@@ -124,27 +125,46 @@ def fitting(
         console: to draw on.
     """
     unbound = console.options.update(max_width=10 * WIDE)
-    telling = sorted(keys, key=lambda key: -_others_than_most(runs, key))
-    many = max(1, sum(_tells_many(runs, key) for key in keys))
-    for some, without, in_lines in _fewer(len(keys), many, least, last):
-        kept = [key for key in keys if key in telling[:some]]
-        table = made(kept, without)
+
+    def laid_out(gone: Sequence[str], in_lines: bool) -> tuple[Table, int]:
+        kept = [key for key in keys if key not in gone]
+        table = made(kept, [name for name in gone if name not in keys])
         room = console.width - Measurement.get(console, unbound, table).maximum
         if in_lines and room < 0:
             room += _broken_into_lines(table.columns[1 : 1 + len(kept)], -room, console)
+        return table, room
+
+    early, late = _leaving(keys, runs)
+    going = [*least, *early, *last, *late]
+    in_one_line = len(least) + len(early) + max(0, len(last) - 1)
+    steps = [(count, False) for count in range(in_one_line + 1)]
+    steps += [(count, True) for count in range(in_one_line, len(going) + 1)]
+    for count, in_lines in steps:
+        gone = going[:count]
+        table, room = laid_out(gone, in_lines)
         if room >= 0:
             break
-    return table, [*without, *(key for key in keys if key not in kept)]
+    for name in reversed(gone):
+        fewer = [other for other in gone if other != name]
+        fuller, room = laid_out(fewer, in_lines)
+        if room >= 0:
+            table, gone = fuller, fewer
+    # Columns first, in the order in which they went.
+    return table, sorted(gone, key=lambda name: name in keys)
 
 
-def _fewer(keys: int, many: int, least: Sequence[str], last: Sequence[str]) -> Iterator[tuple[int, list[str], bool]]:
-    """How many settings there are, the titles that are left out, and whether settings are broken into lines."""
-    yield from ((keys, list(least[:count]), False) for count in range(len(least) + 1))
-    yield from ((some, list(least), False) for some in range(keys - 1, many - 1, -1))
-    yield from ((many, [*least, *last[:count]], False) for count in range(1, len(last)))
-    yield from ((many, [*least, *last[:count]], True) for count in range(max(0, len(last) - 1), len(last) + 1))
-    yield from ((some, [*least, *last[:-1]], True) for some in range(many - 1, 0, -1))
-    yield 1, [*least, *last], True
+def _leaving(keys: Sequence[str], runs: Sequence[Run]) -> tuple[list[str], list[str]]:
+    """The settings that go early, and those that go late, the first to go first; the one that tells most never goes."""
+    # Of two that tell as much the first stays.
+    from_least = sorted(keys, key=lambda key: (_others_than_most(runs, key), -keys.index(key)))
+    needed = list(keys)
+    for key in from_least:
+        rest = [other for other in needed if other != key]
+        if _different(runs, rest) == _different(runs, keys):
+            needed = rest
+    order = sorted(from_least, key=lambda key: key in needed)[:-1]
+    early = [key for key in order if key not in needed and not _tells_many(runs, key)]
+    return early, [key for key in order if key not in early]
 
 
 def _broken_into_lines(columns: Sequence[Column], less: int, console: Console) -> int:
@@ -161,6 +181,11 @@ def _broken_into_lines(columns: Sequence[Column], less: int, console: Console) -
 
 def _tells_many(runs: Sequence[Run], key: str) -> bool:
     return _others_than_most(runs, key) * FEW >= len(runs)
+
+
+def _different(runs: Sequence[Run], keys: Sequence[str]) -> int:
+    """How many of the runs these settings tell apart."""
+    return len({tuple(run.params.get(key) for key in keys) for run in runs})
 
 
 def _others_than_most(runs: Sequence[Run], key: str) -> int:

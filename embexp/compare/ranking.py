@@ -9,6 +9,8 @@ from embexp.identity import CHANGES_NO_RESULT
 from embexp.tracking import Status
 
 METRIC = "dev/spearman_cosine"
+# The evaluation whose pairs are those of the data.
+OWN = "own"
 # What a person chooses, in the order in which it is read; then whatever else differs.
 FIRST_COLUMNS = ("loss", "batch_size", "model", "data", "experiment", "learning_rate", "epochs", "seed")
 # What begins so is the less the better.
@@ -37,18 +39,24 @@ def ranked(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
     return [(order.index(score) + 1, run) for score, run in scored]
 
 
-def by_evaluation(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs that were scored on the same pairs, together: only these can be ranked with each other."""
+def by_evaluation(runs: Sequence[Run], metric: str) -> list[list[Run]]:
+    """Finished runs with a score, those of the same pairs together: only these can be ranked with each other."""
     found: dict[str | None, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.evaluation, []).append(run)
+        if run.status == Status.FINISHED and score_of(run, metric) is not None:
+            found.setdefault(run.evaluation, []).append(run)
     return list(found.values())
 
 
+def evaluation_of(run: Run) -> str:
+    """The evaluation that has the pairs: of several ("own+latency") the first."""
+    return run.params.get("evaluation", OWN).partition("+")[0]
+
+
 def scored_on(run: Run) -> str:
-    """What the pairs are that the run was scored on: of several evaluations ("own+latency") the first has them."""
-    name = run.params.get("evaluation", "own").partition("+")[0]
-    return run.params.get("data", "own data") if name == "own" else name
+    """What the pairs are that the run was scored on."""
+    name = evaluation_of(run)
+    return run.params.get("data", "own data") if name == OWN else name
 
 
 def columns_of(runs: Sequence[Run]) -> list[str]:

@@ -22,8 +22,9 @@ PREDICTIONS = "predictions.parquet"
 ROWS = "rows"
 # The loss of what was only scored, by `python -m embexp.evaluate`.
 UNTRAINED = "none"
-# Tags of a sweep's run: the ids of the runs that it did not train, because they had finished before.
-FOUND_BY_SWEEP = "embexp.found"
+# Tags of a sweep's run: the ids of its jobs' runs; one that an earlier sweep began stays that one's child. They are called
+# as in stores that have but the runs that had finished before.
+RUNS_OF_SWEEP = "embexp.found"
 # What stands before the id of a run of the store, where a run is told from others.
 OF_STORE = "run "
 
@@ -37,7 +38,7 @@ class Run:
         metrics: the last value of each; NaN and infinite ones are left out.
         evaluation: the fingerprint of the pairs it was scored on; only runs of one evaluation can be ranked together.
         sweeps: the run ids of the sweeps that it is a job of, each with its start: its parent, and those that found it
-            finished.
+            finished or went on with it.
         started: in seconds since 1970.
         where: what to open for more: its run id, or its log.
         predictions: the file of its similarities, pair by pair; None where it is not on this machine.
@@ -61,8 +62,10 @@ class Run:
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
         """A job that left no result in the folder that Hydra makes when it starts it."""
+        if not folder.is_dir():
+            return cls(name, Status.NOT_BEGUN, "left no result: it never began", where=str(folder))
         why = "left no result: stopped before its run began, or its process was killed"
-        return cls(name, Status.KILLED, why if folder.is_dir() else "left no result: it never began", where=str(folder))
+        return cls(name, Status.KILLED, why, where=str(folder))
 
     @property
     def is_trained(self) -> bool:
@@ -185,7 +188,7 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
     sweeps: dict[str, dict[str, float]] = defaultdict(dict)
     for run_id, _, _, started, _, _, _, tags in rows:
         for name, value in tags.items():
-            if name.startswith(FOUND_BY_SWEEP):
+            if name.startswith(RUNS_OF_SWEEP):
                 for found in value.split():
                     sweeps[found][run_id] = started
     started_at = {run_id: started for run_id, _, _, started, *_ in rows}

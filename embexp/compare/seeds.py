@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,14 +19,15 @@ from rich.table import Table
 
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
-from embexp.compare.columns import GAIN, signed
+from embexp.compare.columns import GAIN, Column, columns, legend, signed
 from embexp.compare.judge import resampled, size_of
-from embexp.compare.ranking import METRIC, NOT_COLUMNS, differing, is_cost, ranked, score_of
+from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import Run
-from embexp.compare.table import told_of_cautions
+from embexp.compare.sets import headings
+from embexp.compare.table import SEVERAL_SETS, told_of_cautions
 from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
 from embexp.tracking import Status
-from embexp.units import readable, readable_deviation
+from embexp.units import readable_deviation
 
 SEED = "seed"
 SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
@@ -52,22 +53,20 @@ class Group:
 
 
 def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPLES) -> list[Group]:
-    """The settings of the runs that were scored on the same pairs as the best, the best mean first.
+    """The settings of the runs of one set of pairs, the best mean first.
 
     Args:
         runs: of any status; what has no score is left out.
         metric: what is compared; of those that pairs cannot judge, the seeds' part alone is known.
         resamples: of the pairs.
     """
-    best = ranked(runs, metric)
     sign = 1 if is_cost(metric) else -1
     members: dict[str, dict[str, Run]] = defaultdict(dict)
-    for _, run in best:
-        if run.evaluation == best[0][1].evaluation:
-            # A run that was made anew is no further seed: the last one counts.
-            of_seed = members[_setting_of(run)]
-            seed = run.params.get(SEED, run.where)
-            of_seed[seed] = max(of_seed.get(seed, run), run, key=lambda one: one.started)
+    for _, run in ranked(runs, metric):
+        # A run that was made anew is no further seed: the last one counts.
+        of_seed = members[_setting_of(run)]
+        seed = run.params.get(SEED, run.where)
+        of_seed[seed] = max(of_seed.get(seed, run), run, key=lambda one: one.started)
     found = resampled(runs, metric=metric, resamples=resamples, most=MOST_RUNS)
     drawn = {id(run): row for run, row in zip(found.runs, found.drawn, strict=True)} if found else {}
     groups = []
@@ -87,14 +86,37 @@ def _setting_of(run: Run) -> str:
     return repr(sorted(settings.items()))
 
 
-def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC) -> None:
-    """The settings as a table, and what can be said of their differences."""
-    groups = by_seed(runs, metric=metric)
+def draw_by_seed(runs: Sequence[Run], *, console: Console, title: str, metric: str = METRIC) -> None:
+    """The settings as a table, one for each set of pairs that was scored on, and what can be said of their differences.
+
+    Args:
+        runs: of any status, the latest last.
+        console: to draw on.
+        title: above each table.
+        metric: what is compared.
+    """
+    console = paper(console)
+    sets = by_evaluation(runs, metric)
+    groups_of_sets = [by_seed(of_set, metric=metric) for of_set in sets]
+    shown = [[run for group in groups for run in group.runs] for groups in groups_of_sets]
+    if len(sets) > 1:
+        console.print()
+        console.print(SEVERAL_SETS.format(len(sets)), style="dim", highlight=False, soft_wrap=True)
+    for groups, which in zip(groups_of_sets, headings(shown, of=len(runs)), strict=True):
+        console.print()
+        console.print(f"[bold]{escape(title)}[/bold] · {escape(which)}", highlight=False)
+        _draw_set(groups, console, metric)
+    anew = sum(map(len, sets)) - sum(map(len, shown))
+    if said := _left_out(runs, metric, anew):
+        console.print(escape(said), highlight=False, soft_wrap=True)
+
+
+def _draw_set(groups: Sequence[Group], console: Console, metric: str) -> None:
     firsts = [group.runs[0] for group in groups]
     keys = [key for key in differing(firsts) if key != SEED] or ["loss", "batch_size"]
-    console = paper(console)
+    column = next(one for one in columns(firsts, metric, judged=False) if one.is_of(metric))
     gain = [GAIN] if any(_gains(group, metric) is not None for group in groups) else []
-    made = partial(_table, groups, metric, [SEEDS, metric, *gain, OF_SEEDS, OF_PAIRS])
+    made = partial(_table, groups, metric, column, [SEEDS, column.title, *gain, OF_SEEDS, OF_PAIRS])
     table, without = fitting(keys, firsts, made, least=(OF_PAIRS,), last=(OF_SEEDS, SEEDS, *gain), console=console)
     console.print(table)
     if without:
@@ -102,15 +124,23 @@ def draw_by_seed(runs: Sequence[Run], *, console: Console, metric: str = METRIC)
     by_rank = [(rank, run) for rank, group in enumerate(groups, start=1) for run in group.runs]
     for line in told_of_cautions(by_rank):
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-    pairs = {run.evaluation for run in firsts}
-    if others := sum(run.status != Status.FINISHED or run.evaluation not in pairs for run in runs):
-        console.print(f"left out: {others} that did not finish or were scored on other pairs", highlight=False)
     for line in told(groups, keys):
         console.print(escape(line), highlight=False, soft_wrap=True)
+    if what := legend([column]):
+        console.print(what, style="dim", highlight=False)
+
+
+def _left_out(runs: Sequence[Run], metric: str, anew: int) -> str:
+    """How many runs are in no table, and why."""
+    unfinished = sum(run.status != Status.FINISHED for run in runs)
+    unscored = sum(run.status == Status.FINISHED and score_of(run, metric) is None for run in runs)
+    reasons = {"not finished": unfinished, f"without {metric}": unscored, "of a seed that was run anew since": anew}
+    said = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
+    return f"left out: {said}." if said else ""
 
 
 def _table(
-    groups: Sequence[Group], metric: str, of: Sequence[str], keys: Sequence[str], without: Sequence[str]
+    groups: Sequence[Group], metric: str, column: Column, of: Sequence[str], keys: Sequence[str], without: Sequence[str]
 ) -> Table:
     firsts = [group.runs[0] for group in groups]
     shown = {key: values_of(firsts, key) for key in keys}
@@ -123,17 +153,17 @@ def _table(
     order = list(enumerate(firsts, start=1))
     for (rank, first), group in zip(order, groups, strict=True):
         cells = [escape(shown[key].get(first.params.get(key, ""), ABSENT)) for key in keys]
-        told_of = _cells(group, metric)
+        told_of = _cells(group, metric, column)
         numbers = [told_of[title] for title in titles]
         table.add_row(str(rank), *cells, *numbers, style="bold" if rank == 1 else "")
     before = {id(group.runs[0]): value for group in groups if (value := _before(group, metric)) is not None}
     for words, (first, *_) in bases(order, before):
-        numbers = [readable(metric, before[id(first)]) if title == metric else "" for title in titles]
+        numbers = [column.told(before[id(first)]) if title == column.title else "" for title in titles]
         table.add_row("", escape(words), *[""] * (len(keys) - 1), *numbers, style="dim")
     return table
 
 
-def _cells(group: Group, metric: str) -> dict[str, str]:
+def _cells(group: Group, metric: str, column: Column) -> dict[str, str]:
     """What each column may show, by its title, as rich's markup."""
     spread, gains = group.spread, _gains(group, metric)
     gain = "" if gains is None else signed(float(gains.mean()))
@@ -141,10 +171,11 @@ def _cells(group: Group, metric: str) -> dict[str, str]:
         gain += f" ± {gains.std(ddof=1):.4f}"
     return {
         SEEDS: str(spread.seeds),
-        metric: _shown(readable, spread.mean, metric),
         GAIN: gain,
-        OF_SEEDS: _shown(readable_deviation, spread.sd, metric),
-        OF_PAIRS: _shown(readable_deviation, math.sqrt(spread.of_pairs), metric),
+        OF_SEEDS: _deviation(spread.sd, metric),
+        OF_PAIRS: _deviation(math.sqrt(spread.of_pairs), metric),
+        # The last: what is compared may be a gain.
+        column.title: column.told(spread.mean),
     }
 
 
@@ -191,5 +222,5 @@ def _against(group: Group, best: Group, name: str) -> str:
     return f"cannot be told apart from {name}; {more}"
 
 
-def _shown(told: Callable[[str, float], str], value: float, metric: str) -> str:
-    return told(metric, value) if math.isfinite(value) else ""
+def _deviation(value: float, metric: str) -> str:
+    return readable_deviation(metric, value) if math.isfinite(value) else ""

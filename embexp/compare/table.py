@@ -16,11 +16,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.bases import bases
-from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
+from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
 from embexp.compare.judge import Verdict, judge
-from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, score_of, scored_on
+from embexp.compare.ranking import METRIC, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
+from embexp.compare.sets import headings, names_of
 from embexp.compare.warned import warned
 from embexp.tracking import Status
 
@@ -46,16 +47,15 @@ def draw(
         most_unranked: of those without a score the latest so many are named; None: all.
     """
     console = paper(console)
-    finished = [run for run in runs if score_of(run, metric) is not None and run.status == Status.FINISHED]
-    sets = by_evaluation(finished)
+    sets = by_evaluation(runs, metric)
+    finished = [run for of_set in sets for run in of_set]
     seen: list[Column] = []
     if len(sets) > 1:
         console.print()
         console.print(SEVERAL_SETS.format(len(sets)), style="dim", highlight=False, soft_wrap=True)
-    for number, of_set in enumerate(sets, start=1):
-        which = f" · scored on {scored_on(of_set[0])}" + (f" (set {number} of {len(sets)})" if len(sets) > 1 else "")
+    for of_set, which in zip(sets, headings(sets, of=len(runs)), strict=True):
         console.print()
-        console.print(f"[bold]{escape(title)}[/bold]{escape(which)}", highlight=False)
+        console.print(f"[bold]{escape(title)}[/bold] · {escape(which)}", highlight=False)
         verdicts = judge(of_set, metric=metric)
         of = columns(of_set, metric, judged=bool(verdicts))
         first, last = least(of, metric)
@@ -93,7 +93,15 @@ def draw(
 
 def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
     """A line for each thing that the runs of a table were warned of when they were made: "! runs 1, 3: dev: ..."."""
-    return [f"! {whose}: {said}" for whose, said in warned([(rank, run.cautions) for rank, run in ranked_runs])]
+
+    def label(number: int) -> str:
+        its_rank, of = ranked_runs[number]
+        alike = [run for rank, run in ranked_runs if rank == its_rank]
+        # Runs of the same settings look the same in the table, too.
+        return label_of(of, keys, alike) if (keys := differing(alike)) else ""
+
+    found = warned([(rank, run.cautions) for rank, run in ranked_runs], label)
+    return [f"! {whose}: {said}" for whose, said in found]
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], *, has_intervals: bool) -> list[str]:
@@ -170,7 +178,9 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     order = _ranked_each(runs, metric)
     rest = [run for run in runs if all(run is not other for _, other in order)]
     metrics = sorted({key for run in runs for key in run.metrics})
-    judged = {id(v.run): v for part in by_evaluation(runs) for v in judge(part, metric=metric)}
+    sets = by_evaluation(runs, metric)
+    judged = {id(v.run): v for of_set in sets for v in judge(of_set, metric=metric)}
+    pairs = {of_set[0].evaluation: name for of_set, name in zip(sets, names_of(sets), strict=True)}
     return [
         {
             "rank": rank,
@@ -178,7 +188,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
             "run": run.where.removeprefix(OF_STORE),
             "status": run.status.value,
             "reason": run.reason,
-            "scored_on": scored_on(run),
+            "scored_on": pairs.get(run.evaluation, scored_on(run)),
             **{key: run.params.get(key) for key in keys},
             **_judged_cells(judged.get(id(run))),
             **{key: run.metrics.get(key) for key in metrics},
@@ -189,7 +199,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
 
 
 def _ranked_each(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
-    return [pair for part in by_evaluation(runs) for pair in ranked(part, metric)]
+    return [pair for of_set in by_evaluation(runs, metric) for pair in ranked(of_set, metric)]
 
 
 def _judged_cells(verdict: Verdict | None) -> dict[str, float | None]:
@@ -226,12 +236,13 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     of = [*SCORES, *beside(runs), time]
     head = ["rank", *keys, "scored on", *(column.title for column in of)]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
-    for rank, run in _ranked_each(runs, metric):
-        cells = [str(rank), *(run.params.get(key, ABSENT) for key in keys), scored_on(run)]
-        lines.append(" | ".join([*cells, *(column.told(column.value(run)) for column in of)]))
+    sets = by_evaluation(runs, metric)
+    for of_set, pairs in zip(sets, names_of(sets), strict=True):
+        for rank, run in ranked(of_set, metric):
+            cells = [str(rank), *(run.params.get(key, ABSENT) for key in keys), pairs]
+            lines.append(" | ".join([*cells, *(column.told(column.value(run)) for column in of)]))
     table = "\n".join(f"| {line} |" for line in lines)
-    several = len({run.evaluation for _, run in _ranked_each(runs, metric)})
-    above = [SEVERAL_SETS.format(several)] if several > 1 else []
-    below = [f"- {line}" for part in by_evaluation(runs) for line in told_of_cautions(ranked(part, metric))]
+    above = [SEVERAL_SETS.format(len(sets))] if len(sets) > 1 else []
+    below = [f"- {line}" for of_set in sets for line in told_of_cautions(ranked(of_set, metric))]
     below += [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
     return "\n\n".join([*above, table, "\n".join(below)]) + "\n"

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 # Runs that are named by their ranks.
 MOST_NAMED = 8
 
 
-def warned(runs: Sequence[tuple[int, Sequence[str]]]) -> list[tuple[str, str]]:
+def warned(runs: Sequence[tuple[int, Sequence[str]]], label: Callable[[int], str]) -> list[tuple[str, str]]:
     """Whose caution it is ("all runs", "runs 1, 3"), and what it says; those of the best runs first.
 
     Args:
         runs: of each its rank, and its cautions.
+        label: of the run of this number, how it is told from those that share its rank; asked where not all of them were
+            warned.
     """
-    said = dict.fromkeys(caution for _, cautions in runs for caution in cautions)
-    return [(_whose([rank for rank, of_run in runs if caution in of_run], len(runs)), caution) for caution in said]
+    ranks = [rank for rank, _ in runs]
+    found: dict[str, list[int]] = {}
+    for number, (_, cautions) in enumerate(runs):
+        for caution in dict.fromkeys(cautions):
+            found.setdefault(caution, []).append(number)
+    return [(_whose(numbers, ranks, label), caution) for caution, numbers in found.items()]
 
 
-def _whose(ranks: Sequence[int], count: int) -> str:
-    if len(ranks) == count > 1:
+def _whose(numbers: Sequence[int], ranks: Sequence[int], label: Callable[[int], str]) -> str:
+    if len(numbers) == len(ranks) > 1:
         return "all runs"
-    # Runs of one score share a rank.
-    different = [str(rank) for rank in dict.fromkeys(ranks)]
-    named = ", ".join(different[:MOST_NAMED])
+    sharing, have = Counter(ranks), Counter(ranks[number] for number in numbers)
+    # Of one score, and named together where all of them were warned.
+    together = {rank for rank, count in have.items() if count == sharing[rank]}
+    different = dict.fromkeys((ranks[n], None if ranks[n] in together else n) for n in numbers)
+    named = [
+        f"{rank}" if number is None or not (words := label(number)) else f"{rank} ({words})"
+        for rank, number in list(different)[:MOST_NAMED]
+    ]
     more = f" and {len(different) - MOST_NAMED} more" if len(different) > MOST_NAMED else ""
-    return f"run{'s' if len(different) > 1 else ''} {named}{more}"
+    return f"run{'s' if len(different) > 1 else ''} {', '.join(named)}{more}"

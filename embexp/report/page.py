@@ -16,8 +16,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embexp.compare.judge import judge
-from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of, scored_on
+from embexp.compare.ranking import METRIC, by_evaluation, differing
 from embexp.compare.runs import Run
+from embexp.compare.sets import names_of
 from embexp.compare.warned import warned
 from embexp.identity import versions
 from embexp.naming import name_of
@@ -26,7 +27,6 @@ from embexp.report.entries import Entry, entries_of, metric_title, shown
 from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
-from embexp.tracking import Status
 from embexp.units import duration
 
 PAIRS_SHOWN = 5
@@ -84,8 +84,12 @@ def write_report(runs: Sequence[Run], path: Path, *, title: str, metric: str = M
 
 def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | None = None) -> str:
     """The page's text; see `write_report`."""
-    finished = [run for run in runs if run.status == Status.FINISHED and score_of(run, metric) is not None]
-    sections = [section(runs_of_one, metric=metric, uri=uri) for runs_of_one in by_evaluation(finished)]
+    sets = by_evaluation(runs, metric)
+    sections = [
+        section(of_set, scored_on=name, metric=metric, uri=uri)
+        for of_set, name in zip(sets, names_of(sets), strict=True)
+    ]
+    finished = [run for of_set in sets for run in of_set]
     others = [run for run in runs if not any(run is other for other in finished)]
     environment = Environment(
         loader=PackageLoader("embexp.report"),
@@ -109,7 +113,7 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
     )
 
 
-def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
+def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None) -> Section:
     """What is shown of runs that were scored on the same pairs."""
     entries = entries_of(runs, metric=metric, uri=uri, verdicts=judge(runs, metric=metric))
     split = metric.removeprefix("best/").partition("/")[0]
@@ -118,12 +122,14 @@ def section(runs: Sequence[Run], *, metric: str, uri: str | None) -> Section:
     improved, worsened = changes_of(columns, PAIRS_SHOWN) if columns else ([], [])
     columns_shown, rows = ranked_table(entries, metric)
     return Section(
-        scored_on=scored_on(runs[0]),
+        scored_on=scored_on,
         metric=metric_title(metric),
         entries=entries,
         columns=columns_shown,
         rows=rows,
-        cautions=warned([(entry.rank, entry.details.cautions) for entry in entries]),
+        cautions=warned(
+            [(entry.rank, entry.details.cautions) for entry in entries], lambda number: entries[number].label
+        ),
         base=base_of(entries),
         equals=equals_of(entries),
         figures=figures(entries, metric=metric, spreads=spreads_of(columns) if columns else []),

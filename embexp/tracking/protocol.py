@@ -24,12 +24,13 @@ SWEPT = "EMBEXP_SWEPT"
 
 
 class Status(StrEnum):
-    """How a run stands: MLflow's own words."""
+    """How a run stands: MLflow's own words, and one for a sweep's job that became no run there."""
 
     RUNNING = "RUNNING"
     FINISHED = "FINISHED"
     FAILED = "FAILED"
     KILLED = "KILLED"
+    NOT_BEGUN = "NOT BEGUN"
 
 
 @dataclass(frozen=True)

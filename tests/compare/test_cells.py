@@ -103,6 +103,36 @@ def test_the_settings_that_tell_fewest_runs_apart_are_the_first_to_go(many):
     assert "dev Spearman" in head
 
 
+def test_a_column_for_which_there_is_room_once_a_wider_one_is_gone_comes_back(many):
+    wide, narrower, narrow = (heading(drawn(many, width)) for width in (140, 100, 80))
+    assert all(title in wide for title in ("trainer.weight decay", "time"))
+    assert "trainer.weight decay" not in narrower
+    assert "time" in narrower
+    assert "time" not in narrow
+
+
+def heading(text: str) -> str:
+    return next(line for line in text.splitlines() if "dev Spearman" in line)
+
+
+@pytest.fixture
+def one_other(tmp_path) -> list[Run]:
+    """Runs of seven seeds, and the first one's seed with another weight decay, which nothing else tells from it."""
+    settings = [{"seed": seed} for seed in range(7)] + [{"seed": 0, "trainer.weight_decay": 0.1}]
+    return [
+        leave_run(tmp_path / str(number), "mnr", 32, params={"loss": "mnr", "model": "minilm", **own})
+        for number, own in enumerate(settings)
+    ]
+
+
+def test_a_setting_without_which_two_runs_look_the_same_outlives_interval_and_gain(one_other):
+    heads = [heading(drawn(one_other, width)) for width in (50, 60, 90)]
+    assert ["decay" in head for head in heads] == [True, True, True]
+    assert ["gain" in head for head in heads] == [False, True, True]
+    # Where it has no room at all there may be some for another column.
+    assert "gain" in heading(drawn(one_other, 44))
+
+
 @pytest.mark.parametrize("width", [36, 40, 50, 60, 72, 80])
 def test_in_a_narrow_terminal_columns_are_missing_but_no_digit_is(tmp_path, width):
     runs = [leave_run(tmp_path / str(size), "mnr", size) for size in (16, 32)]

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embexp.compare import Run
-from embexp.compare.__main__ import _check_metric
+from embexp.compare.__main__ import _check_metric, main
 from embexp.config import ConfigError
 from embexp.tracking import Status
 
@@ -89,6 +89,25 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path)
         f"--csv {tmp_path}: is a folder; name a file.",
         "--html nowhere/report.html: there is no folder nowhere.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--group_by", "seed"], "--group_by: there is no such flag. Did you mean '--group-by'? All: --help."),
+        (["--metrc=x"], "--metrc=x: there is no such flag. Did you mean '--metric'? All: --help."),
+        (["loss=mnr", "-z"], "-z: there is no such flag. All: --help."),
+        (["--group-by", "sed"], "--group-by sed: runs are grouped by seed alone. Did you mean 'seed'?"),
+        (["--group-by", "loss"], "--group-by loss: runs are grouped by seed alone."),
+        (["--csv"], "--csv: expected one argument. All: --help."),
+    ],
+)
+def test_a_wrong_usage_is_answered_in_one_sentence(typed, said, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["compare", *typed])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == f"{said}\n"
 
 
 MANY = ["best/step", "time/training_seconds", "retrieval/ndcg_at_10", "latency/p50_ms"]

@@ -25,9 +25,9 @@ def seeds(folder, batch_size: int, noises) -> list:
     ]
 
 
-def drawn(runs) -> str:
+def drawn(runs, **given) -> str:
     text = io.StringIO()
-    draw_by_seed(runs, console=Console(file=text, width=150, no_color=True))
+    draw_by_seed(runs, console=Console(file=text, width=150, no_color=True), title="Runs", **given)
     return text.getvalue()
 
 
@@ -42,7 +42,10 @@ def test_a_row_has_the_mean_and_the_standard_deviation_of_its_seeds(tmp_path):
 
 def test_what_runs_were_warned_of_stands_under_the_table_with_the_rows_that_they_are_in(tmp_path):
     leaked = [replace(run, cautions=("dev and train: ...",)) for run in seeds(tmp_path, 32, (1.5, 1.6, 1.55))]
-    assert "! run 2: dev and train: ...\n" in drawn([*leaked, *seeds(tmp_path, 64, (0.4, 0.42, 0.41))])
+    others = seeds(tmp_path, 64, (0.4, 0.42, 0.41))
+    assert "! run 2: dev and train: ...\n" in drawn([*leaked, *others])
+    clean = [replace(run, cautions=()) for run in leaked[1:]]
+    assert "! run 2 (seed=0): dev and train: ...\n" in drawn([leaked[0], *clean, *others])
 
 
 def test_a_clear_difference_is_told(tmp_path):
@@ -91,7 +94,7 @@ def test_runs_that_know_of_no_gain_have_no_column_for_it(tmp_path):
 def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers(tmp_path):
     runs = [with_gain(run, 0.5) for run in seeds(tmp_path, 32, (1.0, 1.1))]
     text = io.StringIO()
-    draw_by_seed(runs, console=Console(file=text, width=60, force_terminal=True, color_system=None))
+    draw_by_seed(runs, console=Console(file=text, width=60, force_terminal=True, color_system=None), title="Runs")
     (group,) = by_seed(runs)
     assert f"{group.spread.mean:.4f}" in text.getvalue()
     assert f"± {group.spread.sd:.4f}" in text.getvalue()
@@ -120,19 +123,50 @@ def test_of_what_costs_less_is_better(tmp_path):
     first, second = by_seed(timed, metric="time/training_seconds")
     assert [first.spread.mean, second.spread.mean] == [320.5, 642.5]
     assert [run.metrics["time/training_seconds"] for run in first.runs] == [320.0, 321.0]
-    text = io.StringIO()
-    draw_by_seed(timed, console=Console(file=text, width=150, no_color=True), metric="time/training_seconds")
-    assert "5m 20s" in text.getvalue()
-    assert "0.71s" in text.getvalue()
+    text = drawn(timed, metric="time/training_seconds")
+    assert "5m 20s" in text
+    assert "0.71s" in text
 
 
-def test_what_is_left_out_is_counted(tmp_path):
-    first, *others = seeds(tmp_path, 32, (1.0, 1.1, 1.2, 1.3))
-    failed, elsewhere = replace(others[0], status=Status.FAILED), replace(others[1], evaluation="other pairs")
-    assert "left out: 2 that did not finish or were scored on other pairs" in drawn(
-        [first, failed, elsewhere, others[2]]
-    )
-    assert "left out" not in drawn([first, others[2]])
+def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
+    first, second, third, fourth = seeds(tmp_path, 32, (1.0, 1.1, 1.2, 1.3))
+    failed, unscored = replace(second, status=Status.FAILED), replace(third, metrics={})
+    again = replace(first, started=first.started + 1)
+    text = drawn([first, failed, unscored, fourth, again])
+    assert f"left out: 1 not finished, 1 without {METRIC}, 1 of a seed that was run anew since.\n" in text
+    assert "Runs · 2 here, scored on own data\n" in text
+    assert "left out: 1 not finished.\n" in drawn([failed])
+    assert "left out" not in drawn([first, fourth])
+
+
+def test_each_set_of_pairs_has_a_table_of_its_own(tmp_path):
+    here = seeds(tmp_path, 32, (1.0, 1.1))
+    there = [
+        replace(run, evaluation="others", params={**run.params, "data": "stsb"})
+        for run in seeds(tmp_path, 64, (0.4, 0.5, 0.6))
+    ]
+    text = drawn([*here, *there])
+    assert "2 sets of pairs were scored on" in text
+    first, second = text.split("Runs · ")[1:]
+    assert first.startswith("2 here, scored on own data (set 1 of 2)\n")
+    assert second.startswith("3 here, scored on stsb (set 2 of 2)\n")
+    for table, runs in ((first, here), (second, there)):
+        assert f"{np.mean([score_of(run, METRIC) for run in runs]):.4f}" in table
+    assert "left out" not in text
+    assert "the best (" not in text
+
+
+def test_the_score_has_the_title_that_it_has_in_the_other_table(tmp_path):
+    runs = seeds(tmp_path, 32, (1.0, 1.1))
+    assert "dev Spearman" in drawn(runs)
+    assert METRIC not in drawn(runs)
+    served = [replace(run, metrics={"latency/p50_ms": 7.1234}) for run in runs]
+    text = drawn(served, metric="latency/p50_ms")
+    assert "7.12 ms" in text
+    assert "latency: median of the calls" in text
+    gained = [with_gain(run, 0.5) for run in runs]
+    gains = [run.metrics[f"gain/{METRIC}"] for run in gained]
+    assert f"{np.mean(gains):.4f}" in drawn(gained, metric=f"gain/{METRIC}")
 
 
 def test_a_run_that_was_made_anew_is_no_further_seed(tmp_path):

@@ -240,6 +240,18 @@ def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_i
     assert "!" not in drawn([run(0.8)])
 
 
+def test_of_runs_that_share_a_rank_those_that_were_warned_are_told_by_what_differs_among_them():
+    first, second, third = (run(score, batch_size=n) for score, n in ((0.8, 8), (0.6, 16), (0.6, 32)))
+    warned_of = ("leak",)
+    one = [first, second, replace(third, cautions=warned_of)]
+    assert "! run 2 (batch_size=32): leak\n" in drawn(one)
+    assert "- ! run 2 (batch_size=32): leak\n" in to_markdown(one)
+    assert "! run 2: leak\n" in drawn([first, replace(second, cautions=warned_of), one[2]])
+    assert "! runs 1, 2 (batch_size=32): leak\n" in drawn([replace(first, cautions=warned_of), *one[1:]])
+    # Nothing in the table tells them apart either.
+    assert "! run 2: leak\n" in drawn([first, third, one[2]])
+
+
 def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
     runs = [judged(tmp_path, 32, noise=1.0), judged(tmp_path, 64, noise=1.05), judged(tmp_path, 128, noise=9.0)]
     text = drawn(runs)

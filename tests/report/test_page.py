@@ -66,6 +66,8 @@ def test_what_was_warned_of_when_runs_were_made_stands_beside_their_scores(tmp_p
     other = leave_run(tmp_path / "other", "cosine", 16, cautions=["dev: 30 pairs are few"])
     text = Page(report([other, *runs], title="A sweep")).text
     assert f"runs 1, 2 : {LEAK} run 3 : dev: 30 pairs are few" in text
+    tied = replace(runs[0], params={**runs[0].params, "seed": "7"}, where=other.where)
+    assert f"run 1 (seed 42) : {LEAK}" in Page(report([runs[0], tied], title="A sweep")).text
     assert f"- {LEAK}" in card_of(runs[0], details_of(runs[0]))
 
 
@@ -151,9 +153,10 @@ def test_latency_and_mteb_are_shown_only_where_they_were_measured(runs, page):
 
 
 def test_runs_of_different_pairs_are_never_in_one_table(runs):
-    text = Page(report([*runs[:3], replace(runs[3], evaluation="other")], title="Two sets")).text
-    assert "(set 1 of 2)" in text
-    assert "(set 2 of 2)" in text
+    other = replace(runs[3], evaluation="other", params={**runs[3].params, "data.rows": "5000"})
+    text = Page(report([*runs[:3], other], title="Two sets")).text
+    assert "Scored on helpdesk (set 1 of 2)" in text
+    assert "Scored on helpdesk with data.rows=5000 (set 2 of 2)" in text
     assert "is ranked first" not in text
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine
 
 from embexp.compare.runs import _from_client, read_runs
 from embexp.config import ConfigError
+from embexp.sweep import Sweep
 from embexp.tracking import (
     PLACE,
     NullTracker,
@@ -22,6 +23,7 @@ from embexp.tracking import (
     reap_dead_runs,
     store_uri,
 )
+from tests.report.conftest import leave_run
 
 
 @pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED, Status.KILLED])
@@ -108,6 +110,22 @@ def test_a_child_knows_its_parent(store):
     assert store.run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
     found = next(run for run in read_runs(store.uri, experiment="tests") if run.where == f"run {child.run_id}")
     assert list(found.sweeps) == [parent.run_id]
+
+
+def test_a_run_that_was_interrupted_and_went_on_in_a_later_sweep_is_a_job_of_both(store, tmp_path):
+    first, later = (store.started(tags={"embexp.sweep": "folder"}) for _ in range(2))
+    begun = store.started(parent=first.reference)
+    begun.end(Status.KILLED, "terminated (SIGTERM)")
+    gone_on = store.started(parent=later.reference, run_id=begun.run_id)
+    gone_on.end(Status.FINISHED)
+    own = store.started(parent=later.reference)
+    own.end(Status.FINISHED)
+    for number, child in enumerate((gone_on, own)):
+        leave_run(tmp_path / str(number), "mnr", 16, run_id=child.run_id)
+    assert Sweep(later, tmp_path, [["seed=1"], ["seed=2"]]).close(None) == 0
+    sweeps = {run.where: set(run.sweeps) for run in read_runs(store.uri, experiment="tests")}
+    assert sweeps[f"run {begun.run_id}"] == {first.run_id, later.run_id}
+    assert sweeps[f"run {own.run_id}"] == {later.run_id}
 
 
 def test_more_than_forty_params_are_a_mistake(store):

@@ -1,0 +1,70 @@
+"""The sets of pairs that runs were scored on: what each is called beside the others, and what stands above its table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from embexp.compare.cells import values_of
+from embexp.compare.ranking import OWN, differing, evaluation_of, scored_on
+from embexp.compare.runs import Run
+
+# The settings that name the pairs, of the data's own and of others.
+OF_DATA, OF_OTHERS = ("data.",), ("evaluation.source.", "evaluation.path")
+# Those of them that are files or folders: the first that a run has holds its pairs, a part of train where there is no dev.
+FILES = ("dev", "train", "path")
+
+
+def names_of(sets: Sequence[Sequence[Run]]) -> list[str]:
+    """What the pairs of each set are; those of one name ("files") are told apart by their file, or else by other settings."""
+    plain = [scored_on(of_set[0]) for of_set in sets]
+    found = list(plain)
+    for name in (name for name, count in Counter(plain).items() if count > 1):
+        alike = [number for number, other in enumerate(plain) if other == name]
+        for number, words in zip(alike, _apart([sets[number] for number in alike]), strict=True):
+            found[number] = f"{name} with {words}" if words else name
+    return found
+
+
+def headings(sets: Sequence[Sequence[Run]], *, of: int) -> list[str]:
+    """What stands beside the title above the table of each set: "3 here, scored on stsb (set 1 of 2)".
+
+    Args:
+        sets: the runs of each table.
+        of: how many runs the title tells of; those that are in no table are among them.
+    """
+    said = [
+        f"scored on {name}" if len(of_set) == of else f"{len(of_set)} here, scored on {name}"
+        for of_set, name in zip(sets, names_of(sets), strict=True)
+    ]
+    if len(sets) == 1:
+        return said
+    return [f"{words} (set {number} of {len(sets)})" for number, words in enumerate(said, start=1)]
+
+
+def _apart(sets: Sequence[Sequence[Run]]) -> list[str]:
+    """The settings that tell sets of one name apart, as few as do; empty where none do, as where a file was changed."""
+    firsts, runs = [of_set[0] for of_set in sets], [run for of_set in sets for run in of_set]
+    shared = [
+        key for key in differing(runs) if all(len({run.params.get(key) for run in of_set}) == 1 for of_set in sets)
+    ]
+    files = [[_file_of(run)] for run in firsts]
+    for told in (files, *([[key]] * len(sets) for key in shared), [shared] * len(sets)):
+        labels = [_label(run, keys, runs) for run, keys in zip(firsts, told, strict=True)]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [""] * len(sets)
+
+
+def _file_of(run: Run) -> str:
+    there = [key for key in run.params if key.startswith(_sections_of(run))]
+    return next((key for name in FILES for key in there if key.rpartition(".")[2] == name), "")
+
+
+def _label(run: Run, keys: Sequence[str], runs: Sequence[Run]) -> str:
+    named = [key for key in keys if key in run.params and key.startswith(_sections_of(run))]
+    return ", ".join(f"{key}={values_of(runs, key)[run.params[key]]}" for key in named)
+
+
+def _sections_of(run: Run) -> tuple[str, ...]:
+    return OF_DATA if evaluation_of(run) == OWN else OF_OTHERS
