@@ -83,7 +83,7 @@ def _from(text: str, begin: int) -> str:
 
 
 def label_of(run: Run, keys: Iterable[str], others: Sequence[Run]) -> str:
-    """The settings that tell a run from others, in a sentence; its name where none does.
+    """The settings that tell a run from others, or those that it alone is without, in a sentence; its name where none does.
 
     Args:
         run: one of the others.
@@ -93,7 +93,8 @@ def label_of(run: Run, keys: Iterable[str], others: Sequence[Run]) -> str:
     told = {key: f"{key}={values_of(others, key)[run.params[key]]}" for key in keys if key in run.params}
     if len(", ".join(told.values())) > LONGEST_LABEL and run is not others[0]:
         told = {key: words for key, words in told.items() if run.params[key] != others[0].params.get(key)}
-    return ", ".join(told.values()) or run.name
+    lacks = [f"without {key}" for key in keys if key not in run.params]
+    return ", ".join(told.values()) or ", ".join(lacks) or run.name
 
 
 def of_the_best(label: str) -> str:

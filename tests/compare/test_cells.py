@@ -185,3 +185,8 @@ def test_what_is_no_terminal_gets_the_whole_table(many):
     file = io.StringIO()
     draw(many, console=Console(file=file, width=80), title="runs")
     assert "trainer.weight decay" in file.getvalue()
+
+
+def test_a_run_without_the_setting_that_the_others_have_is_called_by_that():
+    cut, whole = (Run(name, Status.FINISHED, None, params) for name, params in (("a", {"dims": "[8]"}), ("b", {})))
+    assert [label_of(run, ["dims"], [cut, whole]) for run in (cut, whole)] == ["dims=[8]", "without dims"]
