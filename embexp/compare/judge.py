@@ -6,9 +6,9 @@ From the similarities of every pair that each run left in predictions.parquet: a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
 
 import numpy as np
 
@@ -26,9 +26,6 @@ from embexp.statistics import (
     differences_with_best,
     interval,
 )
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 JUDGED = re.compile(
     r"(?P<split>dev|test)/(?P<statistic>pearson|spearman)_(?P<similarity>cosine|manhattan|euclidean|dot)"
@@ -96,17 +93,16 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
     asked = JUDGED.fullmatch(metric)
     if asked is None:
         return None
-    found = [(run, table) for _, run in ranked(runs, metric) if (table := _predictions(run, asked)) is not None]
-    found = [(run, table) for run, table in found if run.evaluation == found[0][0].evaluation][:most]
+    found = list(islice(_with_predictions(ranked(runs, metric), asked), most))
     if not found:
         return None
-    trained = [_column(table, f"{asked['similarity']}_after") for _, table in found]
-    bases = [_column(table, f"{asked['similarity']}_before") for _, table in found]
+    trained = [of_run["after"] for _, of_run in found]
+    bases = [of_run["before"] for _, of_run in found]
     # The runs of a sweep start from one model, as a rule.
     different = {base.tobytes(): base for base in bases}
     statistic: Statistic = "spearman" if asked["statistic"] == "spearman" else "pearson"
     similarities = np.stack([*trained, *different.values()])
-    values, drawn = correlations(_column(found[0][1], "score"), similarities, statistic=statistic, resamples=resamples)
+    values, drawn = correlations(found[0][1]["score"], similarities, statistic=statistic, resamples=resamples)
     rows = [len(trained) + list(different).index(base.tobytes()) for base in bases]
     return Resampled([run for run, _ in found], values[: len(rows)], drawn[: len(rows)], values[rows], drawn[rows])
 
@@ -119,21 +115,35 @@ def size_of(difference: Difference) -> str:
     return f"{abs(difference.value):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _predictions(run: Run, asked: re.Match[str]) -> pa.Table | None:
-    """The rows of the split; None where the run left none, or its file holds no such similarity."""
+def _with_predictions(
+    order: Iterable[tuple[int, Run]], asked: re.Match[str]
+) -> Iterator[tuple[Run, Mapping[str, Array]]]:
+    """The runs that left predictions, of the set of pairs of the first that did; read as they are asked for."""
+    first: Run | None = None
+    for _, run in order:
+        if first is not None and run.evaluation != first.evaluation:
+            continue
+        left = _predictions(run, asked)
+        if left is not None:
+            first = first or run
+            yield run, left
+
+
+def _predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
+    """Score, similarity before and after, (pairs,), of the split; None where the run left none, or its file holds no such similarity."""
     if run.predictions is None or not run.predictions.is_file():
         return None
     import pyarrow.parquet as pq
 
-    columns = ["score", f"{asked['similarity']}_before", f"{asked['similarity']}_after"]
-    if not {"split", *columns} <= set(pq.read_schema(run.predictions).names):
-        return None
-    return pq.read_table(run.predictions, columns=columns, filters=[("split", "=", asked["split"])])
-
-
-def _column(table: pa.Table, name: str) -> Array:
-    column: Array = table.column(name).to_numpy().astype(np.float64)
-    return column
+    columns = {"score": "score"} | {when: f"{asked['similarity']}_{when}" for when in ("before", "after")}
+    # By neither read_table nor Arrow's filters and to_numpy: they import pandas, which takes longer than all that is read here.
+    with pq.ParquetFile(run.predictions) as file:
+        if not {"split", *columns.values()} <= set(file.schema_arrow.names):
+            return None
+        table = file.read(["split", *columns.values()])
+    of_split = np.array([split == asked["split"] for split in table["split"].to_pylist()], dtype=bool)
+    of_all = {name: np.from_dlpack(table[column].combine_chunks()) for name, column in columns.items()}
+    return {name: values.astype(np.float64)[of_split] for name, values in of_all.items()}
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:
