@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 
 
 def say(text: str) -> None:
@@ -13,3 +16,15 @@ def say(text: str) -> None:
     except BrokenPipeError:
         # What is left in the buffer would be written at the process's end, and fail again, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def saying() -> Iterator[None]:
+    """What is printed in the block is said at its end, in one piece: see `say`."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        if text := printed.getvalue():
+            say(text.removesuffix("\n"))

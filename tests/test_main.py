@@ -67,10 +67,11 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
 
 
-def test_who_reads_the_help_s_first_line_alone_gets_no_traceback(tmp_path):
+@pytest.mark.parametrize("asked", [["--help"], ["--help", "seed=1"], ["--cfg", "job"]])
+def test_who_reads_the_first_line_alone_of_what_is_told_gets_no_traceback(tmp_path, asked):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "embexp", "--help"]
+    command = [sys.executable, "-m", "embexp", *asked]
     done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
