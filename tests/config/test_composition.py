@@ -84,6 +84,7 @@ def test_every_shipped_option_opens_with_what_it_is_and_its_command(group, optio
         ("evaluation.similarities=[cosin]", "evaluation.similarities=cosin: must be one of"),
         ("+loss.bogus=1", "loss.bogus: nothing reads this key"),
         ("+bogus=1", "bogus: nothing reads this key"),
+        ("experiment=null", "experiment=null: there is none where none is named; leave it out."),
     ],
 )
 def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
@@ -338,6 +339,19 @@ def test_every_job_of_a_sweep_is_checked_before_the_first():
 def test_a_sweep_becomes_one_job_a_combination():
     jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True)
     assert len(jobs) == 4
+
+
+@pytest.mark.parametrize("typed", ["hydra.sweeper.params={seed: '1,2'}", "+hydra.sweeper.params.seed='1,2'"])
+def test_what_only_an_experiment_file_can_sweep_is_told_how_it_is_typed(typed):
+    for words, multirun in (([], False), ([], True), (["experiment=book_batch_size"], True)):
+        with pytest.raises(ConfigError, match="what is swept stands by itself: batch_size=16,32 -m"):
+            check_command([typed, *words], multirun=multirun)
+
+
+def test_a_sweep_without_an_experiment_may_say_so_by_hydra_s_sign_alone():
+    assert check_command(["~experiment", "seed=1,2"], multirun=True)
+    with pytest.raises(ConfigError, match="experiment=null: there is none"):
+        check_command(["experiment=null,book_cosine"], multirun=True)
 
 
 def test_a_key_of_one_loss_is_not_a_key_of_another():
