@@ -184,6 +184,10 @@ def test_texts_that_a_loss_cannot_be_fed_are_answered_with_the_loss_that_can(tmp
     notes.write_text("text\na\nb\n")
     (problem, *_) = problems_of("data=files", f"data.train={notes}", "evaluation=helpdesk")
     assert "cannot be made from texts rows; a loss that they can feed: loss=tsdae; data that would do" in problem
+    # Where nothing is scored either, one answer says what to choose; who has a file is not sent to data=files.
+    (problem,) = problems_of("data=files", f"data.train={notes}")
+    assert "a loss that they can feed: loss=tsdae, scored on other pairs (evaluation=stsb, " in problem
+    assert "data that would do: helpdesk, mnli, allnli, another file, stsb (rows of" in problem
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,6 @@ def read(
     Raises:
         UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
     """
-    if path == Path():
-        raise UnreadableError("is empty; name a file")
     if not path.is_file():
         raise UnreadableError("is a folder; name a file" if path.is_dir() else "there is no such file")
     suffix = suffix_of(path)
