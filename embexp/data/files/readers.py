@@ -189,9 +189,20 @@ def _json_array(text: str, header_only: bool) -> Records:
 
 
 def _lines(lines: io.StringIO, header_only: bool) -> Records:
-    """A text a line, blank ones left out."""
-    rows = () if header_only else enumerate(lines, start=1)
-    return Records([TEXT], [(number, {TEXT: line}) for number, line in rows if line.strip()])
+    """A text a line, blank ones left out.
+
+    Raises:
+        UnreadableError: its lines look like the rows of a table.
+    """
+    rows = [(number, {TEXT: line}) for number, line in enumerate(lines, start=1) if line.strip()]
+    head = [row[TEXT].strip().count("\t") for _, row in rows[:HEAD_ROWS]]
+    if len(head) > 1 and head[0] and len(set(head)) == 1:
+        tabs = "a tab" if head[0] == 1 else f"{head[0]} tabs"
+        raise UnreadableError(
+            f"each of the {len(head)} lines that were looked at has {tabs}, as the rows of a table have; name it .tsv, with the names "
+            "of its columns in row 1, or take the tabs out"
+        )
+    return Records([TEXT], [] if header_only else rows)
 
 
 def _parquet(path: Path, header_only: bool) -> Records:
