@@ -407,6 +407,13 @@ def test_the_delimiter_that_is_named_is_used(tmp_path, delimiter):
     assert list(source(train=file, dev=file, delimiter=delimiter).load("train").table["anchor"]) == ["a, b"]
 
 
+def test_a_tab_can_be_typed_as_it_is_advised(tmp_path):
+    file = written(tmp_path, "r.csv", "anchor\tpositive\na, b\tc\n")
+    advice = problems_of(file).rpartition("data.delimiter=")[2]
+    delimiter = advice.partition('"')[2].partition('"')[0]
+    assert list(source(train=file, dev=file, delimiter=delimiter).load("train").table["anchor"]) == ["a, b"]
+
+
 STRAY_QUOTES = 'sentence1\tsentence2\tscore\n"A man\trides\t1.0\nrow\ttwo\t2.0\n"x" y\tz"\t3.0\n'
 
 

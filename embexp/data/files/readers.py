@@ -17,6 +17,8 @@ from embexp.config.errors import printable
 from embexp.data.files.content import READABLE, UnreadableError, check_format, suffix_of, text_of
 
 HEAD_ROWS = 100
+# A tab as it can be typed.
+TYPED_TAB = "\\t"
 # The column of a file that has no header.
 TEXT = "text"
 LONGEST_CELL = 2**31 - 1  # characters
@@ -59,7 +61,7 @@ def read(
     Args:
         path: of the file.
         encoding: of text files.
-        delimiter: of csv and tsv; None: a comma, or a tab in .tsv.
+        delimiter: of csv and tsv, a tab also as it is typed, \\t; None: a comma, or a tab in .tsv.
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
         header_only: no rows.
@@ -88,7 +90,7 @@ def read(
         return _json_array(text.getvalue(), header_only)
     if suffix in (".jsonl", ".json"):
         return _jsonl(text, header_only)
-    delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
+    delimiter = "\t" if delimiter == TYPED_TAB else delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
     quoted = suffix == ".csv" if quoted is None else quoted
