@@ -29,7 +29,7 @@ from embexp.data.views import View
 from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
-from embexp.leaks import leaks_of_dev, leaks_of_train
+from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
 from embexp.losses import LossPlan, build_loss
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
@@ -161,7 +161,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
     kept = config.trainer.data_cache
-    warn_of([*leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept), *leaks_of_dev(inputs.pairs)])
+    warn_of(leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept))
+    warn_of([*leaks_of_dev(inputs.pairs), *leaks_of_classes(inputs.extras)])
 
     prompts = prompts_of(config.model)
 
