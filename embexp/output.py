@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 
 def say(text: str) -> None:
@@ -28,3 +29,9 @@ def saying() -> Iterator[None]:
     finally:
         if text := printed.getvalue():
             say(text.removesuffix("\n"))
+
+
+def from_here(path: Path) -> str:
+    """A path as it is shortest to type: in the current folder without that folder's."""
+    whole = path.absolute()
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)
