@@ -26,6 +26,7 @@ from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.output import saying
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
 from embexp.terminal import nothing_is_said_yet
@@ -95,7 +96,9 @@ def run_command() -> int:
     if unknown:
         raise ConfigError([f"{word}: there is no such flag.{without_dashes(word)} All: --help." for word in unknown])
     if any(getattr(arguments, name) for name in TELLS_ONLY):
-        run_hydra()
+        # What Hydra prints breaks, with a traceback, where a reader leaves before its end.
+        with saying():
+            run_hydra()
         return 0
     overrides, config_dir = list(arguments.overrides), arguments.config_dir
     # Hydra wants flags and overrides apart; a person may mix them.

@@ -124,10 +124,10 @@ def score(
     from embexp.cautions import few_pairs, warn_of
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.evaluation.extras import HEADLINES
-    from embexp.leaks import leaks_of_dev
+    from embexp.leaks import leaks_of_classes, leaks_of_dev
     from embexp.scoring import prefixed, refuse_no_score, score_beside
 
-    warn_of(leaks_of_dev(pairs))
+    warn_of([*leaks_of_dev(pairs), *leaks_of_classes(extras)])
     hardware.set_up()
     model = encoder.model.to(hardware.device).eval()
     settings = config.evaluation

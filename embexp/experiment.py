@@ -29,10 +29,11 @@ from embexp.data.views import View
 from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
-from embexp.leaks import leaks_of_dev, leaks_of_train
+from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
 from embexp.losses import LossPlan, build_loss
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
+from embexp.output import from_here
 from embexp.prompts import prompts_of
 from embexp.record import MODEL, Record, Result
 from embexp.routes import refuse_training_without_roles
@@ -163,7 +164,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
     kept = config.trainer.data_cache
-    warn_of([*leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept), *leaks_of_dev(inputs.pairs)])
+    warn_of(leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept))
+    warn_of([*leaks_of_dev(inputs.pairs), *leaks_of_classes(inputs.extras)])
 
     prompts = prompts_of(config.model)
 
@@ -257,7 +259,9 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.label, found.run_id)
     if found.missed:
         log.warning("%s: what could not be scored then is not scored now either: %s", record.label, found.missed)
-    if config.trainer.save_model and predictions is not None and not (predictions.parent / MODEL).is_dir():
+    if predictions is not None and (model := predictions.parent / MODEL).is_dir():
+        log.info("%s: its model is in %s", record.label, from_here(model))
+    elif config.trainer.save_model and predictions is not None:
         log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.label)
     return record.end(Status.FINISHED, "finished before", skipped=True)
 

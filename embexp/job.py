@@ -4,30 +4,46 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
+from rich.console import Console
 
+from embexp.compare import draw, read_result
+from embexp.config import Tracker
 from embexp.config.composition import checked
+from embexp.config.schema import MLflow
 from embexp.experiment import TOLD_IN_WORDS, run_experiment
 from embexp.interrupts import raise_on_sigterm
 from embexp.naming import job_name, run_name
+from embexp.output import from_here
+from embexp.record import MODEL, RESULT, Result
 from embexp.terminal import a_job_begins
-from embexp.tracking import JOBS, PARENT_RUN, SWEPT, scrub_file
+from embexp.tracking import JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
+from embexp.tracking.store import DATABASE, SQLITE, is_local
 
 log = logging.getLogger(__name__)
+# What is none of embexp's own is for run.log: the terminal has the table.
+outcome = logging.getLogger("outcome")
+# What python -m embexp.compare looks into where nothing is said of it.
+EXPERIMENT = "embexp"
 
 
 def run_job(composed: DictConfig) -> float:
     """One job of the command line: runs it, tells how it went, and returns what it is ranked by.
 
+    A run that is no job of a sweep, whose table comes at its end, ends with a table of its own and where its files are.
     What broke in the run does not leave this function (nan is returned, and result.json says FAILED), so that the
     other jobs of a sweep go on. KeyboardInterrupt and Terminated do: they end the sweep.
     """
     a_job_begins()
     hydra = HydraConfig.get()
+    alone = hydra.mode is RunMode.RUN
     config = checked(composed, hydra)
     raise_on_sigterm()
     # Hydra's own record of the command, written a moment ago.
@@ -46,15 +62,47 @@ def run_job(composed: DictConfig) -> float:
         )
     except Exception as error:
         tell_failure(error)
+        if alone:
+            log.info("Folder: %s, with its run.log", from_here(Path(hydra.runtime.output_dir)))
         # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
         traceback.clear_frames(error.__traceback__)
         return float("nan")
     score = result.metrics.get(f"best/dev/{config.evaluation.select_by}", float("nan"))
     gain = result.metrics.get("gain/dev/spearman_cosine", float("nan"))
-    log.info(
+    (outcome if alone else log).info(
         "%s: dev %s %.4f, Spearman %+.4f over step 0", label or result.name, config.evaluation.select_by, score, gain
     )
+    if alone:
+        tell_run(result, config.tracker)
     return score
+
+
+def tell_run(result: Result, tracker: Tracker) -> None:
+    """The scores of a run as a table, where its files are, and what shows more of it."""
+    # Its name says what was typed a moment ago.
+    run = replace(read_result(result.folder / RESULT), name="this run")
+    draw([run], console=Console(), title="1 run")
+    print(f"Folder: {from_here(result.folder)}")
+    # Of a run that had finished before it is told where its model is.
+    if (result.folder / MODEL).is_dir():
+        print(f"Model:  {from_here(result.folder / MODEL)}")
+    elif not result.skipped:
+        again = " rerun=true" if isinstance(tracker, MLflow) else ""
+        print(f"Model:  not kept; the same command with trainer.save_model=true{again} keeps it")
+    if isinstance(tracker, MLflow):
+        print(f"More:   {what_shows_more(tracker)}")
+
+
+def what_shows_more(tracker: MLflow) -> str:
+    """The commands that show a run of this store beside others, and its curves."""
+    where = without_secrets(store_uri(tracker.uri))
+    others = "python -m embexp.compare"
+    others += "" if tracker.uri is None else f" --uri {shlex.quote(where)}"
+    others += "" if tracker.experiment == EXPERIMENT else f" --experiment {shlex.quote(tracker.experiment)}"
+    curves = f"mlflow ui --backend-store-uri {shlex.quote(where)}" if is_local(where) else where
+    # MLflow's own command looks into no other by itself.
+    curves = "make ui (or mlflow ui)" if where == f"{SQLITE}{Path.cwd() / DATABASE}" else curves
+    return f"{others} ranks it among all runs; {curves} shows its curves"
 
 
 def tell_failure(error: Exception) -> None:

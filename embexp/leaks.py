@@ -1,4 +1,5 @@
-"""What should be new to a model and is not: rows scored on that it was trained on, rows of test that are in dev.
+"""What should be new to a model and is not: rows scored on that it was trained on, rows of test that are in dev, texts
+to classify that the classes are learnt from.
 
 Texts are held against each other as a reader would: see `embexp.data.rows.text_key`. The rows to train on are read some at
 a time, and of all texts no more is kept than a number for each of those that are scored on.
@@ -13,6 +14,7 @@ from pathlib import Path
 from embexp.data.cache import Made, found_or_made
 from embexp.data.rows import Rows, text_key
 from embexp.evaluation import Extras, Pairs
+from embexp.evaluation.classification import ClassificationEvaluation, Labelled
 from embexp.evaluation.retrieval import RetrievalEvaluation
 from embexp.evaluation.sts import SetEvaluation
 from embexp.identity import code_of
@@ -23,6 +25,8 @@ from embexp.record import TEST_AND_DEV
 WHOLE_TO_TELL, PART_TO_TELL = 0.02, 0.1
 # Rows to train on that are in memory at once.
 ROWS_AT_ONCE = 10_000
+# What follows, of whole rows and of parts of rows.
+TOO_GOOD = "its scores are too good", "its scores may be too good"
 ASIDE = "capitals, blanks and final punctuation aside"
 
 
@@ -40,7 +44,7 @@ class _Scored:
 
 
 def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras, *, cache: str | None = None) -> list[str]:
-    """A sentence for each set of pairs, or judged queries, whose texts are to be trained on.
+    """A sentence for each set of pairs, judged queries, or texts to classify, whose texts are to be trained on.
 
     Args:
         train: the rows to train on.
@@ -69,8 +73,7 @@ def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras, *, c
 def _leaks_of_train(train: Rows, scored: Sequence[_Scored]) -> list[str]:
     looked_for = {key for of in scored for key in of.keys}
     known = _keys_among(train, looked_for)
-    so = "its scores are too good", "its scores may be too good"
-    found = (_told(f"{of.name} and train", of, train.name, known, so) for of in scored)
+    found = (_told(f"{of.name} and train", of, train.name, known, TOO_GOOD) for of in scored)
     return [told for told in found if told is not None]
 
 
@@ -83,6 +86,16 @@ def leaks_of_dev(pairs: Mapping[str, Pairs]) -> list[str]:
     so = "on these test tells no more than dev", "test may tell little that dev does not"
     told = _told(TEST_AND_DEV, test, dev.source, dev.keys, so)
     return [] if told is None else [told]
+
+
+def leaks_of_classes(extras: Extras) -> list[str]:
+    """A sentence where texts to classify are among those that the classes are learnt from."""
+    found = []
+    for extra in extras.chosen:
+        if isinstance(extra, ClassificationEvaluation):
+            test, train = (_of_labelled(extra.name, texts) for texts in (extra.test, extra.train))
+            found.append(_told(f"{extra.name}'s test and its train", test, train.source, train.keys, TOO_GOOD))
+    return [told for told in found if told is not None]
 
 
 def _told(names: str, scored: _Scored, others: str, known: set[int], so: tuple[str, str]) -> str | None:
@@ -120,12 +133,18 @@ def _beside(extras: Extras) -> Iterator[_Scored]:
             yield _of_pairs(extra.name, extra.pairs)
         elif isinstance(extra, RetrievalEvaluation):
             yield _Scored(extra.name, "its queries with their documents", _keys(extra.judged.answered()))
+        elif isinstance(extra, ClassificationEvaluation):
+            yield _of_labelled(extra.name, extra.test)
 
 
 def _of_pairs(name: str, pairs: Pairs) -> _Scored:
     rows = pairs.rows
     texts = [pairs.sentences1, pairs.sentences2] if rows is None else [rows.values(each) for each in rows.text_columns]
     return _Scored(name, pairs.name, _keys(zip(*texts, strict=True)))
+
+
+def _of_labelled(name: str, texts: Labelled) -> _Scored:
+    return _Scored(name, texts.name, _keys((text,) for text in texts.texts))
 
 
 def _keys(rows: Iterable[Sequence[str]]) -> list[tuple[int, ...]]:

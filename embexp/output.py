@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 
 
 def say(text: str) -> None:
@@ -13,3 +17,21 @@ def say(text: str) -> None:
     except BrokenPipeError:
         # What is left in the buffer would be written at the process's end, and fail again, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def saying() -> Iterator[None]:
+    """What is printed in the block is said at its end, in one piece: see `say`."""
+    printed = io.StringIO()
+    try:
+        with redirect_stdout(printed):
+            yield
+    finally:
+        if text := printed.getvalue():
+            say(text.removesuffix("\n"))
+
+
+def from_here(path: Path) -> str:
+    """A path as it is shortest to type: in the current folder without that folder's."""
+    whole = path.absolute()
+    return str(whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole)

@@ -8,6 +8,7 @@ import logging
 OFTEN_ALIKE = (
     "embexp.cautions",
     "embexp.data",
+    "embexp.evaluation.sts",
     "embexp.experiment",
     "embexp.inputs",
     "embexp.training.accelerations",

@@ -216,6 +216,15 @@ def test_a_model_that_was_not_kept_is_told_when_it_is_asked_for(tmp_path, monkey
     assert "seed=1: its model was not kept then; with rerun=true" in caplog.text
 
 
+def test_where_the_model_of_a_run_is_that_had_finished_before_is_told(tmp_path, monkeypatch, caplog):
+    monkeypatch.chdir(tmp_path)
+    tracked = [word for word in SMALL if word != "tracker=none"]
+    first = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "1")
+    with caplog.at_level("INFO"):
+        assert run_experiment(compose(tracked), folder=tmp_path / "2", label="seed=1").skipped
+    assert f"seed=1: its model is in mlruns/{first.run_id}/artifacts/model" in caplog.text
+
+
 def test_what_is_trained_anew_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, caplog):
     monkeypatch.chdir(tmp_path)
     anew = [*(word for word in SMALL if word != "tracker=none"), "max_steps=4", "evaluation.times=2", "rerun=true"]

@@ -18,7 +18,7 @@ from embexp.data.rows import Rows
 from embexp.evaluate import evaluate_model
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
 from embexp.experiment import run_experiment
-from embexp.leaks import leaks_of_dev, leaks_of_train
+from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
 from embexp.record import TEST_AND_DEV
 from embexp.training import Hardware
 
@@ -40,7 +40,8 @@ def told(*overrides: str) -> list[str]:
     config = compose(["model=tiny", *overrides])
     source = build_source(config.data)
     rows, pairs = source.load("train"), evaluation_pairs(config, trained_on=source)
-    return [*leaks_of_train(rows, pairs, build_extras(config, HARDWARE, pairs)), *leaks_of_dev(pairs)]
+    extras = build_extras(config, HARDWARE, pairs)
+    return [*leaks_of_train(rows, pairs, extras), *leaks_of_dev(pairs), *leaks_of_classes(extras)]
 
 
 def other(text: str) -> str:
@@ -126,8 +127,40 @@ def test_test_rows_that_are_in_dev_are_told_and_others_are_not(files):
     assert line.startswith("test and dev: 30 of 30 rows")
 
 
+def classes(folder: Path, name: str, texts: list[str]) -> Path:
+    (folder / name).write_text("text,label\n" + "".join(f"{text},{n % 2}\n" for n, text in enumerate(texts)))
+    return folder / name
+
+
+def test_texts_to_classify_are_told_where_they_are_trained_on_or_learnt_from(files, tmp_path):
+    def said(learnt: list[str], scored: list[str]) -> list[str]:
+        train, test = classes(tmp_path, "learn.csv", learnt), classes(tmp_path, "try.csv", scored)
+        chosen = [
+            "data=files",
+            f"data.train={files['train']}",
+            f"data.dev={files['new']}",
+            "evaluation=[own,classification]",
+        ]
+        given = [f"evaluation.classification.{key}={file}" for key, file in (("train", train), ("test", test))]
+        return told(*chosen, *given)
+
+    trained_on, new = [f"Left {n}!" for n in range(20)], [f"new {n}" for n in range(80)]
+    assert said(new[:40], new[40:]) == []
+    (line,) = said(new[:40], [*trained_on, *new[40:]])
+    assert line.startswith(
+        "classification and train: 20 of 60 rows of try.csv hold only texts that train.csv holds too"
+    )
+    assert "its scores are too good; take these rows out of one of the two" in line
+    (line,) = said(new, new[40:])
+    assert line.startswith(
+        "classification's test and its train: 40 of 40 rows of try.csv hold only texts that learn.csv"
+    )
+    # One of many moves no score that can be seen.
+    assert said(new, [*(f"newer {n}" for n in range(60)), new[0]]) == []
+
+
 def test_the_built_in_corpus_holds_none_of_its_training_rows():
-    chosen = ["data.rows=3000", "evaluation=[own,retrieval]"]
+    chosen = ["data.rows=3000", "evaluation=[own,retrieval,classification]"]
     assert told(*chosen) == []
 
 
@@ -184,7 +217,13 @@ def test_a_run_is_warned_before_it_trains_and_keeps_it(files, tmp_path, monkeypa
 
 
 def test_what_is_only_scored_is_told_of_dev_and_test_and_of_no_training(files, workplace, caplog):
-    words = ["evaluation=files", *(f"evaluation.source.{split}={files['new']}" for split in ("dev", "test"))]
+    words = [
+        "evaluation=[files,classification]",
+        *(f"evaluation.source.{split}={files['new']}" for split in ("dev", "test")),
+    ]
+    same = classes(workplace, "same.csv", [f"text {n}" for n in range(20)])
+    words += [f"evaluation.classification.{split}={same}" for split in ("train", "test")]
     evaluate_model(compose(["model=tiny", "tracker=none", *words]), folder=workplace / "run")
     assert "test and dev: 30 of 30 rows of new.csv" in caplog.text
+    assert "classification's test and its train: 20 of 20 rows of same.csv" in caplog.text
     assert "and train" not in caplog.text

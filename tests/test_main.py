@@ -67,10 +67,11 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
 
 
-def test_who_reads_the_help_s_first_line_alone_gets_no_traceback(tmp_path):
+@pytest.mark.parametrize("asked", [["--help"], ["--help", "seed=1"], ["--cfg", "job"]])
+def test_who_reads_the_first_line_alone_of_what_is_told_gets_no_traceback(tmp_path, asked):
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, "-m", "embexp", "--help"]
+    command = [sys.executable, "-m", "embexp", *asked]
     done = subprocess.run(command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
     os.close(write)
     assert (done.returncode, done.stderr) == (0, "")
@@ -115,6 +116,24 @@ def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
     first, second = done.stderr.splitlines()
     assert first.startswith("--loss=mnr: there is no such flag. Keys and groups stand without dashes: loss=mnr.")
     assert second.startswith("--nope: there is no such flag.")
+
+
+def test_a_run_of_a_file_ends_with_its_table_its_folder_and_a_model_whose_card_tells_how_it_was_scored(tmp_path):
+    rows = "".join(f"how do I reset number {n},press the button {n}\n" for n in range(40))
+    (tmp_path / "faq.csv").write_text(f"question,answer\n{rows}")
+    typed = ["data=files", "data.train=faq.csv", "trainer.save_model=true"]
+    done = embexp(*[word for word in SMALL if not word.startswith("data.")], *typed, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (run,) = results(tmp_path)
+    score = run["metrics"]["best/dev/spearman_cosine"]
+    assert [line for line in done.stdout.splitlines() if f"{score:.4f}   [" in line]
+    folder = Path(run["folder"]).relative_to(tmp_path)
+    assert f"Folder: {folder}\nModel:  {folder}/model\n" in done.stdout
+    assert "over step 0" not in done.stderr
+    assert "over step 0" in Path(run["log"]).read_text()
+    counted = "4 right pairs count 1, and 4 wrong ones, each with a text of another row, 0"
+    assert f"\ndev: faq.csv (dev part): {counted}\n" in done.stderr
+    assert counted.replace("4 ", "") in (tmp_path / folder / "model" / "README.md").read_text()
 
 
 LOSSES = ("mnr", "cosine", "tsdae")

@@ -58,7 +58,12 @@ def test_jobs_of_training_and_of_scoring_each_begin_anew(told, tmp_path, monkeyp
         heard.append([passes(told, "embexp.data", message) for message in ("every job's", f"job {len(heard) % 2}'s")])
         raise ConfigError(["that is all"])
 
-    hydra = {"sweep": {"dir": tmp_path}, "runtime": {"output_dir": tmp_path}, "overrides": {"task": []}}
+    hydra = {
+        "mode": RunMode.MULTIRUN,
+        "sweep": {"dir": tmp_path},
+        "runtime": {"output_dir": tmp_path},
+        "overrides": {"task": []},
+    }
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create(hydra))
     monkeypatch.setattr(job, "checked", lambda *_: None)
     monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)

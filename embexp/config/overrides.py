@@ -26,6 +26,8 @@ NO_GROUP = re.compile(r"Could not override '(.+)'\. No match in the defaults lis
 NO_PACKAGE = re.compile(r"In '(.+)': Could not override '(.+)@(.+)'")
 # What finds a sweep's jobs again, and its table, relies on them.
 OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")
+# What an experiment file sweeps. Hydra's own sweeper can be given no key there that no file has.
+SWEPT_BY_FILE = "hydra.sweeper.params"
 # The options of evaluation that bring the pairs by which the best step is chosen.
 PAIRS = ("own", "stsb", "helpdesk", "files")
 # How what lies elsewhere is named, of the groups whose options name such a thing.
@@ -153,8 +155,12 @@ def group_of(loader: ConfigLoader, override: Override) -> str | None:
 def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
     """What is wrong with the choice of an option; None where nothing is, or none is chosen."""
     group = group_of(loader, override)
-    if group is None or (override.value() is None and group == "experiment"):
+    if group is None:
         return None
+    if override.value() is None and group == "experiment":
+        # Hydra takes ~experiment, and breaks at null.
+        said = f"{text_of(override)}: there is none where none is named; leave it out."
+        return None if override.is_delete() else said
     options = options_of(loader, group)
     if override.is_delete():
         return f"~{group}: a run needs one; {group} is one of {', '.join(options)}."
@@ -180,6 +186,12 @@ def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
 def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> str | None:
     """What is to be said of a key that the config of the options alone, `bare`, does not have; None where it has it."""
     key = override.key_or_group
+    of_hydra = str(bare.hydra.sweeper._target_).endswith(".BasicSweeper")
+    if of_hydra and f"{key}.".startswith(f"{SWEPT_BY_FILE}.") and not override.is_delete():
+        return (
+            f"{SWEPT_BY_FILE}: is for experiment files; on the command line what is swept stands by itself: "
+            "batch_size=16,32 -m."
+        )
     if group_of(loader, override) or override.is_add() or override.is_force_add():
         return None
     if key in OF_A_SWEEP:

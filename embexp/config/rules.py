@@ -78,17 +78,24 @@ def _model_can_be_found(config: Config) -> Iterator[str]:
 
 def _loss_is_fed(config: Config) -> Iterator[str]:
     kind = _kind_trained_on(config)
-    if kind is None or set(config.loss.view) & set(VIEWS_OF_KIND[kind]):
+    if kind is None or _is_fed_by(config, kind):
         return
-    would_do = [known for known, views in VIEWS_OF_KIND.items() if set(config.loss.view) & set(views)]
-    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": "files", "texts": "files"}
+    would_do = [known for known in VIEWS_OF_KIND if _is_fed_by(config, known)]
+    files = "another file" if isinstance(config.data, Files) else "files"
+    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": files, "texts": files}
     names = dict.fromkeys(["helpdesk", *(shipped[known] for known in would_do)])
     losses = dict.fromkeys(f"loss={LOSS_FED[view]}" for view in VIEWS_OF_KIND[kind] if view in LOSS_FED)
+    pairs = _pairs_to_choose(config)
+    scored = "" if pairs is None else f", scored on other pairs ({pairs})"
     yield (
         f"loss={config.names['loss']} data={config.names['data']}: this loss is fed {' or '.join(config.loss.view)}, "
-        f"which cannot be made from {kind} rows; a loss that they can feed: {', '.join(losses)}; data that would do: "
+        f"which cannot be made from {kind} rows; a loss that they can feed: {', '.join(losses)}{scored}; data that would do: "
         f"{', '.join(names)} (rows of kind {', '.join(would_do)})."
     )
+
+
+def _is_fed_by(config: Config, kind: Kind) -> bool:
+    return bool(set(config.loss.view) & set(VIEWS_OF_KIND[kind]))
 
 
 def _batches_make_sense(config: Config) -> Iterator[str]:
@@ -197,26 +204,34 @@ def _selection_is_scored(config: Config) -> Iterator[str]:
 
 
 def _something_is_scored(config: Config) -> Iterator[str]:
-    if config.evaluation.source is not None:
-        return
-    data = config.data
-    # Each file's kind is told from its own header: texts to train on may go with pairs to score on.
-    beside = isinstance(data, Files) and data.kind == "auto" and data.dev is not None
-    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or (
-        _kind_trained_on(config) == "texts" and not beside
-    )
-    if unscored:
-        by_header = isinstance(data, Files) and data.kind == "auto"
-        of_yours = "data.dev=FILE with" if by_header else "evaluation=files evaluation.source.dev=FILE with"
-        yield (
-            f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
-            f"use evaluation=stsb, evaluation=helpdesk, or {of_yours} pairs of yours."
-        )
-    elif isinstance(data, Files) and data.dev is None and data.dev_fraction == 0:
+    data, kind = config.data, _kind_trained_on(config)
+    if (pairs := _pairs_to_choose(config)) is not None:
+        # Of rows that the loss cannot be fed it is told with the loss that can: there may be others in their place.
+        if kind is None or _is_fed_by(config, kind):
+            yield (
+                f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
+                f"use {pairs}."
+            )
+    elif config.evaluation.source is None and isinstance(data, Files) and data.dev is None and data.dev_fraction == 0:
         yield (
             f"data.dev_fraction=0: with evaluation={config.names['evaluation']} there is nothing to score on; name data.dev=FILE, "
             "let a part of train be set aside, or score on other pairs: evaluation=stsb."
         )
+
+
+def _pairs_to_choose(config: Config) -> str | None:
+    """The pairs that could be scored on where the data bring none; None where they do, or others were chosen."""
+    data = config.data
+    # Each file's kind is told from its own header: texts to train on may go with pairs to score on.
+    by_header = isinstance(data, Files) and data.kind == "auto"
+    beside = isinstance(data, Files) and by_header and data.dev is not None
+    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or (
+        _kind_trained_on(config) == "texts" and not beside
+    )
+    if config.evaluation.source is not None or not unscored:
+        return None
+    of_yours = "data.dev=FILE" if by_header else "evaluation=files evaluation.source.dev=FILE"
+    return f"evaluation=stsb, evaluation=helpdesk, or {of_yours} with pairs of yours"
 
 
 def _files_to_score_on_are_scored(config: Config) -> Iterator[str]:
@@ -224,7 +239,8 @@ def _files_to_score_on_are_scored(config: Config) -> Iterator[str]:
     if config.evaluation.source is None or not isinstance(data, Files):
         return
     for split, file in (("dev", data.dev), ("test", data.test)):
-        if file is not None and _searched_split(config) != split:
+        # One that is empty is told of as such.
+        if file and _searched_split(config) != split:
             yield (
                 f"data.{split}={file}: is not read where evaluation={config.names['evaluation']} names other pairs to score on; leave "
                 f"it out, score on it alone (evaluation=own), or beside them: 'evaluation.sets={{{split}: {file}}}'."
@@ -250,7 +266,7 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
         if probe.path is None and (probe.train is None) != (probe.test is None):
             yield "evaluation.classification: train and test go together; name both files, or a folder as path."
     for key, file in given.items():
-        if file is not None and not Path(file).expanduser().exists():
+        if file is not None and not (file and Path(file).expanduser().exists()):
             yield f"{key}={file}: there is no such file or folder."
 
 

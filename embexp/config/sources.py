@@ -51,14 +51,16 @@ def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
 def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str]:
     if section == PAIRS and source.train is not None:
         return [f"{PAIRS}.train={source.train}: nothing is trained on there; name data.train=FILE, or leave it out."]
-    if section == PAIRS and source.dev is None:
-        return [f"{PAIRS}.dev=null: name a file of scored pairs: {PAIRS}.dev=FILE."]
-    if section == "data" and source.train is None:
+    if section == PAIRS and not source.dev:
+        return [f"{PAIRS}.dev={_typed(source.dev)}: name a file of scored pairs: {PAIRS}.dev=FILE."]
+    if section == "data" and not source.train:
         return [
-            "data.train=null: name a file: data.train=FILE.csv (or .tsv, .jsonl, .json, .parquet, .txt). To score on files alone: "
-            f"evaluation=files {PAIRS}.dev=FILE."
+            f"data.train={_typed(source.train)}: name a file: data.train=FILE.csv (or .tsv, .jsonl, .json, .parquet, .txt). To score "
+            f"on files alone: evaluation=files {PAIRS}.dev=FILE."
         ]
     paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
+    if empty := [split for split, path in paths.items() if not path]:
+        return [f"{section}.{split}=: is empty; name a file, or leave it out." for split in empty]
     if absent := [split for split, path in paths.items() if not Path(path).expanduser().exists()]:
         return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
     files = _opened(source)
@@ -77,6 +79,10 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
         ]
     dev_is_scored = section == "data" and config.evaluation.source is None
     return [problem for split in read for problem in _bad_rows(_asked(files, split, source, dev_is_scored))]
+
+
+def _typed(path: str | None) -> str:
+    return "null" if path is None else path
 
 
 def _opened(files: Files) -> FileSource:

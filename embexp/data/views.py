@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from embexp.config import VIEWS_OF_KIND, ConfigError, ViewName
+from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
 from embexp.data.rows import CONTRADICTION, ENTAILMENT, TYPES, Rows
 
 if TYPE_CHECKING:
@@ -37,6 +37,12 @@ VIEW_COLUMNS: dict[ViewName, tuple[str, ...]] = {
     "classes": ("sentence1", "sentence2", "label"),
     "noisy": ("text",),
     "twins": ("anchor", "positive"),
+}
+# What the scores of the scored view are where nobody gave them, by the kind of its rows; there is room for both numbers.
+SCORED_AS: dict[Kind, str] = {
+    "nli": "{}entailed pairs count 1, and {}others 0",
+    "triplets": "{}pairs with a positive count 1, and {}with a negative 0",
+    "pairs": "{}right pairs count 1, and {}wrong ones, each with a text of another row, 0",
 }
 REDRAWS = 100
 

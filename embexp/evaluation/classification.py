@@ -12,16 +12,19 @@ from sentence_transformers import SentenceTransformer
 
 from embexp.config import Classification, ConfigError
 from embexp.data.helpdesk import classes as helpdesk_classes
+from embexp.data.rows import text_key
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import find_table, fingerprint_of, read_columns
 
 HELPDESK_TEXTS = 960
+BUILT_IN = "the built-in intents"
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """Texts and the class of each."""
+    """Texts and the class of each; `name` is what messages call them: "the built-in intents", "train.csv"."""
 
+    name: str
     texts: list[str]
     labels: list[str]
 
@@ -90,10 +93,12 @@ def classification_evaluation(settings: Classification) -> ClassificationEvaluat
     """
     built_in = settings.path is None and settings.train is None
     if built_in:
-        unique = dict(helpdesk_classes("test", count=2 * HELPDESK_TEXTS, seed=0))
-        texts, labels = list(unique), list(unique.values())
+        made = helpdesk_classes("test", count=2 * HELPDESK_TEXTS, seed=0)
+        # One that is written in small letters too would be learnt from and scored.
+        texts, labels = zip(*{text_key(text): (text, label) for text, label in made}.values(), strict=True)
         half = len(texts) // 2
-        train, test = Labelled(texts[:half], labels[:half]), Labelled(texts[half:], labels[half:])
+        train = Labelled(f"{BUILT_IN} to learn from", list(texts[:half]), list(labels[:half]))
+        test = Labelled(BUILT_IN, list(texts[half:]), list(labels[half:]))
     else:
         train, test = _read(settings, "train"), _read(settings, "test")
     unseen = sorted(set(test.labels) - set(train.labels))
@@ -105,7 +110,7 @@ def classification_evaluation(settings: Classification) -> ClassificationEvaluat
         )
     if len(set(train.labels)) < 2:
         raise ConfigError(["evaluation.classification: train has one class only; nothing can be told apart."])
-    return ClassificationEvaluation(settings, train, test, on="the built-in intents" if built_in else "")
+    return ClassificationEvaluation(settings, train, test, on=BUILT_IN if built_in else "")
 
 
 def _read(settings: Classification, split: str) -> Labelled:
@@ -117,4 +122,4 @@ def _read(settings: Classification, split: str) -> Labelled:
         )
     columns = {"text": [settings.text], "label": [settings.label]}
     table = read_columns(path, columns, key=f"evaluation.classification.{split}")
-    return Labelled([str(text) for text in table["text"]], [str(label) for label in table["label"]])
+    return Labelled(path.name, [str(text) for text in table["text"]], [str(label) for label in table["label"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,11 +24,13 @@ from embexp.config import Config, ConfigError, Similarity, data_schema
 from embexp.data import build_source
 from embexp.data.files import FileSource
 from embexp.data.rows import Rows, Source, Split
-from embexp.data.views import make_view
+from embexp.data.views import SCORED_AS, make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import NO_PROMPTS, Prompts, Role
 from embexp.routes import refuse_missing_routes, route_of
+
+log = logging.getLogger(__name__)
 
 SIMILARITIES = {
     "cosine": pairwise_cos_sim,
@@ -95,7 +98,7 @@ def evaluation_pairs(config: Config, *, trained_on: Source | None = None) -> dic
     for split in splits:
         rows = source.load(split)
         if rows is not None:
-            found[split] = _pairs(rows)
+            found[split] = _pairs(rows, split)
     if "dev" not in found:
         raise ConfigError(
             [
@@ -135,7 +138,7 @@ def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
         except ConfigError as error:
             raise ConfigError([*error.problems, *_no_keys_of_its_own(name, file, error)]) from None
         assert rows is not None
-        found[name] = _pairs(rows)
+        found[name] = _pairs(rows, f"evaluation.sets.{name}")
     return found
 
 
@@ -149,7 +152,7 @@ def _no_keys_of_its_own(name: str, file: str, error: ConfigError) -> list[str]:
     ]
 
 
-def _pairs(rows: Rows) -> Pairs:
+def _pairs(rows: Rows, called: str) -> Pairs:
     view = make_view(
         rows, ["scored"], positives="entailment", negatives="contradiction", threshold=0.5, seed=PAIRING_SEED
     )
@@ -157,6 +160,10 @@ def _pairs(rows: Rows) -> Pairs:
     scores = np.asarray(table["score"], dtype=np.float64)
     if scores.min() == scores.max():
         raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
+    if rows.kind in SCORED_AS:
+        right = int(scores.sum())
+        said = SCORED_AS[rows.kind].format(f"{right} ", f"{len(scores) - right} ")
+        log.info("%s: %s: %s", called, rows.name, said)
     sentences = list(table["sentence1"]), list(table["sentence2"])
     return Pairs(rows.name, *sentences, scores, view.directed, rows)
 

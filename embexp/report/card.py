@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -15,8 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
+from embexp.data.views import SCORED_AS
 from embexp.naming import name_of, shared_command, shared_name, without_folders
-from embexp.record import MODEL, RESULT, TEST_AND_DEV
+from embexp.record import INPUTS, MODEL, RESULT, TEST_AND_DEV
 from embexp.report.details import Details, details_of
 from embexp.statistics import Interval
 from embexp.units import duration
@@ -26,6 +27,8 @@ CARD = "README.md"
 PROMPTS = "config_sentence_transformers.json"
 SPLITS = ("dev", "test")
 CORRELATIONS = (("Spearman", "spearman_cosine"), ("Pearson", "pearson_cosine"))
+# What the scores of a split are where they were not made.
+GIVEN = "the scores given"
 SHOWN_VERSIONS = ("embexp", "sentence-transformers", "transformers", "torch")
 
 
@@ -98,6 +101,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         prompts=prompts_in(config, details),
         data=data,
         scored_on=pairs,
+        made=made_scores(details, {score.split for score in scores}),
         scores=scores,
         rows={key.removeprefix("data/"): int(n) for key, n in run.metrics.items() if key.startswith("data/")},
         latency=latency_of(run),
@@ -119,6 +123,21 @@ def files_in(config: Mapping[str, Any], run: Run) -> tuple[str, str]:
     beside = config.get("evaluation", {}).get("source") or config.get("data", {})
     scored = beside.get("dev") or beside.get("train") if pairs == "files" else None
     return (PurePath(trained).name if trained else data), (PurePath(scored).name if scored else pairs)
+
+
+def made_scores(details: Details, splits: Set[str]) -> str | None:
+    """How the scores of these splits' pairs were made, in words; None where all were given, or it is not known."""
+    path = details.file(INPUTS)
+    kinds = {} if path is None else json.loads(path.read_text(encoding="utf-8")).get("kinds", {})
+    said = {
+        split: SCORED_AS[kind].format("", "") if kind in SCORED_AS else GIVEN
+        for split, kind in kinds.items()
+        if split in splits
+    }
+    different = dict.fromkeys(said.values())
+    if set(different) <= {GIVEN}:
+        return None
+    return "; ".join(different if len(different) == 1 else (f"{split}: {words}" for split, words in said.items()))
 
 
 def prompts_in(config: Mapping[str, Any], details: Details) -> dict[str, str]:

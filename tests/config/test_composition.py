@@ -84,6 +84,7 @@ def test_every_shipped_option_opens_with_what_it_is_and_its_command(group, optio
         ("evaluation.similarities=[cosin]", "evaluation.similarities=cosin: must be one of"),
         ("+loss.bogus=1", "loss.bogus: nothing reads this key"),
         ("+bogus=1", "bogus: nothing reads this key"),
+        ("experiment=null", "experiment=null: there is none where none is named; leave it out."),
     ],
 )
 def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
@@ -182,7 +183,14 @@ def test_texts_that_a_loss_cannot_be_fed_are_answered_with_the_loss_that_can(tmp
     notes = tmp_path / "notes.csv"
     notes.write_text("text\na\nb\n")
     (problem, *_) = problems_of("data=files", f"data.train={notes}", "evaluation=helpdesk")
-    assert "cannot be made from texts rows; a loss that they can feed: loss=tsdae, loss=simcse; data that would do" in problem
+    assert (
+        "cannot be made from texts rows; a loss that they can feed: loss=tsdae, loss=simcse; data that would do"
+        in problem
+    )
+    # Where nothing is scored either, one answer says what to choose; who has a file is not sent to data=files.
+    (problem,) = problems_of("data=files", f"data.train={notes}")
+    assert "a loss that they can feed: loss=tsdae, loss=simcse, scored on other pairs (evaluation=stsb, " in problem
+    assert "data that would do: helpdesk, mnli, allnli, another file, stsb (rows of" in problem
 
 
 @pytest.mark.parametrize(
@@ -338,6 +346,19 @@ def test_every_job_of_a_sweep_is_checked_before_the_first():
 def test_a_sweep_becomes_one_job_a_combination():
     jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True)
     assert len(jobs) == 4
+
+
+@pytest.mark.parametrize("typed", ["hydra.sweeper.params={seed: '1,2'}", "+hydra.sweeper.params.seed='1,2'"])
+def test_what_only_an_experiment_file_can_sweep_is_told_how_it_is_typed(typed):
+    for words, multirun in (([], False), ([], True), (["experiment=book_batch_size"], True)):
+        with pytest.raises(ConfigError, match="what is swept stands by itself: batch_size=16,32 -m"):
+            check_command([typed, *words], multirun=multirun)
+
+
+def test_a_sweep_without_an_experiment_may_say_so_by_hydra_s_sign_alone():
+    assert check_command(["~experiment", "seed=1,2"], multirun=True)
+    with pytest.raises(ConfigError, match="experiment=null: there is none"):
+        check_command(["experiment=null,book_cosine"], multirun=True)
 
 
 def test_a_key_of_one_loss_is_not_a_key_of_another():

@@ -36,6 +36,27 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_
         assert f"{override}: there is no such file." in problems_of(*given, *kinds)
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("data.train=", "data.train=: name a file: data.train=FILE.csv"),
+        ("data.dev=", "data.dev=: is empty; name a file, or leave it out."),
+        ("data.test=", "data.test=: is empty; name a file, or leave it out."),
+        ("evaluation.source.dev=", "evaluation.source.dev=: name a file of scored pairs"),
+        ("evaluation.source.test=", "evaluation.source.test=: is empty; name a file, or leave it out."),
+        ("evaluation.sets={x: ''}", "evaluation.sets.x=: there is no such file or folder."),
+        ("data.train=.", "data.train=.: is a folder; name a file."),
+    ],
+)
+def test_a_key_of_a_file_that_is_left_empty_is_told_with_what_to_do(tmp_path, override, said):
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("question,answer\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
+    given = ["data=files", f"data.train={pairs}"]
+    given += ["evaluation=files", f"evaluation.source.dev={pairs}"] if override.startswith("evaluation.source") else []
+    (told,) = problems_of(*given, override)
+    assert told.startswith(said)
+
+
 def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')

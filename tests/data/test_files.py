@@ -15,6 +15,7 @@ import pytest
 
 from embexp.config import ConfigError
 from embexp.data.files import FileSource
+from embexp.data.files.readers import HEAD_ROWS
 from embexp.data.rows import COLUMNS
 
 PAIRS = "anchor,positive\n" + "".join(f"question {n},answer {n}\n" for n in range(40))
@@ -120,6 +121,53 @@ def test_a_txt_holds_a_text_a_line_whatever_is_in_it(tmp_path):
     file = written(tmp_path, "r.txt", '[1] one, "two"\r\n\n  {three}\nnull')
     assert source(train=file).peek_kind() == "texts"
     assert list(source(train=file).load("train").table["text"]) == ['[1] one, "two"', "{three}", "null"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "tabs"),
+    [
+        (["how do I\tso", "where is\tthere", "", "when\tnow"], "each of the 3 lines that were looked at has a tab"),
+        (["a\tb\tc", "d\te\tf"], "each of the 2 lines that were looked at has 2 tabs"),
+        (["a\tb", "c", "d\te"], None),
+        (["a\tb", "c\td\te"], None),
+        (["a\tb"], None),
+        (["\ta", "b\t"], None),
+    ],
+)
+def test_a_txt_that_looks_like_a_table_is_told_how_it_would_be_read(tmp_path, lines, tabs):
+    file = written(tmp_path, "r.txt", "\n".join(lines))
+    if tabs is None:
+        assert source(train=file).peek_kind() == "texts"
+        assert len(source(train=file).load("train").table) == len(lines)
+        return
+    with pytest.raises(ConfigError) as refused:
+        source(train=file).peek_kind()
+    assert f"{tabs}, as the rows of a table have; name it .tsv, with the names of its columns" in str(refused.value)
+    assert str(refused.value) == problems_of(file)
+
+
+def test_of_a_long_txt_the_first_lines_tell_whether_it_looks_like_a_table(tmp_path):
+    lines = "".join(f"question {n}\tanswer {n}\n" for n in range(HEAD_ROWS))
+    assert "100 lines that were looked at" in problems_of(written(tmp_path, "r.txt", f"{lines}and a sentence\n"))
+    peeked = written(tmp_path, "s.txt", f"a sentence\n{lines}")
+    assert source(train=peeked).peek_kind() == "texts"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "typed"), [("delimiter", ";", ";"), ("delimiter", "\t", "\\t"), ("quoted", False, "false")]
+)
+def test_a_key_of_tables_is_refused_where_no_file_is_one(tmp_path, key, value, typed):
+    lines, rows, table = (
+        written(tmp_path, "r.txt.gz", gzip.compress(b"a; b\nc\n")),
+        written(tmp_path, "r.jsonl", '{"anchor": "a", "positive": "b"}\n'),
+        written(tmp_path, "r.csv", "anchor;positive\na;b\n"),
+    )
+    with pytest.raises(ConfigError) as refused:
+        source(train=lines, dev=rows, **{key: value}).peek_kind()
+    said = f"data.{key}={typed}: nothing reads it in r.txt.gz, r.jsonl; leave it out, or name what is a table .csv or .tsv."
+    assert str(refused.value) == said
+    # Beside a table it is that one's.
+    assert source(train=rows, dev=table, delimiter=";").kinds(["train", "dev"])["dev"] == "pairs"
 
 
 def test_na_and_null_are_words(tmp_path):
@@ -324,6 +372,7 @@ def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
     code = f"""
 import sys
 from embexp.data.files import FileSource
+from embexp.data.files.readers import HEAD_ROWS
 assert FileSource(**{given!r}).peek_kind() == "texts"
 print([name for name in ("torch", "datasets") if name in sys.modules])
 """
@@ -355,6 +404,13 @@ def test_the_row_of_a_wrong_byte_is_told_however_far_down_it_stands(tmp_path):
 @pytest.mark.parametrize("delimiter", [";", "|"])
 def test_the_delimiter_that_is_named_is_used(tmp_path, delimiter):
     file = written(tmp_path, "r.csv", f"anchor{delimiter}positive\na, b{delimiter}c\n")
+    assert list(source(train=file, dev=file, delimiter=delimiter).load("train").table["anchor"]) == ["a, b"]
+
+
+def test_a_tab_can_be_typed_as_it_is_advised(tmp_path):
+    file = written(tmp_path, "r.csv", "anchor\tpositive\na, b\tc\n")
+    advice = problems_of(file).rpartition("data.delimiter=")[2]
+    delimiter = advice.partition('"')[2].partition('"')[0]
     assert list(source(train=file, dev=file, delimiter=delimiter).load("train").table["anchor"]) == ["a, b"]
 
 

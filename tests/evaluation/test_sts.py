@@ -129,6 +129,31 @@ def test_a_file_whose_dev_part_is_set_aside_is_read_and_told_of_once(tmp_path, c
     assert [sum(word in line for line in told) for word in ("read as", "set aside", "scores taken")] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("head", "row", "said"),
+    [
+        (
+            "question,answer",
+            "q{0},a{0}",
+            "12 right pairs count 1, and 12 wrong ones, each with a text of another row, 0",
+        ),
+        ("anchor,positive,negative", "q{0},a{0},n{0}", "12 pairs with a positive count 1, and 12 with a negative 0"),
+        ("premise,hypothesis,label", "q{0},a{0},{1}", "4 entailed pairs count 1, and 8 others 0"),
+        ("sentence1,sentence2,score", "q{0},a{0},{1}", None),
+    ],
+)
+def test_scores_that_nobody_gave_are_told_as_what_they_are(tmp_path, caplog, head, row, said):
+    file = tmp_path / "mine.csv"
+    file.write_text("\n".join([head, *(row.format(n, n % 3) for n in range(12))]))
+    scale = ["data.score_scale=[0,2]"] if said is None else []
+    with caplog.at_level("INFO"):
+        pairs = evaluation_pairs(compose(["data=files", f"data.train={file}", f"data.dev={file}", *scale]))["dev"]
+    told = [record.getMessage() for record in caplog.records if record.name == "embexp.evaluation.sts"]
+    assert told == ([] if said is None else [f"dev: mine.csv: {said}"])
+    if said is not None:
+        assert (int(pairs.scores.sum()), len(pairs.scores)) == ((4, 12) if "entailed" in said else (12, 24))
+
+
 @pytest.mark.slow
 def test_plain_minilm_has_its_published_score_on_stsb(shared_data):
     from embexp.models import load_encoder

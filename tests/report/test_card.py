@@ -151,6 +151,31 @@ def test_files_are_named_and_not_where_they_lie(runs, tmp_path):
     assert "| data.train | faq.csv |" in card
 
 
+MADE = "right pairs count 1, and wrong ones, each with a text of another row, 0"
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        ({"dev": "pairs"}, f"the scores of the pairs of `helpdesk`: {MADE}. Before"),
+        ({"dev": "pairs", "test": "pairs"}, f"the scores of the pairs of `helpdesk`: {MADE}. Before"),
+        (
+            {"dev": "pairs", "test": "scored"},
+            f"the scores of the pairs of `helpdesk`: dev: {MADE}; test: the scores given. Before",
+        ),
+        ({"dev": "scored", "test": "scored"}, "the scores given to the pairs of `helpdesk`. Before"),
+        (None, "the scores given to the pairs of `helpdesk`. Before"),
+    ],
+)
+def test_scores_that_nobody_gave_are_not_said_to_be_given(tmp_path, kinds, said):
+    metrics = {"best/dev/spearman_cosine": 0.7, **({"test/spearman_cosine": 0.6} if "test" in (kinds or {}) else {})}
+    run = leave_run(tmp_path / "r", "mnr", 32, metrics=metrics)
+    (tmp_path / "r" / "predictions.parquet").unlink()
+    if kinds is not None:
+        (tmp_path / "r" / "inputs.json").write_text(json.dumps({"kinds": kinds}))
+    assert said in card_of(run, details_of(run))
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_how_prompts_are_used_is_shown_where_the_model_has_any(runs, tmp_path, kept):
     prompts = {"query": "query: ", "document": "passage:\n"}

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 
 # Of tables that are looked for in a folder, where a .txt or .json mostly tells of them.
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+# Of those whose rows are parted into cells by a sign.
+DELIMITED = (".csv", ".tsv")
 # Of a file that is named.
 READABLE = (*SUFFIXES, ".json", ".txt")
 GZIP = ".gz"
@@ -109,7 +111,7 @@ def check_format(path: Path, encoding: str, section: str) -> None:
         raise UnreadableError(f"it is {foreign.format(section=section, name=path.name)}")
     if b"\0" in start:
         raise UnreadableError("it holds binary data, not text")
-    if suffix in (".csv", ".tsv") and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
+    if suffix in DELIMITED and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
         raise UnreadableError(
             "its content is JSON; write one object a line and name it .jsonl, or an array of them and name it .json"
         )

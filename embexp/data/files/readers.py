@@ -17,6 +17,8 @@ from embexp.config.errors import printable
 from embexp.data.files.content import READABLE, UnreadableError, check_format, suffix_of, text_of
 
 HEAD_ROWS = 100
+# A tab as it can be typed.
+TYPED_TAB = "\\t"
 # The column of a file that has no header.
 TEXT = "text"
 LONGEST_CELL = 2**31 - 1  # characters
@@ -59,7 +61,7 @@ def read(
     Args:
         path: of the file.
         encoding: of text files.
-        delimiter: of csv and tsv; None: a comma, or a tab in .tsv.
+        delimiter: of csv and tsv, a tab also as it is typed, \\t; None: a comma, or a tab in .tsv.
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
         header_only: no rows.
@@ -68,8 +70,6 @@ def read(
     Raises:
         UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
     """
-    if path == Path():
-        raise UnreadableError("is empty; name a file")
     if not path.is_file():
         raise UnreadableError("is a folder; name a file" if path.is_dir() else "there is no such file")
     suffix = suffix_of(path)
@@ -90,7 +90,7 @@ def read(
         return _json_array(text.getvalue(), header_only)
     if suffix in (".jsonl", ".json"):
         return _jsonl(text, header_only)
-    delimiter = delimiter or ("\t" if suffix == ".tsv" else ",")
+    delimiter = "\t" if delimiter == TYPED_TAB else delimiter or ("\t" if suffix == ".tsv" else ",")
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
     quoted = suffix == ".csv" if quoted is None else quoted
@@ -191,9 +191,20 @@ def _json_array(text: str, header_only: bool) -> Records:
 
 
 def _lines(lines: io.StringIO, header_only: bool) -> Records:
-    """A text a line, blank ones left out."""
-    rows = () if header_only else enumerate(lines, start=1)
-    return Records([TEXT], [(number, {TEXT: line}) for number, line in rows if line.strip()])
+    """A text a line, blank ones left out.
+
+    Raises:
+        UnreadableError: its lines look like the rows of a table.
+    """
+    rows = [(number, {TEXT: line}) for number, line in enumerate(lines, start=1) if line.strip()]
+    head = [row[TEXT].strip().count("\t") for _, row in rows[:HEAD_ROWS]]
+    if len(head) > 1 and head[0] and len(set(head)) == 1:
+        tabs = "a tab" if head[0] == 1 else f"{head[0]} tabs"
+        raise UnreadableError(
+            f"each of the {len(head)} lines that were looked at has {tabs}, as the rows of a table have; name it .tsv, with the names "
+            "of its columns in row 1, or take the tabs out"
+        )
+    return Records([TEXT], [] if header_only else rows)
 
 
 def _parquet(path: Path, header_only: bool) -> Records:

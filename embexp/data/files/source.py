@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError, Kind
+from embexp.config.errors import printable
 from embexp.data.files.checking import Checked, Checker
 from embexp.data.files.columns import match
-from embexp.data.files.content import UnreadableError, is_small
+from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, is_small, suffix_of
 from embexp.data.files.readers import Records, read
 from embexp.data.files.splitting import CannotSplitError, set_aside, texts_of, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, Rows, Split, rows_from
@@ -80,7 +81,7 @@ class FileSource:
         Raises:
             ConfigError: with what is wrong with every file.
         """
-        problems: list[str] = []
+        problems = self._unread_keys()
         kinds: dict[Split, Kind] = {}
         if self.score_scale is not None and self.score_scale[0] >= self.score_scale[1]:
             problems.append(
@@ -100,6 +101,19 @@ class FileSource:
         if problems:
             raise ConfigError(problems)
         return kinds
+
+    def _unread_keys(self) -> list[str]:
+        """What is to be said of keys of tables where none of the files is one."""
+        paths = [self._path(path) for path in self.paths.values() if path]
+        if not paths or any(suffix_of(path) in DELIMITED or suffix_of(path) not in READABLE for path in paths):
+            return []
+        typed = {"delimiter": self.delimiter, "quoted": None if self.quoted is None else str(self.quoted).lower()}
+        return [
+            f"{self.section}.{key}={printable(value)}: nothing reads it in {', '.join(path.name for path in paths)}; leave it out, or "
+            f"name what is a table {' or '.join(DELIMITED)}."
+            for key, value in typed.items()
+            if value is not None
+        ]
 
     def bad_rows(self, split: Split, *, dev_is_scored: bool = False) -> Sequence[str]:
         """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it.

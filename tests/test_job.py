@@ -1,0 +1,107 @@
+"""What a run that is no job of a sweep ends with."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from embexp import job
+from embexp.config import ConfigError, compose
+from embexp.record import Result
+from embexp.tracking import Status
+from tests.report.conftest import SCORES, leave_run
+
+KEPT = "the same command with trainer.save_model=true"
+
+
+def left(folder: Path, *, skipped: bool = False) -> Result:
+    """A finished run's result, and its folder as it leaves it."""
+    leave_run(folder, "mnr", 32)
+    metrics = {"best/dev/spearman_cosine": SCORES["mnr", 32]}
+    return Result(Status.FINISHED, None, skipped, "mnr · bs 32", None, None, {}, metrics, {}, folder)
+
+
+@pytest.fixture
+def folder(workplace) -> Path:
+    return workplace / "multirun" / "day" / "time"
+
+
+def test_a_run_ends_with_its_scores_where_its_files_are_and_what_shows_more(folder, capsys):
+    job.tell_run(left(folder), compose().tracker)
+    table, _, rest = capsys.readouterr().out.partition("Folder: ")
+    assert "1 run · scored on helpdesk" in table
+    assert f"{SCORES['mnr', 32]:.4f}   [0." in table
+    assert "before training" in table
+    assert "this run: better than before training by " in table
+    assert rest.splitlines() == [
+        "multirun/day/time",
+        f"Model:  not kept; {KEPT} rerun=true keeps it",
+        "More:   python -m embexp.compare ranks it among all runs; make ui (or mlflow ui) shows its curves",
+    ]
+
+
+def test_a_model_that_was_kept_is_told_of_and_without_a_tracker_nothing_shows_more(folder, capsys):
+    result, tracker = left(folder), compose(["tracker=none"]).tracker
+    job.tell_run(result, tracker)
+    assert capsys.readouterr().out.splitlines()[-1] == f"Model:  not kept; {KEPT} keeps it"
+    (folder / "model").mkdir()
+    job.tell_run(result, tracker)
+    assert capsys.readouterr().out.splitlines()[-2:] == ["Folder: multirun/day/time", "Model:  multirun/day/time/model"]
+
+
+def test_of_a_run_that_had_finished_before_it_is_not_said_that_its_model_was_not_kept(folder, capsys):
+    job.tell_run(left(folder, skipped=True), compose().tracker)
+    told = capsys.readouterr().out
+    assert f"{SCORES['mnr', 32]:.4f}" in told
+    assert "Model:" not in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["tracker.uri=sqlite:///x.db"],
+            "compare --uri sqlite:///x.db ranks it among all runs; mlflow ui --backend-store-uri",
+        ),
+        (
+            ["tracker.uri=http://me:secret@host:1"],
+            "compare --uri http://host:1 ranks it among all runs; http://host:1 shows",
+        ),
+        (["tracker.experiment=my own"], "compare --experiment 'my own' ranks it among all runs; make ui"),
+    ],
+)
+def test_what_shows_more_looks_into_the_run_s_own_store(workplace, typed, said):
+    shown = job.what_shows_more(compose(typed).tracker)
+    assert said in shown
+    assert "secret" not in shown
+
+
+@pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
+@pytest.mark.parametrize("breaks", [False, True])
+def test_only_a_run_that_is_no_job_of_a_sweep_tells_all_at_its_end(folder, monkeypatch, capsys, caplog, mode, breaks):
+    def run(*_, **__) -> Result:
+        if breaks:
+            folder.mkdir(parents=True)
+            raise ConfigError(["it cannot be"])
+        return left(folder)
+
+    hydra = {"sweep": {"dir": str(folder)}, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({**hydra, "mode": mode}))
+    monkeypatch.setattr(job, "checked", lambda *_: compose(["tracker=none"]))
+    monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
+    monkeypatch.setattr(job, "run_experiment", run)
+    with caplog.at_level(logging.INFO):
+        job.run_job(OmegaConf.create())
+    by_log = [record.getMessage() for record in caplog.records if record.name == "embexp.job"]
+    alone = mode is RunMode.RUN
+    if breaks:
+        assert by_log == ["it cannot be", *(["Folder: multirun/day/time, with its run.log"] if alone else [])]
+    else:
+        # A sweep's table comes at its end; until then there is but this line of each job.
+        assert [line.startswith("mnr · bs 32: dev spearman_cosine 0.") for line in by_log] == [True] * (not alone)
+        assert "mnr · bs 32: dev spearman_cosine 0." in caplog.text
+    assert ("Folder: " in capsys.readouterr().out) == (alone and not breaks)
