@@ -10,13 +10,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from threading import Event, Thread
 
 from embexp.pages import LARGE_PAGES
 
+# Seconds between two looks at a process's memory: a look takes a ten thousandth of a second.
+LOOK_EVERY = 0.1
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -89,7 +92,8 @@ def start(words: Sequence[str], *, folder: Path, allowed: Sequence[int] = (0,)) 
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen([sys.executable, *words], cwd=folder, stdout=out, stderr=err, env=environment)
         try:
-            _, status, used = os.wait4(process.pid, 0)
+            with highest_memory(process.pid) as seen:
+                _, status, used = os.wait4(process.pid, 0)
         except BaseException:
             process.kill()
             raise
@@ -99,7 +103,31 @@ def start(words: Sequence[str], *, folder: Path, allowed: Sequence[int] = (0,)) 
         err.seek(0)
         if process.returncode not in allowed:
             raise RuntimeError(f"python {' '.join(words)} ended with {process.returncode}:\n{err.read()[-3000:]}")
-        return Finished(out.read(), wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, process.returncode)
+        memory = max(used.ru_maxrss * 1024, *seen)
+        return Finished(out.read(), wall, used.ru_utime + used.ru_stime, memory, process.returncode)
+
+
+@contextmanager
+def highest_memory(pid: int) -> Iterator[list[int]]:
+    """Holds, afterwards, the most bytes of resident memory that the process had within it, as far as Linux tells it.
+
+    What the system says at its end is the peak since the process itself last set it back, as embexp does before it trains.
+    """
+    status, over, seen = Path(f"/proc/{pid}/status"), Event(), [0]
+
+    def look() -> None:
+        while not over.wait(LOOK_EVERY):
+            with suppress(OSError, StopIteration):
+                peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+                seen[0] = max(seen[0], int(peak.split()[1]) * 1024)
+
+    watcher = Thread(target=look, daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
 
 
 def start_probed(words: Sequence[str], *, folder: Path, count: bool = False) -> tuple[Finished, Steps]:

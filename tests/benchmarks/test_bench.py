@@ -230,6 +230,14 @@ def test_a_process_that_fails_is_told_with_what_it_said(tmp_path):
     assert done.memory > 2**20
 
 
+def test_a_process_that_sets_its_peak_of_memory_back_does_not_hide_it(tmp_path):
+    clear = Path("/proc/self/clear_refs")
+    if not clear.exists():
+        pytest.skip("/proc/self/clear_refs, by which Linux sets a process's peak back, is not here")
+    hidden = f"import pathlib, time; b'1' * 300_000_000; time.sleep(0.5); pathlib.Path('{clear}').write_text('5')"
+    assert start(["-c", hidden], folder=tmp_path).memory > 300_000_000
+
+
 def test_the_probe_notes_the_end_of_every_step_and_counts_where_asked(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
