@@ -65,7 +65,7 @@ class Sweep:
         runs = self.runs()
         self._reap(runs, over=interrupted is None)
         failed = [run for run in runs if run.status != Status.FINISHED]
-        draw(runs, console=Console(), title=f"Sweep of {len(runs)} runs · {self.folder}")
+        draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}")
         if interrupted is not None:
             status, reason = Status.KILLED, interrupted
         elif failed:
@@ -106,12 +106,16 @@ class Sweep:
             from embexp.report import write_report
 
             uri = self.tracker.uri if isinstance(self.tracker, MLflowTracker) else None
-            write_report(runs, path, title=f"Sweep of {len(runs)} runs", uri=uri)
+            write_report(runs, path, title=_titled(runs), uri=uri)
         except Exception as error:  # the scores are safe in the table: no fault of a picture may cost a sweep its end
             print(f"{path}: not written: {type(error).__name__}: {error}", file=sys.stderr)
             return
         self.tracker.log_artifact(path)
         print(f"Report: {path}")
+
+
+def _titled(runs: Sequence[Run]) -> str:
+    return f"Sweep of {len(runs)} {'run' if len(runs) == 1 else 'runs'}"
 
 
 def _drawn(folder: Path, typed: Sequence[str]) -> Sequence[str]:

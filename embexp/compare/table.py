@@ -73,7 +73,7 @@ def draw(
         for line in _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if finished:
-        said = "dev, test: cosine similarity against the given scores"
+        said = "dev, test: cosine similarity against the scores of the pairs"
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
