@@ -105,8 +105,8 @@ def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **
     if folder is None:
         return make_view(rows, accepted, **rules)
 
-    def make(_: Path | None) -> Made:
-        view = make_view(rows, accepted, **rules)
+    def make(scratch: Path | None) -> Made:
+        view = make_view(rows, accepted, **rules, scratch=scratch)
         return Made(view.dataset, {"name": view.name, "counts": view.counts})
 
     # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.

@@ -60,8 +60,8 @@ class _Writer:
 
     def write(self, table: pa.Table) -> None:
         try:
-            # In one piece: what was filtered would be as many batches as it was read in.
-            self._stream.write_table(table.combine_chunks())
+            # In one piece at first: what was filtered may be in many.
+            self._stream.write_table(table.combine_chunks(), max_chunksize=AT_ONCE)
         except OSError as error:
             raise UnwritableError(*error.args) from error
 

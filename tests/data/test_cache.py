@@ -17,10 +17,11 @@ import pytest
 from datasets import Dataset
 
 from embexp.config import ConfigError, compose
-from embexp.data import build_source, cache, hub
+from embexp.data import build_source, cache, hub, stored, views
+from embexp.data import rows as data_rows
 from embexp.data.cache import FACTS, UNUSED_FOR, cached_view
 from embexp.data.files import FileSource
-from embexp.data.rows import Rows
+from embexp.data.rows import COLUMNS, Rows
 from embexp.data.tables import TABLE, UnwritableError
 from embexp.data.views import make_view
 
@@ -256,13 +257,16 @@ def test_rows_that_are_written_as_they_are_read_become_the_entry(mirror, monkeyp
 
 
 def test_nothing_stays_of_rows_that_turn_out_bad_as_they_are_written(mirror, monkeypatch):
-    whole = hub.arrow_table
+    whole, made = hub.arrow_table, []
 
     def broken(kind, columns):
-        if list((mirror.parent / "cache").glob(f"*/{TABLE}")):
+        made.append(columns)
+        if len(made) == 3:
+            assert list((mirror.parent / "cache").glob(f"*/{TABLE}"))
             raise ConfigError(["broken"])
         return whole(kind, columns)
 
+    monkeypatch.setattr(stored, "AT_ONCE", 7)
     monkeypatch.setattr(hub, "arrow_table", broken)
     with pytest.raises(ConfigError, match="broken"):
         load_mirror(mirror)
@@ -297,3 +301,39 @@ def test_rows_that_are_not_kept_outlive_the_file_that_they_were_written_into(mir
     table = load_mirror(mirror).table
     assert list((mirror.parent / "cache").iterdir()) == []
     assert cloudpickle.loads(cloudpickle.dumps(table))["premise"][29] == "p29"
+
+
+TRIPLETS = Rows("triplets", Dataset.from_dict({c: [f"{c} {n}" for n in range(9)] for c in COLUMNS["triplets"]}), "nine")
+
+
+def test_a_view_is_written_as_it_is_made_and_mapped(tmp_path):
+    view = cached_view(str(tmp_path), TRIPLETS, ["triplets"], **RULES)
+    (entry,) = tmp_path.iterdir()
+    assert sorted(file.name for file in entry.iterdir()) == [FACTS, TABLE]
+    assert [file["filename"] for file in view.dataset.cache_files] == [str(entry / TABLE)]
+    assert view.dataset.to_dict() == make_view(TRIPLETS, ["triplets"], **RULES).dataset.to_dict()
+
+
+def test_nothing_stays_of_a_view_that_fails_as_it_is_written(tmp_path, monkeypatch):
+    whole, made = views._as_view, []
+
+    def broken(name, columns):
+        made.append(columns)
+        # All are read once before any is written.
+        if len(made) == 5 + 3:
+            assert list(tmp_path.glob(f"*/{TABLE}"))
+            raise MemoryError
+        return whole(name, columns)
+
+    monkeypatch.setattr(data_rows, "AT_ONCE", 2)
+    monkeypatch.setattr(views, "_as_view", broken)
+    with pytest.raises(MemoryError):
+        cached_view(str(tmp_path), TRIPLETS, ["triplets"], **RULES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_stays_of_a_view_that_has_too_few_rows(tmp_path):
+    one = Rows("triplets", TRIPLETS.table.select([0]), "one")
+    with pytest.raises(ConfigError, match="1 row is left as triplets"):
+        cached_view(str(tmp_path), one, ["triplets"], **RULES)
+    assert list(tmp_path.iterdir()) == []
