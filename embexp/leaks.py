@@ -64,7 +64,7 @@ def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras, *, c
         "code of leaks": code_of("leaks.py", "evaluation"),
     }
     found, _ = found_or_made(
-        Path(cache).expanduser(), made_from, lambda: Made(None, {"said": _leaks_of_train(train, scored)})
+        Path(cache).expanduser(), made_from, lambda _: Made(None, {"said": _leaks_of_train(train, scored)})
     )
     said: list[str] = found.facts["said"]
     return said

@@ -63,7 +63,7 @@ def test_help_names_the_groups_and_is_quick(tmp_path):
     own.parent.mkdir()
     own.write_text("")
     with_own = embexp("-h", "--config-dir", ".", cwd=tmp_path).stdout
-    assert "mnr, own, triplet" in with_own
+    assert "mnr, own, simcse" in with_own
     assert embexp("--config-dir", str(tmp_path), "batch_size=32", "--help", cwd=tmp_path).stdout == with_own
 
 

@@ -51,5 +51,5 @@ def test_what_is_said_of_an_evaluation_when_it_is_scored_has_units_too():
         "latency/peak_memory_bytes": 1330483200.0,
         "latency/weights_bytes": 90000000.0,
     }
-    assert told(found) == "texts_per_second 340, p50 7.12 ms, p95 12.3 ms, peak_memory 1269 MiB"
-    assert told({"retrieval/ndcg_at_10": 0.5, "retrieval/recall": 0.7}) == "ndcg_at_10 0.5000"
+    assert told(found, of="latency") == "texts_per_second 340, p50 7.12 ms, p95 12.3 ms, peak_memory 1269 MiB"
+    assert told({"retrieval/ndcg_at_10": 0.5, "retrieval/recall": 0.7}, of="retrieval") == "ndcg_at_10 0.5000"

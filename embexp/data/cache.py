@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from embexp.config import VIEWS_OF_KIND, Data, ViewName
-from embexp.data.rows import KeptSource, Rows, Split
+from embexp.data.rows import KeptSource, Rows, Split, WritingSource
+from embexp.data.tables import AT_ONCE, TABLE, UnwritableError
 from embexp.data.views import View, is_directed, make_view
 from embexp.identity import code_of, sha256_of, versions
 from embexp.locks import alone_with
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TABLE, FACTS = "table.arrow", "facts.json"
+FACTS = "facts.json"
 PARTIAL = ".partial-"
 ENTRY = re.compile(rf"({re.escape(PARTIAL)})?[0-9a-f]{{32}}")
 # Whose versions decide how files are read and tables are written.
@@ -76,9 +77,9 @@ class CachedSource:
         contents = _contents(files)
         made_from = {"rows": split, "settings": self.config.model_dump(mode="json"), "files": contents}
 
-        def make() -> Made:
+        def make(scratch: Path | None) -> Made:
             with _noting() as said:
-                rows = self.source.load(split)
+                rows = self._load(split, scratch)
             # What somebody wrote meanwhile is not the content that it would be found by.
             lasting = _contents(files) == contents
             if rows is None:
@@ -94,30 +95,34 @@ class CachedSource:
             return None
         return Rows(facts["kind"], table, facts["name"], facts["counts"], facts["fingerprint"])
 
+    def _load(self, split: Split, scratch: Path | None) -> Rows | None:
+        source = self.source
+        return source.load_into(split, scratch) if isinstance(source, WritingSource) else source.load(split)
+
 
 def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **rules: Any) -> View:
     """`make_view`, kept in `folder`; None: made anew. Its errors are `make_view`'s."""
     if folder is None:
         return make_view(rows, accepted, **rules)
 
-    def make() -> Made:
-        view = make_view(rows, accepted, **rules)
+    def make(scratch: Path | None) -> Made:
+        view = make_view(rows, accepted, **rules, scratch=scratch)
         return Made(view.dataset, {"name": view.name, "counts": view.counts})
 
     # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.
     made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
     (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
-    return View(facts["name"], table, facts["counts"], is_directed(rows))
+    return View(facts["name"], table, facts["counts"], is_directed(rows, facts["name"]))
 
 
-def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[], Made]) -> tuple[Made, bool]:
+def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[Path | None], Made]) -> tuple[Made, bool]:
     """What is kept of this, and whether it had been there before; where it cannot be kept, what was made.
 
     Args:
         folder: of all entries.
         made_from: all that decides what is made but the code and the libraries of `embexp.data`; as JSON.
-        make: makes it.
+        make: makes it, and may write its table as `TABLE` in the folder that it is given; None: nothing can be written.
     """
     content = json.dumps({**made_from, "code": code_of("data"), "libraries": versions(LIBRARIES)}, sort_keys=True)
     entry = folder / hashlib.sha256(content.encode()).hexdigest()[:32]
@@ -128,7 +133,7 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[],
             waiting = f"another process is making the same data in {folder}; waiting for it to end"
             stack.enter_context(alone_with(entry, waiting=waiting))
         except (OSError, NotImplementedError) as error:
-            return _unkept(folder, error, make()), False
+            return _unkept(folder, error, make(None)), False
         try:
             # It may have been made meanwhile.
             if (found := _read(entry)) is not None:
@@ -139,12 +144,16 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[],
             shutil.rmtree(entry, ignore_errors=True)
         except OSError as error:
             # What cannot be read at this moment may be good.
-            return _unkept(folder, f"what is kept cannot be read: {error}", make()), False
-        made = make()
+            return _unkept(folder, f"what is kept cannot be read: {error}", make(None)), False
+        try:
+            scratch = stack.enter_context(_scratch_of(entry))
+            made = make(scratch)
+        except UnwritableError as error:
+            return _unkept(folder, error, make(None)), False
         if not made.lasting:
             return _unkept(folder, "its files changed while they were read", made), False
         try:
-            _write(entry, made)
+            _write(scratch, entry, made)
         except OSError as error:
             return _unkept(folder, error, made), False
     # Mapped, so that what has just been made need not stay in memory.
@@ -193,26 +202,43 @@ def _read(entry: Path) -> Made | None:
     return Made(table, facts)
 
 
-def _write(entry: Path, made: Made) -> None:
-    partial = entry.with_name(f"{PARTIAL}{entry.name}")
+@contextmanager
+def _scratch_of(entry: Path) -> Iterator[Path]:
+    """An empty folder that becomes the entry where it is renamed, and else is removed.
+
+    Raises:
+        UnwritableError: there can be none.
+    """
+    scratch = entry.with_name(f"{PARTIAL}{entry.name}")
     # Of a process that was killed while it wrote.
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    shutil.rmtree(scratch, ignore_errors=True)
     try:
-        if made.table is not None:
-            content = made.table.with_format("arrow")[:]
-            with pa.OSFile(str(partial / TABLE), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
-                writer.write_table(content, max_chunksize=None if made.in_one_piece else 10_000)
-        checksum = _checksum(made.facts, None if made.table is None else partial / TABLE)
-        told = {"facts": made.facts, "table": made.table is not None, "sha256": checksum}
-        (partial / FACTS).write_text(json.dumps(told), encoding="utf-8")
-        for written in partial.iterdir():
-            # On the disk before it can be found: after a power cut a name without its content would be trusted.
-            with written.open("rb+") as file:
-                os.fsync(file.fileno())
-        partial.rename(entry)
+        scratch.mkdir(parents=True)
+    except OSError as error:
+        raise UnwritableError(*error.args) from error
+    try:
+        yield scratch
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _write(scratch: Path, entry: Path, made: Made) -> None:
+    """Makes the entry of the scratch folder, in which the table may have been written as it was made."""
+    table = scratch / TABLE
+    if made.table is None:
+        table.unlink(missing_ok=True)
+    elif not table.exists():
+        content = made.table.with_format("arrow")[:]
+        with pa.OSFile(str(table), "wb") as file, pa.ipc.new_stream(file, content.schema) as writer:
+            writer.write_table(content, max_chunksize=None if made.in_one_piece else AT_ONCE)
+    checksum = _checksum(made.facts, None if made.table is None else table)
+    told = {"facts": made.facts, "table": made.table is not None, "sha256": checksum}
+    (scratch / FACTS).write_text(json.dumps(told), encoding="utf-8")
+    for file in scratch.iterdir():
+        # On the disk before it can be found: after a power cut a name without its content would be trusted.
+        with file.open("rb+") as opened:
+            os.fsync(opened.fileno())
+    scratch.rename(entry)
     _tidy(entry.parent)
 
 

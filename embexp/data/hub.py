@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import refuse_what_is_no_text
-from embexp.data.rows import COLUMNS, Rows, Split, rows_from
+from embexp.data.rows import COLUMNS, TYPES, Rows, Split, arrow_table, schema_of
+from embexp.data.stored import Stored, first_line, of_hub, of_parquet
+from embexp.data.tables import written
 from embexp.network import hub_is_reachable
 
 if TYPE_CHECKING:
@@ -67,21 +71,36 @@ class HubSource:
             ConfigError: neither mirror, nor cache, nor hub has it; it lacks a column; or a column has other values than
                 texts, the labels 0 to 2, or scores of 0 to 5.
         """
+        return self.load_into(split, None)
+
+    def load_into(self, split: Split, folder: Path | None) -> Rows | None:
+        """As `load`; read, judged and written some rows at a time, and mapped from a file of the folder, if one is given."""
         if split not in self.splits:
             return None
-        table = self._table(self.splits[split])
-        if table is None:
+        stored = self._stored(self.splits[split])
+        if stored is None:
             return None
         name = f"{self.repo.rpartition('/')[2]}{f'/{self.subset}' if self.subset else ''} {split}"
         theirs = {column: self.columns.get(column, column) for column in COLUMNS[self.kind]}
-        missing = [column for column in theirs.values() if column not in table.column_names]
+        missing = [column for column in theirs.values() if column not in stored.columns]
         if missing:
             raise ConfigError(
-                [f"{name}: no column {', '.join(missing)}; it has {', '.join(table.column_names)}; set data.columns."]
+                [f"{name}: no column {', '.join(missing)}; it has {', '.join(stored.columns)}; set data.columns."]
             )
         if split == "train" and self.limit is not None:
-            table = table.select(range(min(self.limit, len(table))))
-        return self._checked({column: _values(table, source) for column, source in theirs.items()}, name)
+            stored = stored.first(self.limit)
+        scale = _scale(stored.values(theirs["score"]), name) if "score" in theirs else STS_SCALE
+        if "label" in theirs:
+            _check_labels(stored.values(theirs["label"]), name)
+        for ours, column in theirs.items():
+            if ours not in TYPES and not stored.has_texts(column):
+                _check_texts(ours, stored.values(column), name)
+        table = written(self._good(stored, theirs, scale), schema_of(COLUMNS[self.kind]), folder)
+        if not len(table):
+            return None
+        dropped = stored.count - len(table)
+        counts = {"read": stored.count} | ({"dropped_hidden_or_empty": dropped} if dropped else {})
+        return Rows(self.kind, table, name, counts)
 
     def files(self) -> Sequence[Path] | None:
         """Those of the local mirror; none where the hub has the rows at a fixed revision, None where it may change them."""
@@ -89,48 +108,30 @@ class HubSource:
             return sorted(self.path.glob("*.parquet"))
         return [] if self.revision is not None and COMMIT.fullmatch(self.revision) else None
 
-    def _checked(self, values: dict[str, list[Any]], name: str) -> Rows | None:
-        read = len(next(iter(values.values())))
-        scaled = "score" in values
-        if scaled:
-            scores = _scores(values["score"], name)
-            scale = _scale(scores, name)
-            values["score"] = [HIDDEN if score is None else score / scale for score in scores]
-        if "label" in values:
-            _check_labels(values["label"], name)
-        marked = values.get("label", values.get("score", [0] * read))
-        columns = [column for column in values if column not in ("label", "score")]
-        for column in columns:
-            _check_texts(column, values[column], name)
-        texts = [values[column] for column in columns]
-        kept = [
-            row
-            for row in range(read)
-            if marked[row] is not None and marked[row] >= 0 and all((column[row] or "").strip() for column in texts)
-        ]
-        if not kept:
-            return None
-        counts = {"read": read} | ({"dropped_hidden_or_empty": read - len(kept)} if len(kept) < read else {})
-        return rows_from(self.kind, {c: [v[row] for row in kept] for c, v in values.items()}, name=name, counts=counts)
+    def _good(self, stored: Stored, theirs: Mapping[str, str], scale: float) -> Iterator[pa.Table]:
+        """The rows to keep, some at a time; what they are told from has been checked."""
+        for table in stored.read(list(dict.fromkeys(theirs.values()))):
+            values = {ours: table.column(column).to_pylist() for ours, column in theirs.items()}
+            if "score" in values:
+                shown = map(_shown, values["score"])
+                values["score"] = [HIDDEN if score is None else score / scale for score in shown]
+            marked = values.get("label", values.get("score", [0] * len(table)))
+            texts = [values[column] for column in values if column not in TYPES]
+            kept = [
+                row
+                for row, mark in enumerate(marked)
+                if mark is not None and mark >= 0 and all((column[row] or "").strip() for column in texts)
+            ]
+            yield arrow_table(self.kind, {ours: [column[row] for row in kept] for ours, column in values.items()})
 
-    def _table(self, split: str) -> Dataset | None:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-        from datasets import Dataset
-
+    def _stored(self, split: str) -> Stored | None:
         if self.path is None:
-            return self._from_hub(split)
+            return of_hub(self._from_hub(split))
         files = sorted({*self.path.glob(f"{split}.parquet"), *self.path.glob(f"{split}-*.parquet")})
         if not files and split in (self.splits.get("train"), self.splits.get("dev")):
             there = ", ".join(sorted(file.name for file in self.path.glob("*"))[:8]) or "nothing"
             raise ConfigError([f"{self.path}: no {split}.parquet or {split}-*.parquet here; found {there}."])
-        try:
-            return Dataset(pa.concat_tables([pq.read_table(file) for file in files])) if files else None
-        except (pa.ArrowException, OSError) as error:
-            names = ", ".join(file.name for file in files)
-            raise ConfigError(
-                [f"{self.path}: {names}: not parquet, or not of the same columns: {_first_line(error)}"]
-            ) from error
+        return of_parquet(files) if files else None
 
     def _from_hub(self, split: str) -> Dataset:
         import datasets
@@ -143,7 +144,7 @@ class HubSource:
             loaded: Dataset = datasets.load_dataset(self.repo, self.subset, split=split, revision=self.revision)
         except Exception as error:
             cause = (
-                f"the hub gave no split {split}: {_first_line(error)}"
+                f"the hub gave no split {split}: {first_line(error)}"
                 if reachable
                 else "the hub cannot be reached and it is not in the cache of this machine"
             )
@@ -158,12 +159,7 @@ class HubSource:
         return loaded
 
 
-def _values(table: Dataset, column: str) -> list[Any]:
-    values: list[Any] = table.with_format("arrow")[:].column(column).to_pylist()
-    return values
-
-
-def _check_labels(labels: list[Any], name: str) -> None:
+def _check_labels(labels: Iterable[Any], name: str) -> None:
     for row, label in enumerate(labels):
         if label not in (None, HIDDEN, 0, 1, 2):
             raise ConfigError(
@@ -171,7 +167,7 @@ def _check_labels(labels: list[Any], name: str) -> None:
             )
 
 
-def _check_texts(column: str, texts: list[Any], name: str) -> None:
+def _check_texts(column: str, texts: Iterable[Any], name: str) -> None:
     for row, text in enumerate(texts):
         if text is None:
             continue
@@ -181,27 +177,22 @@ def _check_texts(column: str, texts: list[Any], name: str) -> None:
             raise ConfigError([f"{name} row {row}: {error}; set data.columns."]) from None
 
 
-def _scores(values: list[Any], name: str) -> list[float | None]:
-    """The scores as they are; None where there is none, or it is hidden."""
-    for row, score in enumerate(values):
-        if score is not None and not isinstance(score, (int, float)):
-            raise ConfigError([f"{name} row {row}: score {score!r} is no number; set data.columns."])
-    scores = [None if score is None or math.isnan(score) or score == HIDDEN else float(score) for score in values]
-    below = next(((row, score) for row, score in enumerate(scores) if score is not None and score < 0), None)
-    if below is not None:
-        raise ConfigError(
-            [
-                f"{name} row {below[0]}: a score of {below[1]:g}; allowed: 0 to {STS_SCALE:g}, or 0 to 1, and {HIDDEN} where "
-                "it is hidden; of another scale, name the files themselves: data=files data.train=FILE.parquet "
-                "data.score_scale=[lowest,highest]."
-            ]
-        )
-    return scores
-
-
-def _scale(scores: list[float | None], name: str) -> float:
+def _scale(values: Iterable[Any], name: str) -> float:
     """The highest score that there can be: 5 as in STS-B, or 1 where no score is above it, as in its other edition."""
-    highest = max((score for score in scores if score is not None), default=0)
+    highest = 0.0
+    for row, value in enumerate(values):
+        if value is not None and not isinstance(value, (int, float)):
+            raise ConfigError([f"{name} row {row}: score {value!r} is no number; set data.columns."])
+        score = _shown(value)
+        if score is not None and score < 0:
+            raise ConfigError(
+                [
+                    f"{name} row {row}: a score of {score:g}; allowed: 0 to {STS_SCALE:g}, or 0 to 1, and {HIDDEN} where "
+                    "it is hidden; of another scale, name the files themselves: data=files data.train=FILE.parquet "
+                    "data.score_scale=[lowest,highest]."
+                ]
+            )
+        highest = max(highest, score or 0.0)
     if highest > STS_SCALE:
         raise ConfigError(
             [f"{name}: a score of {highest}, above {STS_SCALE:g}; allowed: 0 to {STS_SCALE:g}, or 0 to 1."]
@@ -212,5 +203,6 @@ def _scale(scores: list[float | None], name: str) -> float:
     return STS_SCALE
 
 
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+def _shown(score: float | None) -> float | None:
+    """A score as it is; None where there is none, or it is hidden."""
+    return None if score is None or math.isnan(score) or score == HIDDEN else float(score)

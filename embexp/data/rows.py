@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
 from embexp.config import Kind
+from embexp.data.tables import AT_ONCE, records_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -70,10 +72,17 @@ class Rows:
             return self.known_fingerprint
         digest = hashlib.sha256(self.kind.encode())
         for column in COLUMNS[self.kind]:
-            for value in self.values(column):
+            for (value,) in chain.from_iterable(map(records_of, self.batches([column]))):
                 digest.update(repr(value).encode())
                 digest.update(b"\0")
         return digest.hexdigest()
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some rows at a time, with these columns."""
+        tables: Iterator[pa.Table] = (
+            self.table.select_columns(list(columns)).with_format("arrow").iter(batch_size=AT_ONCE)
+        )
+        return tables
 
     def texts(self) -> list[str]:
         """All texts, column by column; equal ones as often as they occur."""
@@ -104,9 +113,30 @@ class KeptSource(Source, Protocol):
         """All that it reads; None where that cannot be told, and the rows are not kept."""
 
 
+@runtime_checkable
+class WritingSource(KeptSource, Protocol):
+    """One that writes rows as it reads them: however many they are, they take no memory."""
+
+    def load_into(self, split: Split, folder: Path | None) -> Rows | None:
+        """As `load`, mapped from a file of this folder; None: in memory.
+
+        Raises:
+            UnwritableError: no more can be written there.
+        """
+
+
+def arrow_table(kind: Kind, columns: Mapping[str, list[Any]]) -> pa.Table:
+    """A table from one list of values a column."""
+    return pa.table([columns[name] for name in COLUMNS[kind]], schema=schema_of(COLUMNS[kind]))
+
+
+def schema_of(columns: Sequence[str]) -> pa.Schema:
+    """Texts, but for labels and scores."""
+    return pa.schema([(column, TYPES.get(column, pa.string())) for column in columns])
+
+
 def rows_from(kind: Kind, columns: dict[str, list[object]], *, name: str, counts: dict[str, int]) -> Rows:
     """Rows from one list of values a column."""
     from datasets import Dataset
 
-    arrays = {column: pa.array(columns[column], type=TYPES.get(column, pa.string())) for column in COLUMNS[kind]}
-    return Rows(kind, Dataset(pa.table(arrays)), name, counts)
+    return Rows(kind, Dataset(arrow_table(kind, columns)), name, counts)

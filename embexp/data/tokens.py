@@ -95,7 +95,7 @@ def cached_tokens(
     kept = Path(folder).expanduser()
     with ExitStack() as until_written:
 
-        def make() -> Made:
+        def make(_: Path | None) -> Made:
             log.info("tokens: of %s rows, made once for all runs on them", f"{len(dataset):,}")
             # Beside what is kept: a system's own folder for such files may lie in memory.
             scratch = kept / scratch_name()

@@ -10,22 +10,30 @@
 | twins | anchor, positive | the same texts, each beside itself |
 
 A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; it is never the
-anchor, nor one of the anchor's positives. No row occurs twice, but with positives="all", the textbook's way. What
-was kept and what dropped is counted.
+anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row occurs twice, but with positives="all", the
+textbook's way. What was kept and what dropped is counted. Views without drawn negatives are made some rows at a time, and
+written as they are made.
 """
 
 from __future__ import annotations
 
-import random
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial, reduce
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
-from embexp.data.rows import CONTRADICTION, ENTAILMENT, TYPES, Rows
+from embexp.data.negatives import with_negatives
+from embexp.data.repeats import first_of_each
+from embexp.data.rows import ENTAILMENT, Rows, schema_of
+from embexp.data.tables import records_of, written
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +52,9 @@ SCORED_AS: dict[Kind, str] = {
     "triplets": "{}pairs with a positive count 1, and {}with a negative 0",
     "pairs": "{}right pairs count 1, and {}wrong ones, each with a text of another row, 0",
 }
-REDRAWS = 100
+FLAT = ("noisy", "twins")
+# Views, and the rows that have to be in memory for them.
+WITH_DRAWN_NEGATIVES = {("triplets", "nli"), ("triplets", "pairs"), ("triplets", "scored"), ("scored", "pairs")}
 
 
 @dataclass(frozen=True)
@@ -72,40 +82,42 @@ class Rules:
 
 
 def make_view(
-    rows: Rows, accepted: Sequence[ViewName], *, positives: str, negatives: str, threshold: float, seed: int
+    rows: Rows,
+    accepted: Sequence[ViewName],
+    *,
+    positives: str,
+    negatives: str,
+    threshold: float,
+    seed: int,
+    scratch: Path | None = None,
 ) -> View:
     """The most natural view of these rows among those that a loss accepts.
 
+    Args:
+        rows: of one split.
+        accepted: the views that the loss takes.
+        positives, negatives, threshold, seed: see `Rules`.
+        scratch: a folder, into a file of which it is written and then mapped; None: it is in memory.
+
     Raises:
         ConfigError: none of them can be made from such rows, or no row is left.
+        UnwritableError: no more can be written in the folder.
     """
-    from datasets import Dataset
-
     name = next((view for view in VIEWS_OF_KIND[rows.kind] if view in accepted), None)
     if name is None:
         possible = ", ".join(VIEWS_OF_KIND[rows.kind])
         raise ConfigError(
             [f"{rows.name}: {' or '.join(accepted)} cannot be made from {rows.kind} rows; they give {possible}."]
         )
-    made, dropped = MAKERS[name](rows, Rules(positives, negatives, threshold, seed))
-    # A scored set is taken as it was published; the textbook's mistake is made as the textbook makes it.
-    as_they_are = positives == "all" or rows.kind == name == "scored"
-    kept = made if as_they_are else list(dict.fromkeys(made))
-    repeated = dropped.pop("dropped_repeated", 0) + len(made) - len(kept)
-    counts = {"kept": len(kept), **dropped, "dropped_repeated": repeated}
-    if len(kept) < 2:
+    dropped: Counter[str] = Counter()
+    made = _made(rows, name, Rules(positives, negatives, threshold, seed), dropped)
+    dataset = written(made, schema_of(VIEW_COLUMNS[name]), scratch)
+    repeated = dropped.pop("dropped_repeated", 0)
+    counts = {"kept": len(dataset), **dropped, "dropped_repeated": repeated}
+    if len(dataset) < 2:
         raise ConfigError([f"{rows.name}: {_too_few(name, counts)}."])
-    columns = zip(*kept, strict=True)
-    arrays = {
-        column: pa.array(values, type=TYPES.get(column, pa.string()))
-        for column, values in zip(VIEW_COLUMNS[name], columns, strict=True)
-    }
-    return View(
-        name,
-        Dataset(pa.table(arrays)),
-        {key: count for key, count in counts.items() if count or key == "kept"},
-        is_directed(rows) and name != "twins",
-    )
+    kept = {key: count for key, count in counts.items() if count or key == "kept"}
+    return View(name, dataset, kept, is_directed(rows, name))
 
 
 def _too_few(name: ViewName, counts: Mapping[str, int]) -> str:
@@ -120,113 +132,95 @@ def _too_few(name: ViewName, counts: Mapping[str, int]) -> str:
     return f"{left} left as {name} ({lost or 'there were no more'}); name data with more of them"
 
 
-def is_directed(rows: Rows) -> bool:
-    """Whether their first text asks for the others, as a question does; scored rows and NLI's are alike on both sides."""
-    return rows.kind in ("pairs", "triplets")
+def is_directed(rows: Rows, view: ViewName) -> bool:
+    """Whether the first text asks for the others, as a question does; scored rows, NLI's and twins are alike on both sides."""
+    return rows.kind in ("pairs", "triplets") and view != "twins"
 
 
-Made = tuple[list[tuple[Any, ...]], dict[str, int]]
+def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:
+    """The rows of a view, some at a time; why others are not there is counted as they are read."""
+    if (name, rows.kind) not in WITH_DRAWN_NEGATIVES:
+        yield from _once(rows, name, rules, dropped)
+        return
+    # Without repeats before negatives are drawn: with two negatives a repeated pair would pass for two rows.
+    pairs = [pair for table in _once(rows, "pairs", rules, dropped) for pair in records_of(table)]
+    made, counts = with_negatives(rows, pairs, own=rules.negatives == "contradiction", seed=rules.seed)
+    dropped.update(counts)
+    if name == "scored":
+        made = [row for a, p, n in made for row in ((a, p, 1.0), (a, n, 0.0))]
+    kept = made if rules.positives == "all" else list(dict.fromkeys(made))
+    dropped["dropped_repeated"] += len(made) - len(kept)
+    if kept:
+        yield pa.table(list(map(list, zip(*kept, strict=True))), schema=schema_of(VIEW_COLUMNS[name]))
 
 
-def _pairs(rows: Rows, rules: Rules) -> Made:
-    read = _records(rows)
+def _once(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:
+    """What `_read` gives, each row once, where it first stands."""
+    flat = name in FLAT
+    # A scored set is taken as it was published; the textbook's mistake is made as the textbook makes it.
+    if not flat and (rules.positives == "all" or rows.kind == name == "scored"):
+        yield from _read(rows, name, rules, dropped)
+        return
+    first = first_of_each(lambda: _read(rows, name, rules, Counter()))
+    end = 0
+    for table in _read(rows, name, rules, dropped):
+        start, end = end, end + len(table)
+        kept = table.filter(pa.array(first[start:end]))
+        dropped["dropped_repeated_text" if flat else "dropped_repeated"] += len(table) - len(kept)
+        yield kept
+
+
+def _read(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:
+    """The rows that can be read off, repeated ones too."""
+    if name in FLAT:
+        for column in rows.text_columns:
+            for table in rows.batches([column]):
+                yield _as_view(name, table.columns * len(VIEW_COLUMNS[name]))
+        return
+    if name == "pairs" and rules.positives == "all":
+        # The textbook's way counts nothing.
+        dropped = Counter()
+    for table in rows.batches(rows.table.column_names):
+        for reason, fits in _tests(rows, name, rules).items():
+            kept = table.filter(fits(table))
+            dropped[reason] += len(table) - len(kept)
+            table = kept
+        columns = table.columns
+        if name == "scored" and rows.kind == "nli":
+            columns[-1] = pc.equal(columns[-1], ENTAILMENT)
+        elif name == "scored" and rows.kind == "triplets":
+            columns = _both_pairs(*columns)
+        yield _as_view(name, columns)
+
+
+def _tests(rows: Rows, name: ViewName, rules: Rules) -> dict[str, Callable[[pa.Table], pa.ChunkedArray]]:
+    """Why rows are not in a view: which are, by one of them after another."""
+    if name == "triplets":
+        return {"dropped_equal_texts": partial(_different, texts=3)}
+    if name != "pairs":
+        return {}
+    tests: dict[str, Callable[[pa.Table], pa.ChunkedArray]] = {}
     if rows.kind == "nli" and rules.positives == "entailment":
-        found = [record[:2] for record in read if record[2] == ENTAILMENT]
-        reason = "dropped_not_entailment"
+        tests["dropped_not_entailment"] = lambda table: pc.equal(table["label"], ENTAILMENT)
     elif rows.kind == "scored":
-        found = [record[:2] for record in read if record[2] >= rules.threshold]
-        reason = "dropped_below_threshold"
-    else:
-        found = [record[:2] for record in read]
-        reason = "dropped"
-    if rules.positives == "all":
-        return found, {}
-    different = [pair for pair in found if pair[0] != pair[1]]
-    # Before negatives are drawn: with two negatives a repeated pair would pass for two rows.
-    unique = list(dict.fromkeys(different))
-    return unique, {
-        reason: len(read) - len(found),
-        "dropped_equal_texts": len(found) - len(different),
-        "dropped_repeated": len(different) - len(unique),
-    }
+        tests["dropped_below_threshold"] = lambda table: pc.greater_equal(table["score"], rules.threshold)
+    if rules.positives != "all":
+        tests["dropped_equal_texts"] = partial(_different, texts=2)
+    return tests
 
 
-def _triplets(rows: Rows, rules: Rules) -> Made:
-    if rows.kind == "triplets":
-        read = _records(rows)
-        kept = [record for record in read if len(set(record)) == 3]
-        return kept, {"dropped_equal_texts": len(read) - len(kept)}
-    pairs, dropped = _pairs(rows, rules)
-    entailed: dict[Any, set[Any]] = defaultdict(set)
-    for anchor, positive in pairs:
-        entailed[anchor].add(positive)
-    own = _contradictions(rows, entailed) if rows.kind == "nli" and rules.negatives == "contradiction" else {}
-    draw = random.Random(rules.seed)
-    shuffled = [positive for _, positive in pairs]
-    draw.shuffle(shuffled)
-    triplets: list[tuple[Any, ...]] = []
-    used: dict[Any, int] = defaultdict(int)
-    for (anchor, positive), negative in zip(pairs, shuffled, strict=True):
-        if anchor in own:
-            negative = own[anchor][used[anchor] % len(own[anchor])]
-            used[anchor] += 1
-        for _ in range(REDRAWS):
-            if negative != anchor and negative not in entailed[anchor]:
-                triplets.append((anchor, positive, negative))
-                break
-            negative = draw.choice(shuffled)
-    return triplets, {
-        **dropped,
-        "dropped_no_negative": len(pairs) - len(triplets),
-        "own_contradiction": sum(used.values()),
-    }
+def _different(table: pa.Table, *, texts: int) -> pa.ChunkedArray:
+    """Which rows have no two equal texts among the first so many."""
+    return reduce(pc.and_, (pc.not_equal(*two) for two in combinations(table.columns[:texts], 2)))
 
 
-def _contradictions(rows: Rows, entailed: dict[Any, set[Any]]) -> dict[Any, list[Any]]:
-    found: dict[Any, list[Any]] = defaultdict(list)
-    for premise, hypothesis, label in _records(rows):
-        # Labels may contradict each other: what somebody called entailed is no negative.
-        if label == CONTRADICTION and hypothesis != premise and hypothesis not in entailed[premise]:
-            found[premise].append(hypothesis)
-    return found
+def _both_pairs(anchor: pa.ChunkedArray, positive: pa.ChunkedArray, negative: pa.ChunkedArray) -> list[pa.Array]:
+    """Of each triplet two rows: with the positive, of score 1, and with the negative, of score 0."""
+    rows, right = np.repeat(np.arange(len(anchor)), 2), np.tile([True, False], len(anchor))
+    others = pa.chunked_array([*positive.chunks, *negative.chunks], type=positive.type)
+    return [anchor.take(rows), others.take(np.where(right, rows, rows + len(anchor))), pa.array(right)]
 
 
-def _scored(rows: Rows, rules: Rules) -> Made:
-    read = _records(rows)
-    if rows.kind == "nli":
-        return [(first, second, float(label == ENTAILMENT)) for first, second, label in read], {}
-    if rows.kind == "triplets":
-        return [row for a, p, n in read for row in ((a, p, 1.0), (a, n, 0.0))], {}
-    if rows.kind == "pairs":
-        mismatched, dropped = _triplets(rows, rules)
-        return [row for a, p, n in mismatched for row in ((a, p, 1.0), (a, n, 0.0))], dropped
-    return read, {}
-
-
-def _classes(rows: Rows, rules: Rules) -> Made:
-    return _records(rows), {}
-
-
-def _noisy(rows: Rows, rules: Rules) -> Made:
-    texts = rows.texts()
-    unique = dict.fromkeys(texts)
-    return [(text,) for text in unique], {"dropped_repeated_text": len(texts) - len(unique)}
-
-
-def _twins(rows: Rows, rules: Rules) -> Made:
-    made, dropped = _noisy(rows, rules)
-    return [(text, text) for (text,) in made], dropped
-
-
-def _records(rows: Rows) -> list[tuple[Any, ...]]:
-    return list(zip(*(rows.values(column) for column in rows.table.column_names), strict=True))
-
-
-MAKERS: dict[ViewName, Callable[[Rows, Rules], Made]] = {
-    "triplets": _triplets,
-    "pairs": _pairs,
-    "scored": _scored,
-    "classes": _classes,
-    "noisy": _noisy,
-    "twins": _twins,
-}
+def _as_view(name: ViewName, columns: Sequence[pa.ChunkedArray | pa.Array]) -> pa.Table:
+    names = VIEW_COLUMNS[name]
+    return pa.table(dict(zip(names, columns[: len(names)], strict=True))).cast(schema_of(names))

@@ -10,15 +10,19 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import cloudpickle
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from embexp.config import compose
-from embexp.data import build_source, cache
-from embexp.data.cache import FACTS, TABLE, UNUSED_FOR, cached_view
+from embexp.config import ConfigError, compose
+from embexp.data import build_source, cache, hub, stored, views
+from embexp.data import rows as data_rows
+from embexp.data.cache import FACTS, UNUSED_FOR, cached_view
 from embexp.data.files import FileSource
-from embexp.data.rows import Rows
+from embexp.data.rows import COLUMNS, Rows
+from embexp.data.tables import TABLE, UnwritableError
 from embexp.data.views import make_view
 
 RULES = {"positives": "entailment", "negatives": "contradiction", "threshold": 0.6, "seed": 1}
@@ -221,3 +225,115 @@ def test_a_view_is_the_one_that_would_be_made_anew(tmp_path):
     other = cached_view(str(tmp_path), rows, ["triplets"], **{**RULES, "negatives": "shuffled"})
     assert other.dataset["negative"][0] == "is b"
     assert len(entries(tmp_path)) == 2
+
+
+@pytest.fixture
+def mirror(tmp_path) -> Path:
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    columns = {"premise": [f"p{n}" for n in range(30)], "hypothesis": [f"h{n}" for n in range(30)], "label": [0] * 30}
+    pq.write_table(pa.table(columns), folder / "train.parquet")
+    return folder
+
+
+def load_mirror(mirror: Path, *, cached: bool = True) -> Rows | None:
+    data = compose(["data=mnli", f"data.path={mirror}", "evaluation=helpdesk"]).data
+    return build_source(data, cache=str(mirror.parent / "cache") if cached else None).load("train")
+
+
+def test_rows_that_are_written_as_they_are_read_become_the_entry(mirror, monkeypatch):
+    def copied(*_):
+        raise AssertionError("written twice")
+
+    monkeypatch.setattr(Dataset, "with_format", copied)
+    with monkeypatch.context() as patched:
+        patched.setattr(Rows, "fingerprint", "asked for elsewhere")
+        rows = load_mirror(mirror)
+    (entry,) = (mirror.parent / "cache").iterdir()
+    assert sorted(file.name for file in entry.iterdir()) == [FACTS, TABLE]
+    assert [file["filename"] for file in rows.table.cache_files] == [str(entry / TABLE)]
+    monkeypatch.undo()
+    assert rows.table.to_dict() == load_mirror(mirror, cached=False).table.to_dict()
+
+
+def test_nothing_stays_of_rows_that_turn_out_bad_as_they_are_written(mirror, monkeypatch):
+    whole, made = hub.arrow_table, []
+
+    def broken(kind, columns):
+        made.append(columns)
+        if len(made) == 3:
+            assert list((mirror.parent / "cache").glob(f"*/{TABLE}"))
+            raise ConfigError(["broken"])
+        return whole(kind, columns)
+
+    monkeypatch.setattr(stored, "AT_ONCE", 7)
+    monkeypatch.setattr(hub, "arrow_table", broken)
+    with pytest.raises(ConfigError, match="broken"):
+        load_mirror(mirror)
+    assert list((mirror.parent / "cache").iterdir()) == []
+
+
+def test_a_split_without_a_good_row_is_kept_as_none_and_without_a_table(mirror):
+    hidden = {"premise": ["p"], "hypothesis": ["h"], "label": [-1]}
+    pq.write_table(pa.table(hidden), mirror / "train.parquet")
+    for _ in range(2):
+        assert load_mirror(mirror) is None
+    (entry,) = (mirror.parent / "cache").iterdir()
+    assert [file.name for file in entry.iterdir()] == [FACTS]
+
+
+def test_where_the_disk_is_full_the_rows_are_made_in_memory(mirror, monkeypatch, caplog):
+    whole = hub.written
+
+    def full(tables, schema, folder):
+        if folder is not None:
+            raise UnwritableError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(tables, schema, folder)
+
+    monkeypatch.setattr(hub, "written", full)
+    assert len(load_mirror(mirror).table) == 30
+    assert "No space left on device); the next run makes it anew" in caplog.text
+    assert list((mirror.parent / "cache").iterdir()) == []
+
+
+def test_rows_that_are_not_kept_outlive_the_file_that_they_were_written_into(mirror, monkeypatch):
+    monkeypatch.setattr(cache, "_contents", lambda files: [time.time_ns()])
+    table = load_mirror(mirror).table
+    assert list((mirror.parent / "cache").iterdir()) == []
+    assert cloudpickle.loads(cloudpickle.dumps(table))["premise"][29] == "p29"
+
+
+TRIPLETS = Rows("triplets", Dataset.from_dict({c: [f"{c} {n}" for n in range(9)] for c in COLUMNS["triplets"]}), "nine")
+
+
+def test_a_view_is_written_as_it_is_made_and_mapped(tmp_path):
+    view = cached_view(str(tmp_path), TRIPLETS, ["triplets"], **RULES)
+    (entry,) = tmp_path.iterdir()
+    assert sorted(file.name for file in entry.iterdir()) == [FACTS, TABLE]
+    assert [file["filename"] for file in view.dataset.cache_files] == [str(entry / TABLE)]
+    assert view.dataset.to_dict() == make_view(TRIPLETS, ["triplets"], **RULES).dataset.to_dict()
+
+
+def test_nothing_stays_of_a_view_that_fails_as_it_is_written(tmp_path, monkeypatch):
+    whole, made = views._as_view, []
+
+    def broken(name, columns):
+        made.append(columns)
+        # All are read once before any is written.
+        if len(made) == 5 + 3:
+            assert list(tmp_path.glob(f"*/{TABLE}"))
+            raise MemoryError
+        return whole(name, columns)
+
+    monkeypatch.setattr(data_rows, "AT_ONCE", 2)
+    monkeypatch.setattr(views, "_as_view", broken)
+    with pytest.raises(MemoryError):
+        cached_view(str(tmp_path), TRIPLETS, ["triplets"], **RULES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_stays_of_a_view_that_has_too_few_rows(tmp_path):
+    one = Rows("triplets", TRIPLETS.table.select([0]), "one")
+    with pytest.raises(ConfigError, match="1 row is left as triplets"):
+        cached_view(str(tmp_path), one, ["triplets"], **RULES)
+    assert list(tmp_path.iterdir()) == []

@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from embexp.config import ConfigError, compose
-from embexp.data import build_source
+from embexp.data import build_source, stored
 from embexp.data.hub import HubSource
+from embexp.data.tables import TABLE
 from tests.hub_server import HubServer
 
 README = """---
@@ -180,3 +181,76 @@ def test_the_first_fifty_thousand_rows_of_the_real_mirror_are_the_textbook_s(sha
     config = compose(["data=mnli", f"data.path={shared_data / 'mnli'}", "data.limit=50000", "evaluation=helpdesk"])
     labels = list(build_source(config.data).load("train").table["label"])
     assert [labels.count(label) for label in (0, 1, 2)] == [16_513, 16_926, 16_561]
+
+
+@pytest.fixture
+def few_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(stored, "AT_ONCE", 3)
+
+
+@pytest.fixture
+def halves(tmp_path) -> Path:
+    """Rows in two files, one in each with nothing to say."""
+    nli = [{"premise": f"p{n}", "hypothesis": " " if n in (2, 7) else f"h{n}", "label": n % 3} for n in range(10)]
+    written(tmp_path / "train-0.parquet", nli[:4])
+    written(tmp_path / "train-1.parquet", nli[4:])
+    return tmp_path
+
+
+@pytest.mark.parametrize("limit", [None, 0, 3, 5, 10, 11])
+def test_rows_that_are_read_some_at_a_time_are_those_that_are_read_at_once(halves, few_at_once, monkeypatch, limit):
+    some = source(halves, limit=limit).load("train")
+    monkeypatch.setattr(stored, "AT_ONCE", 1_000)
+    at_once = source(halves, limit=limit).load("train")
+    assert (some and [some.table.to_dict(), some.counts]) == (at_once and [at_once.table.to_dict(), at_once.counts])
+    read = list(range(10))[:limit]
+    assert (some.table["premise"][:] if some else []) == [f"p{n}" for n in read if n not in (2, 7)]
+
+
+def test_rows_are_written_into_the_folder_and_the_same_as_in_memory(halves, few_at_once, tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    mapped, plain = source(halves).load_into("train", folder), source(halves).load("train")
+    assert [file.name for file in folder.iterdir()] == [TABLE]
+    assert mapped.table.to_dict() == plain.table.to_dict()
+    assert mapped.table.features == plain.table.features
+    assert (mapped.counts, mapped.fingerprint) == (plain.counts, plain.fingerprint)
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "told"),
+    [
+        ("nli", {"premise": "p", "hypothesis": "h", "label": 7}, "row 9: label 7"),
+        ("scored", {"sentence1": "p", "sentence2": "h", "score": -3.0}, "row 9: a score of -3"),
+    ],
+)
+def test_a_bad_row_far_behind_is_told_by_its_number(tmp_path, few_at_once, kind, last, told):
+    good = {**last, list(last)[2]: type(last[list(last)[2]])(1)}
+    written(tmp_path / "train-0.parquet", [good] * 4)
+    written(tmp_path / "train-1.parquet", [*[good] * 5, last])
+    with pytest.raises(ConfigError, match=told):
+        source(tmp_path, kind=kind).load("train")
+
+
+def test_a_scale_is_told_from_all_scores_before_a_row_is_written(tmp_path, few_at_once):
+    rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (0.5, 1.0, 0.0, 1.0, 5.0)]
+    written(tmp_path / "train.parquet", rows)
+    assert source(tmp_path, kind="scored").load("train").table["score"][:] == [0.1, 0.2, 0.0, 0.2, 1.0]
+
+
+def test_files_of_a_mirror_with_different_columns_are_told(halves):
+    written(halves / "train-1.parquet", [{"premise": "p"}])
+    with pytest.raises(
+        ConfigError, match=r"train-0\.parquet, train-1\.parquet: not parquet, or not of the same columns"
+    ):
+        source(halves).load("train")
+
+
+def test_a_file_of_a_mirror_that_is_damaged_within_is_told(tmp_path):
+    file = tmp_path / "train.parquet"
+    written(file, [{"premise": f"p{n}", "hypothesis": f"h{n}", "label": 1} for n in range(1_000)])
+    content = bytearray(file.read_bytes())
+    content[4:2_000] = bytes(1_996)
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"train\.parquet: not parquet"):
+        source(tmp_path).load("train")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, concatenate_datasets
 
+from embexp.data import rows as data_rows
 from embexp.data.rows import COLUMNS, Rows, rows_from
 
 
@@ -41,6 +43,13 @@ def test_the_fingerprint_does_not_depend_on_how_the_table_is_cut_into_chunks():
     whole = pairs(["a", "b", "c"], ["d", "e", "f"])
     halves = concatenate_datasets([whole.table.select([0]), whole.table.select([1, 2])])
     assert Rows("pairs", halves, "x").fingerprint == whole.fingerprint
+
+
+def test_the_fingerprint_is_of_all_rows_however_many_are_read_at_once(monkeypatch):
+    anchors, positives = [f"a{n}" for n in range(10)], [f"b{n}" for n in range(10)]
+    digest = hashlib.sha256(b"pairs" + b"".join(f"{text!r}\0".encode() for text in anchors + positives))
+    monkeypatch.setattr(data_rows, "AT_ONCE", 3)
+    assert pairs(anchors, positives).fingerprint == digest.hexdigest()
 
 
 @pytest.mark.parametrize(

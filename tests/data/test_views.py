@@ -7,7 +7,10 @@ import random
 import pytest
 
 from embexp.config import VIEWS_OF_KIND, ConfigError
+from embexp.data import rows as data_rows
+from embexp.data.cache import cached_view
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL, Rows, rows_from
+from embexp.data.tables import TABLE
 from embexp.data.views import VIEW_COLUMNS, View, make_view
 
 
@@ -50,6 +53,25 @@ def test_every_view_that_a_kind_promises_can_be_made_and_has_its_columns(kind, n
     assert made.name == name
     assert tuple(made.dataset.column_names) == VIEW_COLUMNS[name]
     assert made.counts["kept"] == len(made.dataset) >= 2
+
+
+@pytest.mark.parametrize("positives", ["entailment", "all"])
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind, names in VIEWS_OF_KIND.items() for name in names])
+def test_a_view_that_is_made_some_rows_at_a_time_is_the_one_made_at_once(tmp_path, monkeypatch, kind, name, positives):
+    draw = random.Random(5)
+    values = {"label": [ENTAILMENT, NEUTRAL, CONTRADICTION], "score": [0.0, 0.5, 0.6, 1.0]}
+    texts = [f"text {n}" for n in range(6)]
+    drawn = rows(kind, [tuple(draw.choice(values.get(c, texts)) for c in COLUMNS[kind]) for _ in range(50)])
+    at_once = view(drawn, name, positives=positives)
+    monkeypatch.setattr(data_rows, "AT_ONCE", 7)
+    some = view(drawn, name, positives=positives, scratch=tmp_path)
+    assert records(some) == records(at_once)
+    assert some.dataset.features == at_once.dataset.features
+    assert (some.counts, some.directed) == (at_once.counts, at_once.directed)
+    assert [file.name for file in tmp_path.iterdir()] == [TABLE]
+    # As often as it stands there, or once: the textbook's way repeats rows, and so do scores as they were published.
+    repeats = len(set(records(some))) < len(records(some))
+    assert repeats == (name not in ("noisy", "twins") and (positives == "all" or kind == name == "scored"))
 
 
 def test_a_loss_that_accepts_several_views_gets_the_most_natural_one():
@@ -200,15 +222,26 @@ def test_the_noisy_view_holds_every_text_once():
     assert made.counts == {"kept": 2, "dropped_repeated_text": 1}
 
 
+def test_the_noisy_view_goes_column_by_column_and_a_text_stands_where_it_first_does(monkeypatch):
+    monkeypatch.setattr(data_rows, "AT_ONCE", 2)
+    made = view(rows("pairs", [("a", "x"), ("b", "a"), ("c", "y"), ("a", "c")]), "noisy")
+    assert records(made) == [("a",), ("b",), ("c",), ("x",), ("y",)]
+    assert made.counts == {"kept": 5, "dropped_repeated_text": 3}
+
+
 def test_the_noisy_view_of_nli_holds_premises_and_hypotheses_and_no_labels():
     assert {text for (text,) in records(view(NLI, "noisy"))} == set(NLI.texts())
 
 
-def test_twins_are_each_text_once_beside_itself_and_neither_asks_for_the_other():
+def test_twins_are_each_text_once_beside_itself_and_neither_asks_for_the_other(tmp_path):
     assert records(view(TEXTS, "twins")) == [("one", "one"), ("two", "two")]
     of_pairs = view(PAIRS, "twins")
     assert len(of_pairs.dataset) == 40
-    assert not of_pairs.directed
+    rules = {"positives": "entailment", "negatives": "contradiction", "threshold": 0.6, "seed": 42}
+    kept = cached_view(str(tmp_path), PAIRS, ["twins"], **rules)
+    assert [made.directed for made in (of_pairs, kept, cached_view(str(tmp_path), PAIRS, ["twins"], **rules))] == [
+        False
+    ] * 3
 
 
 @pytest.mark.parametrize("name", ["pairs", "triplets", "scored", "classes"])

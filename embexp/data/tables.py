@@ -1,0 +1,73 @@
+"""Tables that are never in memory as a whole: made and read some rows at a time, in between in a file that is mapped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+TABLE = "table.arrow"
+# Rows that are read, judged and written at once: enough for Arrow, few enough for their lists to be nothing.
+AT_ONCE = 5_000
+
+
+class UnwritableError(OSError):
+    """What is made cannot be written where it should be."""
+
+
+def written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None) -> Dataset:
+    """One table of all, in a new file `TABLE` of a folder, mapped from there; without a folder, in memory.
+
+    The file may be renamed or removed while the table is in use.
+
+    Raises:
+        UnwritableError: no more can be written there.
+    """
+    from datasets import Dataset
+
+    if folder is None:
+        return Dataset(pa.concat_tables([schema.empty_table(), *tables]))
+    file = folder / TABLE
+    writer = _Writer(file, schema)
+    try:
+        for table in tables:
+            writer.write(table)
+    finally:
+        writer.close()
+    # Without a name of its own it would be hashed, and for that copied into memory.
+    return Dataset(pa.ipc.open_stream(pa.memory_map(str(file))).read_all(), fingerprint=folder.name)
+
+
+def records_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
+    """Its rows as plain values."""
+    return zip(*(column.to_pylist() for column in table.columns), strict=True)
+
+
+class _Writer:
+    """An Arrow stream; what its file cannot take is told apart from what goes wrong where the rows come from."""
+
+    def __init__(self, file: Path, schema: pa.Schema) -> None:
+        try:
+            self._file = pa.OSFile(str(file), "wb")
+            self._stream = pa.ipc.new_stream(self._file, schema)
+        except OSError as error:
+            raise UnwritableError(*error.args) from error
+
+    def write(self, table: pa.Table) -> None:
+        try:
+            # In one piece at first: what was filtered may be in many.
+            self._stream.write_table(table.combine_chunks(), max_chunksize=AT_ONCE)
+        except OSError as error:
+            raise UnwritableError(*error.args) from error
+
+    def close(self) -> None:
+        try:
+            self._stream.close()
+            self._file.close()
+        except OSError as error:
+            raise UnwritableError(*error.args) from error
