@@ -13,7 +13,7 @@ from torch import nn
 
 from embexp.config import Config, ConfigError
 from embexp.data.rows import Rows
-from embexp.data.views import is_directed
+from embexp.data.views import DIRECTED, FLAT
 from embexp.prompts import Role
 
 
@@ -59,14 +59,14 @@ def refuse_training_without_roles(model: SentenceTransformer, rows: Rows, config
     """
     if not has_routes(model):
         return
-    if not is_directed(rows):
+    if rows.kind not in DIRECTED:
         raise ConfigError(
             [
                 f"data={config.names['data']}: {rows.name} has {rows.kind} rows, whose texts could change places, and this model "
                 "encodes queries and documents by modules of their own (a Router); train it on pairs or triplets of them."
             ]
         )
-    if "noisy" in config.loss.view:
+    if not set(FLAT).isdisjoint(config.loss.view):
         raise ConfigError(
             [
                 f"loss={config.names['loss']}: learns from texts by themselves, and this model encodes queries and documents by "

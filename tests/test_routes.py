@@ -138,6 +138,7 @@ def test_sorted_or_not_the_routes_learn_the_same(workplace):
     [
         (("premise", "hypothesis", "label"), "mnr", "has nli rows, whose texts could change places"),
         (("question", "answer"), "tsdae", "loss=tsdae: learns from texts by themselves"),
+        (("question", "answer"), "simcse", "loss=simcse: learns from texts by themselves"),
     ],
 )
 def test_what_is_neither_query_nor_document_is_not_trained_on_and_nothing_is_scored(

@@ -52,7 +52,10 @@ SCORED_AS: dict[Kind, str] = {
     "triplets": "{}pairs with a positive count 1, and {}with a negative 0",
     "pairs": "{}right pairs count 1, and {}wrong ones, each with a text of another row, 0",
 }
-FLAT = ("noisy", "twins")
+# Views of texts by themselves, and the kinds of rows whose first text asks for the others, as a question does: scored rows and
+# NLI's are alike on both sides.
+FLAT: tuple[ViewName, ...] = ("noisy", "twins")
+DIRECTED: tuple[Kind, ...] = ("pairs", "triplets")
 # Views, and the rows that have to be in memory for them.
 WITH_DRAWN_NEGATIVES = {("triplets", "nli"), ("triplets", "pairs"), ("triplets", "scored"), ("scored", "pairs")}
 
@@ -133,8 +136,8 @@ def _too_few(name: ViewName, counts: Mapping[str, int]) -> str:
 
 
 def is_directed(rows: Rows, view: ViewName) -> bool:
-    """Whether the first text asks for the others, as a question does; scored rows, NLI's and twins are alike on both sides."""
-    return rows.kind in ("pairs", "triplets") and view != "twins"
+    """Whether the first text of a view's rows asks for the others."""
+    return rows.kind in DIRECTED and view not in FLAT
 
 
 def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:
