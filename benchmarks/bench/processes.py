@@ -46,6 +46,8 @@ class Finished:
         processor: seconds of processor, of all its threads and of its children that ended.
         memory: bytes of resident memory at its peak; of the largest process, where it started others.
         code: its exit code.
+        own: of the memory what is mapped from no file, at its peak as far as Linux tells it: the system takes back the rest where
+            it is short.
     """
 
     out: str
@@ -53,6 +55,7 @@ class Finished:
     processor: float
     memory: int
     code: int
+    own: int = 0
 
 
 @dataclass(frozen=True)
@@ -103,23 +106,26 @@ def start(words: Sequence[str], *, folder: Path, allowed: Sequence[int] = (0,)) 
         err.seek(0)
         if process.returncode not in allowed:
             raise RuntimeError(f"python {' '.join(words)} ended with {process.returncode}:\n{err.read()[-3000:]}")
-        memory = max(used.ru_maxrss * 1024, *seen)
-        return Finished(out.read(), wall, used.ru_utime + used.ru_stime, memory, process.returncode)
+        memory = max(used.ru_maxrss * 1024, seen["VmHWM"])
+        processor = used.ru_utime + used.ru_stime
+        return Finished(out.read(), wall, processor, memory, process.returncode, seen["RssAnon"])
 
 
 @contextmanager
-def highest_memory(pid: int) -> Iterator[list[int]]:
-    """Holds, afterwards, the most bytes of resident memory that the process had within it, as far as Linux tells it.
+def highest_memory(pid: int) -> Iterator[dict[str, int]]:
+    """Holds, afterwards, the most bytes of memory that the process had within it, by Linux' names: VmHWM, RssAnon.
 
     What the system says at its end is the peak since the process itself last set it back, as embexp does before it trains.
     """
-    status, over, seen = Path(f"/proc/{pid}/status"), Event(), [0]
+    status, over, seen = Path(f"/proc/{pid}/status"), Event(), {"VmHWM": 0, "RssAnon": 0}
 
     def look() -> None:
         while not over.wait(LOOK_EVERY):
-            with suppress(OSError, StopIteration):
-                peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-                seen[0] = max(seen[0], int(peak.split()[1]) * 1024)
+            with suppress(OSError):
+                for line in status.read_text().splitlines():
+                    name, _, value = line.partition(":")
+                    if name in seen:
+                        seen[name] = max(seen[name], int(value.split()[0]) * 1024)
 
     watcher = Thread(target=look, daemon=True)
     watcher.start()
