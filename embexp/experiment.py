@@ -31,6 +31,7 @@ from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_l
 from embexp.interrupts import Preempted, Terminated
 from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
 from embexp.losses import LossPlan, build_loss
+from embexp.matryoshka import refuse_too_many
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.output import from_here
@@ -158,6 +159,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     plan = build_loss(
         config.loss, model, seed=config.seed, dims=config.matryoshka_dims, weights=config.matryoshka_weights
     )
+    refuse_too_many("evaluation.dims", config.evaluation.dims, model)
     refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
     view = view_for(config, inputs.rows, plan)
     counts = {**inputs.rows.counts, **view.counts}

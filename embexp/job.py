@@ -73,15 +73,15 @@ def run_job(composed: DictConfig) -> float:
         "%s: dev %s %.4f, Spearman %+.4f over step 0", label or result.name, config.evaluation.select_by, score, gain
     )
     if alone:
-        tell_run(result, config.tracker)
+        tell_run(result, config.tracker, metric=f"dev/{config.evaluation.select_by}")
     return score
 
 
-def tell_run(result: Result, tracker: Tracker) -> None:
+def tell_run(result: Result, tracker: Tracker, *, metric: str) -> None:
     """The scores of a run as a table, where its files are, and what shows more of it."""
     # Its name says what was typed a moment ago.
     run = replace(read_result(result.folder / RESULT), name="this run")
-    draw([run], console=Console(), title="1 run")
+    draw([run], console=Console(), title="1 run", metric=metric)
     print(f"Folder: {from_here(result.folder)}")
     # Of a run that had finished before it is told where its model is.
     if (result.folder / MODEL).is_dir():

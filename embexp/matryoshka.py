@@ -53,7 +53,7 @@ class MatryoshkaOfCached(MatryoshkaLoss):
 def matryoshka(
     model: SentenceTransformer, loss: nn.Module, *, dims: Sequence[int], weights: Sequence[float] | None
 ) -> nn.Module:
-    """The sum of the loss over embeddings cut to each of `dims`, each weighed.
+    """The sum of the loss over embeddings cut to each of `dims` and brought to length one, each weighed.
 
     Source: Kusupati et al. 2022, https://arxiv.org/abs/2205.13147.
 
@@ -64,9 +64,17 @@ def matryoshka(
         weights: of each; None: 1.
 
     Raises:
-        ConfigError: the model's embeddings have fewer dimensions.
+        ConfigError: the model's embeddings have fewer dimensions, or the loss has weights of its own, which read whole embeddings.
     """
     refuse_too_many("matryoshka_dims", dims, model)
+    of_model = {id(parameter) for parameter in model.parameters()}
+    if any(id(parameter) not in of_model for parameter in loss.parameters()):
+        raise ConfigError(
+            [
+                f"matryoshka_dims={list(dims)}: {type(loss).__name__} has weights of its own that read whole embeddings, and these cannot "
+                "be cut; use another loss, or leave it out."
+            ]
+        )
     kind: type[Any] = MatryoshkaLoss
     if hasattr(loss, "put_together"):
         kind = MatryoshkaOfCached
@@ -76,12 +84,12 @@ def matryoshka(
     return made
 
 
-def refuse_too_many(key: str, dims: Sequence[int], model: SentenceTransformer) -> None:
-    """Before anything is scored or trained.
+def refuse_too_many(key: str, dims: Sequence[int] | None, model: SentenceTransformer) -> None:
+    """Before anything is scored or trained; None are never too many.
 
     Raises:
         ConfigError: the model's embeddings have fewer than any of `dims`.
     """
     there = model.get_embedding_dimension()
-    if there is not None and max(dims) > there:
+    if dims is not None and there is not None and max(dims) > there:
         raise ConfigError([f"{key}={list(dims)}: the model's embeddings have {there} dimensions, and no more."])

@@ -10,7 +10,16 @@ from typing import Any
 from embexp.config import Config
 from embexp.identity import CHANGES_NO_RESULT
 
-SCALARS = ("epochs", "max_steps", "learning_rate", "warmup_steps", "matryoshka_dims", "seed", "devices")
+SCALARS = (
+    "epochs",
+    "max_steps",
+    "learning_rate",
+    "warmup_steps",
+    "matryoshka_dims",
+    "matryoshka_weights",
+    "seed",
+    "devices",
+)
 # The keys that hold a file or a folder.
 OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance", "checkpoint_folder")
 # The section whose values are files, whatever their keys.

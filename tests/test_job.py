@@ -18,6 +18,9 @@ from tests.report.conftest import SCORES, leave_run
 KEPT = "the same command with trainer.save_model=true"
 
 
+METRIC = "dev/spearman_cosine"
+
+
 def left(folder: Path, *, skipped: bool = False) -> Result:
     """A finished run's result, and its folder as it leaves it."""
     leave_run(folder, "mnr", 32)
@@ -31,7 +34,7 @@ def folder(workplace) -> Path:
 
 
 def test_a_run_ends_with_its_scores_where_its_files_are_and_what_shows_more(folder, capsys):
-    job.tell_run(left(folder), compose().tracker)
+    job.tell_run(left(folder), compose().tracker, metric=METRIC)
     table, _, rest = capsys.readouterr().out.partition("Folder: ")
     assert "1 run · scored on helpdesk" in table
     assert f"{SCORES['mnr', 32]:.4f}   [0." in table
@@ -44,17 +47,22 @@ def test_a_run_ends_with_its_scores_where_its_files_are_and_what_shows_more(fold
     ]
 
 
+def test_a_run_ends_with_the_score_by_which_its_best_step_was_chosen(folder, capsys):
+    job.tell_run(left(folder), compose().tracker, metric="dev/pearson_dot")
+    assert "no dev/pearson_dot was logged" in capsys.readouterr().out
+
+
 def test_a_model_that_was_kept_is_told_of_and_without_a_tracker_nothing_shows_more(folder, capsys):
     result, tracker = left(folder), compose(["tracker=none"]).tracker
-    job.tell_run(result, tracker)
+    job.tell_run(result, tracker, metric=METRIC)
     assert capsys.readouterr().out.splitlines()[-1] == f"Model:  not kept; {KEPT} keeps it"
     (folder / "model").mkdir()
-    job.tell_run(result, tracker)
+    job.tell_run(result, tracker, metric=METRIC)
     assert capsys.readouterr().out.splitlines()[-2:] == ["Folder: multirun/day/time", "Model:  multirun/day/time/model"]
 
 
 def test_of_a_run_that_had_finished_before_it_is_not_said_that_its_model_was_not_kept(folder, capsys):
-    job.tell_run(left(folder, skipped=True), compose().tracker)
+    job.tell_run(left(folder, skipped=True), compose().tracker, metric=METRIC)
     told = capsys.readouterr().out
     assert f"{SCORES['mnr', 32]:.4f}" in told
     assert "Model:" not in told

@@ -105,3 +105,19 @@ def test_a_run_is_scored_by_the_dimensions_that_it_is_trained_for_before_and_aft
     assert "dims/8/test/pearson_cosine" in others.metrics
     assert "dims/16/dev/spearman_cosine" not in others.metrics
     assert others.key != with_cuts.key
+
+
+def test_a_run_is_not_trained_to_be_scored_by_more_dimensions_than_there_are(workplace):
+    with pytest.raises(ConfigError, match=r"evaluation.dims=\[64\]: the model's embeddings have 32 dimensions"):
+        run_experiment(compose([*SMALL, "evaluation.dims=[64]"]), folder=workplace / "run")
+
+
+def test_a_loss_of_ones_own_with_weights_is_refused_before_it_is_computed(tmp_path):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "own.yaml").write_text(
+        "_target_: sentence_transformers.sentence_transformer.losses.SoftmaxLoss\n"
+        "view: classes\nembedding_dimension: 32\nnum_labels: 3\n"
+    )
+    config = compose(["model=tiny", "loss=own"], config_dir=tmp_path)
+    with pytest.raises(ConfigError, match=r"matryoshka_dims=\[32, 8\]: SoftmaxLoss has weights of its own"):
+        build_loss(config.loss, load_encoder(config.model).model, seed=1, dims=[32, 8])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import compose
-from embexp.naming import job_name, name_of, run_name, run_params, shared_command, shared_name, without_folders
+from embexp.config.schema import Scalars
+from embexp.naming import SCALARS, job_name, name_of, run_name, run_params, shared_command, shared_name, without_folders
 
 
 def test_a_run_is_called_by_what_is_chosen_and_then_by_what_was_typed():
@@ -105,3 +106,7 @@ def test_of_a_command_files_are_shown_by_name_and_the_trackers_and_hydras_settin
 def test_a_shared_name_has_the_names_of_files_alone_and_prompts_whole():
     name = "mnr · bs 32 · data.train=/home/me/faq.csv, seed=2 · model.prompts.query=query: /passage: x"
     assert shared_name(name) == name.replace("/home/me/", "")
+
+
+def test_every_number_at_the_top_of_the_config_is_kept_as_a_setting():
+    assert set(Scalars.model_fields) == {"batch_size", "rerun", *SCALARS}

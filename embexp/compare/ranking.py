@@ -81,4 +81,9 @@ def differing(runs: Sequence[Run]) -> list[str]:
 
 
 def _may_lack(key: str) -> bool:
-    return ("." in key and not key.startswith("loss.")) or key in ("experiment", "max_steps", "matryoshka_dims")
+    return ("." in key and not key.startswith("loss.")) or key in (
+        "experiment",
+        "max_steps",
+        "matryoshka_dims",
+        "matryoshka_weights",
+    )

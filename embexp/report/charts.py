@@ -156,7 +156,7 @@ def dimensions(entries: Sequence[Entry]) -> Figure | None:
         x_title="dimensions",
         y_title="dev Spearman",
     )
-    for points in (before, *(points for _, points in reversed(curves[CURVES:]))):
+    for points in (*([before] if before else []), *(points for _, points in reversed(curves[CURVES:]))):
         chart.line(points, series=OTHERS)
     for number, (entry, points) in reversed(list(enumerate(curves[:CURVES]))):
         dashes = sum(other.series == entry.series for other, _ in curves[:number])

@@ -372,7 +372,6 @@ def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
     code = f"""
 import sys
 from embexp.data.files import FileSource
-from embexp.data.files.readers import HEAD_ROWS
 assert FileSource(**{given!r}).peek_kind() == "texts"
 print([name for name in ("torch", "datasets") if name in sys.modules])
 """
