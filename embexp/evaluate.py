@@ -30,7 +30,7 @@ from embexp.config.composition import check_command
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
-from embexp.naming import unquoted
+from embexp.naming import SCALARS, unquoted
 from embexp.pages import ask_for_large_pages
 from embexp.prompts import prompts_of
 from embexp.shipped import conf_folder
@@ -46,18 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("embexp.evaluate")
 
 # What decides how a model is trained, and nothing here.
-OF_TRAINING = (
-    "loss",
-    "batch_size",
-    "epochs",
-    "max_steps",
-    "learning_rate",
-    "warmup_steps",
-    "matryoshka_dims",
-    "matryoshka_weights",
-    "devices",
-    "experiment",
-)
+OF_TRAINING = ("loss", "batch_size", "experiment", *(key for key in SCALARS if key != "seed"))
 
 
 def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[str] = ()) -> Result:
@@ -125,8 +114,10 @@ def score(
     from embexp.evaluation import score_pairs, write_predictions
     from embexp.evaluation.extras import HEADLINES
     from embexp.leaks import leaks_of_classes, leaks_of_dev
+    from embexp.matryoshka import refuse_too_many
     from embexp.scoring import prefixed, refuse_no_score, score_beside
 
+    refuse_too_many("evaluation.dims", config.evaluation.dims, encoder.model)
     warn_of([*leaks_of_dev(pairs), *leaks_of_classes(extras)])
     hardware.set_up()
     model = encoder.model.to(hardware.device).eval()

@@ -87,7 +87,11 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
         there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
         last = max(((start, sweep) for run in runs for sweep, start in run.sweeps.items()), default=None)
         # A value that holds a comma is meant as it is.
-        values = [typed] if typed in there else [unquoted(value) for value in quoted.split(",") if value]
+        values = (
+            [typed]
+            if typed and any(_is(key, typed, of) for of in there)
+            else [unquoted(value) for value in quoted.split(",") if value]
+        )
         wanted = [last[1] if key == SWEEP and value == LAST and last else value for value in values]
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
@@ -121,6 +125,9 @@ def _values(run: Run, key: str) -> list[str]:
 def _is(key: str, typed: str, value: str) -> bool:
     if key == SWEEP:
         return value.startswith(typed)
+    if value.startswith("["):
+        # Kept with blanks, and typed without.
+        return value.replace(" ", "") == typed.replace(" ", "")
     return value == (typed.lower() if key == "status" else typed)
 
 

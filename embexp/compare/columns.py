@@ -11,8 +11,6 @@ from embexp.compare.runs import Run
 from embexp.units import readable
 
 INTERVAL, GAIN = "interval", "gain"
-# Scores of the same embeddings, computed twice.
-SAME = 1e-6
 # Tasks of MTEB that have a column each; of more there is the mean.
 MOST_TASKS = 3
 OF_DIMS = re.compile(r"dims/(\d+)/dev/spearman_cosine")
@@ -100,7 +98,7 @@ def beside(runs: Sequence[Run]) -> list[Column]:
     """The first metric of each evaluation that any of the runs was scored on beside the pairs of dev and test."""
     there = sorted({key for run in runs for key in run.metrics})
     cuts = sorted((int(found[1]), key) for key in there if (found := OF_DIMS.fullmatch(key)))
-    dims = [Column(f"{dim} dims", (key,)) for dim, key in reversed(cuts) if any(_cuts(run, key) for run in runs)]
+    dims = [Column(f"{dim} dims", (key,)) for dim, key in reversed(cuts)]
     sets = [Column(f"{found[1]} Spearman", (key,)) for key in there if (found := OF_SET.fullmatch(key))]
     tasks = [Column(f"MTEB {found[1]}", (key,)) for key in there if (found := OF_TASK.fullmatch(key))]
     if len(tasks) > MOST_TASKS:
@@ -131,12 +129,6 @@ def signed(value: float) -> str:
     """A gain, green where there is any, as rich's markup."""
     colour = "green" if value > 0 else "red"
     return f"[{colour}]{value:+.4f}[/{colour}]"
-
-
-def _cuts(run: Run, key: str) -> bool:
-    """Whether the score by so many dimensions is another than that by all of them."""
-    whole = run.metrics.get("best/dev/spearman_cosine")
-    return key in run.metrics and (whole is None or abs(run.metrics[key] - whole) > SAME)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

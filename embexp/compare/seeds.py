@@ -203,7 +203,8 @@ def told(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
 
 def _against(group: Group, best: Group, name: str) -> str:
     if min(group.spread.seeds, best.spread.seeds) < 2:
-        return f"cannot be compared with {name}: one seed says nothing of the others; run more: seed=1,2,3"
+        whose = " of the best" if group.spread.seeds > 1 else ""
+        return f"cannot be compared with {name}: one seed says nothing of the others; run more{whose}: seed=1,2,3"
     if group.drawn is None or best.drawn is None:
         return f"cannot be compared with {name}: its predictions are not on this machine"
     found = difference_of_means(group.scores, best.scores, group.drawn, best.drawn)

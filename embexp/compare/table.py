@@ -72,13 +72,13 @@ def draw(
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         for line in _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
-    if finished:
+    if any(column in SCORES for column in seen):
         said = "dev, test: cosine similarity against the scores of the pairs"
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
-        if what := legend(seen):
-            console.print(what, style="dim", highlight=False)
+    if what := legend(seen):
+        console.print(what, style="dim", highlight=False)
     is_ranked = {id(run) for run in finished}
     unranked = [run for run in runs if id(run) not in is_ranked]
     named = unranked if most_unranked is None else unranked[-most_unranked:]

@@ -21,7 +21,7 @@ from embexp.prompts import Prompts
 
 @dataclass(frozen=True)
 class DimsEvaluation:
-    """The pairs by the first few dimensions of their embeddings; see `embexp.evaluation.parts.Extra`."""
+    """The pairs by the first few dimensions of their embeddings, which have as many; see `embexp.evaluation.parts.Extra`."""
 
     dims: Sequence[int]
     pairs: Mapping[str, Pairs]
@@ -45,11 +45,7 @@ class DimsEvaluation:
             split: embedded_pairs(model, pairs, batch_size=self.batch_size, prompts=self.prompts)
             for split, pairs in self.pairs.items()
         }
-        there = model.get_embedding_dimension()
         for dim in self.dims:
-            if there is not None and dim > there:
-                yield Part({}, task=str(dim), error=f"the model's embeddings have {there} dimensions")
-                continue
             scores = {
                 f"{split}/{name}": value
                 for split, (first, second) in embedded.items()

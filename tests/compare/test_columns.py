@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from embexp.compare import to_markdown
-from embexp.compare.columns import INTERVAL, columns, least
+from embexp.compare import Run, to_markdown
+from embexp.compare.columns import INTERVAL, beside, columns, least
+from embexp.tracking import Status
 from tests.compare.test_table import METRIC, drawn, run
 
 FOUND = {
@@ -91,3 +92,9 @@ def test_the_model_before_training_has_its_scores_beside_the_pairs_too():
     # Of another corpus, by what it is called: which of both would it be?
     other = replace(second, metrics={**second.metrics, "retrieval_before/ndcg_at_10": 0.3})
     assert "0.4141" not in drawn([first, other])
+
+
+def test_a_cut_that_costs_nothing_is_shown_as_any_other():
+    scores = {"best/dev/spearman_cosine": 0.5, "dims/16/dev/spearman_cosine": 0.5, "dims/8/dev/spearman_cosine": 0.4}
+    scored = Run("a", Status.FINISHED, None, metrics=scores)
+    assert [column.title for column in beside([scored])] == ["16 dims", "8 dims"]

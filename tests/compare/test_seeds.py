@@ -102,9 +102,12 @@ def test_a_narrow_terminal_has_fewer_columns_and_whole_numbers(tmp_path):
     assert "…" not in text.getvalue()
 
 
-def test_one_seed_is_told_to_say_nothing(tmp_path):
-    text = drawn([*seeds(tmp_path, 32, (1.0, 1.1)), *seeds(tmp_path, 64, (0.5,))])
-    assert "one seed says nothing of the others; run more: seed=1,2,3" in text
+@pytest.mark.parametrize(
+    ("of_others", "of_best", "more"), [((1.0, 1.1), (0.5,), " of the best"), ((1.0,), (0.5, 0.6), "")]
+)
+def test_one_seed_is_told_to_say_nothing_and_whose_it_is(tmp_path, of_others, of_best, more):
+    text = drawn([*seeds(tmp_path, 32, of_others), *seeds(tmp_path, 64, of_best)])
+    assert f"one seed says nothing of the others; run more{more}: seed=1,2,3" in text
 
 
 def test_without_predictions_the_seeds_are_still_averaged(tmp_path):

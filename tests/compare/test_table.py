@@ -56,6 +56,12 @@ def test_the_model_before_training_stands_below_and_gains_are_signed():
     assert "+0.0500" in text
 
 
+def test_where_no_cosine_stands_in_a_table_none_is_spoken_of():
+    other = replace(run(None), metrics={"best/dev/spearman_manhattan": 0.5})
+    assert "cosine similarity" not in drawn([other], metric="dev/spearman_manhattan")
+    assert "cosine similarity" in drawn([run(0.6)])
+
+
 def test_columns_are_what_differs():
     assert differing([run(0.5, batch_size=32), run(0.5, batch_size=64)]) == ["batch_size"]
     with_scale = Run("a", Status.FINISHED, None, {"loss": "mnr", "loss.scale": "20"}, {})
@@ -165,6 +171,8 @@ def test_a_filter_takes_several_values_and_one_that_holds_a_comma():
     listed = run(0.5, **{"loss.directions": "[a,b]"})
     other = run(0.6, loss="cosine", batch_size=64)
     assert filtered([listed, other], ["loss.directions=[a,b]"]) == [listed]
+    kept = replace(listed, params={"matryoshka_dims": "[32, 8]"})
+    assert filtered([kept, other], ["matryoshka_dims=[32,8]"]) == [kept]
     assert filtered([listed, other], ["loss=cosine,mnr", "batch_size=64,128"]) == [other]
     assert filtered([listed, other], ["status=FAILED,Finished"]) == [listed, other]
 
