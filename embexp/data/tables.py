@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -20,8 +22,8 @@ class UnwritableError(OSError):
     """What is made cannot be written where it should be."""
 
 
-def written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None) -> Dataset:
-    """One table of all, in a new file `TABLE` of a folder, mapped from there; without a folder, in memory.
+def written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None, *, called: str = TABLE) -> Dataset:
+    """One table of all, in a new file of a folder that is called so, mapped from there; without a folder, in memory.
 
     The file may be renamed or removed while the table is in use.
 
@@ -32,7 +34,7 @@ def written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None) 
 
     if folder is None:
         return Dataset(pa.concat_tables([schema.empty_table(), *tables]))
-    file = folder / TABLE
+    file = folder / called
     writer = _Writer(file, schema)
     try:
         for table in tables:
@@ -41,6 +43,19 @@ def written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None) 
         writer.close()
     # Without a name of its own it would be hashed, and for that copied into memory.
     return Dataset(pa.ipc.open_stream(pa.memory_map(str(file))).read_all(), fingerprint=folder.name)
+
+
+def filtered(tables: Iterable[pa.Table], kept: NDArray[np.bool_]) -> Iterator[pa.Table]:
+    """Of each table the rows to keep.
+
+    Args:
+        tables: one after another.
+        kept: of all their rows, in order, which.
+    """
+    end = 0
+    for table in tables:
+        start, end = end, end + len(table)
+        yield table.filter(pa.array(kept[start:end]))
 
 
 def records_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:

@@ -33,7 +33,7 @@ from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
 from embexp.data.negatives import with_negatives
 from embexp.data.repeats import first_of_each
 from embexp.data.rows import ENTAILMENT, Rows, schema_of
-from embexp.data.tables import records_of, written
+from embexp.data.tables import filtered, records_of, written
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -165,12 +165,8 @@ def _once(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> It
         yield from _read(rows, name, rules, dropped)
         return
     first = first_of_each(lambda: _read(rows, name, rules, Counter()))
-    end = 0
-    for table in _read(rows, name, rules, dropped):
-        start, end = end, end + len(table)
-        kept = table.filter(pa.array(first[start:end]))
-        dropped["dropped_repeated_text" if flat else "dropped_repeated"] += len(table) - len(kept)
-        yield kept
+    dropped["dropped_repeated_text" if flat else "dropped_repeated"] += int(np.count_nonzero(~first))
+    yield from filtered(_read(rows, name, rules, dropped), first)
 
 
 def _read(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:

@@ -37,10 +37,12 @@ def read_columns(
     """
     try:
         records = read(path, encoding="utf-8", delimiter=None)
+        rows = list(records.read(records.columns))
     except UnreadableError as error:
         raise ConfigError([f"{key}={path}: {error}."]) from error
-    problems = [f"{path} row {number}: {problem}." for number, problem in records.problems[:10]]
-    if not records.rows:
+    good = [(number, row) for number, row in rows if not isinstance(row, str)]
+    problems = [f"{path} row {number}: {row}." for number, row in rows if isinstance(row, str)][:10]
+    if not good:
         problems.append(f"{key}={path}: holds no rows.")
     found: dict[str, list[Any]] = {}
     for column, names in columns.items():
@@ -48,8 +50,8 @@ def read_columns(
         if name is None and column not in optional:
             problems.append(f"{key}={path}: no column {' or '.join(names)}; it has {', '.join(records.columns)}.")
             continue
-        found[column] = [row.get(name or "") for _, row in records.rows]
-        empty = [number for (number, _), value in zip(records.rows, found[column], strict=True) if value is None]
+        found[column] = [row.get(name or "") for _, row in good]
+        empty = [number for (number, _), value in zip(good, found[column], strict=True) if value is None]
         if empty and column not in optional:
             problems.append(f"{path} row {empty[0]}: {name} is empty; fill it in or leave the row out.")
     if problems:

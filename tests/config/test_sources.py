@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,8 +11,9 @@ import pytest
 
 from embexp.config import ConfigError, compose
 from embexp.config.composition import check_command
-from embexp.data.files.content import HEAD_BYTES, SMALL_ROWS, is_small
-from embexp.data.files.readers import Records, read
+from embexp.data.files.checking import Tally
+from embexp.data.files.content import SMALL_ROWS, is_small
+from embexp.data.files.file import File
 
 BAD_DEV = "sentence1,sentence2,score\na,b,high\nc,d,1\n"
 
@@ -64,14 +64,13 @@ def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_an
 
 
 def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once_for_all_jobs(tmp_path, monkeypatch):
-    whole = []
+    whole, tables = [], File.tables
 
-    def watched(path: Path, *, header_only: bool, **how: Any) -> Records:
-        if not header_only:
-            whole.append(path.name)
-        return read(path, header_only=header_only, **how)
+    def watched(file: File, tally: Tally) -> Iterator[pa.Table]:
+        whole.append(file.where.rpartition("/")[2])
+        return tables(file, tally)
 
-    monkeypatch.setattr("embexp.data.files.source.read", watched)
+    monkeypatch.setattr(File, "tables", watched)
     rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
     rows.write_text("anchor,positive\na,b\n,d\n")
     dev.write_text("sentence1,sentence2,score\na,b,high\nc,d,1\n")
@@ -145,9 +144,9 @@ def test_a_file_to_train_on_has_no_place_among_pairs_to_score_on(tmp_path):
     assert "name data.train=FILE" in told
 
 
-def test_a_first_line_that_is_longer_than_the_head_is_read_whole(tmp_path):
+def test_a_first_line_is_read_whole_however_long_it_is(tmp_path):
     rows = tmp_path / "rows.jsonl"
-    rows.write_text(f'{{"text": "{HEAD_BYTES * "a"}"}}\n{{"text": "b"}}')
+    rows.write_text(f'{{"text": "{(1 << 20) * "a"}"}}\n{{"text": "b"}}')
     for kind in ("auto", "texts"):
         compose(["data=files", f"data.train={rows}", f"data.kind={kind}", "loss=tsdae", "evaluation=helpdesk"])
 

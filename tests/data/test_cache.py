@@ -48,13 +48,13 @@ def entries(folder: Path) -> list[Path]:
 @pytest.fixture
 def read(monkeypatch) -> list[str]:
     """The splits that the source was asked for."""
-    asked, whole = [], FileSource.load
+    asked, whole = [], FileSource.load_into
 
-    def watched(source, split):
+    def watched(source, split, folder):
         asked.append(split)
-        return whole(source, split)
+        return whole(source, split, folder)
 
-    monkeypatch.setattr(FileSource, "load", watched)
+    monkeypatch.setattr(FileSource, "load_into", watched)
     return asked
 
 
@@ -200,14 +200,14 @@ def test_a_source_of_a_persons_own_is_asked_every_time(file, read, monkeypatch):
 
 
 def test_rows_whose_file_changed_while_it_was_read_are_not_kept(file, monkeypatch, caplog):
-    whole = FileSource.load
+    whole = FileSource.load_into
 
-    def rewritten(source, split):
+    def rewritten(source, split, folder):
         file.write_text("\n".join(LINES[:10]))
-        return whole(source, split)
+        return whole(source, split, folder)
 
     with monkeypatch.context() as patched:
-        patched.setattr(FileSource, "load", rewritten)
+        patched.setattr(FileSource, "load_into", rewritten)
         assert load(file).counts["read"] == 9
     assert "changed while they were read" in caplog.text
     file.write_text("\n".join(LINES))

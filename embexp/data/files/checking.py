@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from embexp.config import ConfigError, Kind
-from embexp.data.files.readers import Records
+from embexp.data.files.records import Records, Row
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
@@ -18,28 +18,29 @@ HALF = re.compile("[\ud800-\udfff]")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
-@dataclass(frozen=True)
-class Checked:
-    """What was found in a file.
+@dataclass
+class Tally:
+    """What was found in a file so far.
 
     Attributes:
-        kind: of its rows.
-        names: our name of each column: the file's.
-        good: the rows, a value for each of the kind's columns.
-        problems: (row number, what is wrong).
-        scale: the lowest and highest possible score; None where rows have none.
+        good, bad: how many rows.
+        told: the first of the bad ones: (row number, what is wrong).
     """
 
-    kind: Kind
-    names: Mapping[str, str]
-    good: list[tuple[Any, ...]]
-    problems: list[tuple[int, str]]
-    scale: tuple[float, float] | None
+    good: int = 0
+    bad: int = 0
+    told: list[tuple[int, str]] = field(default_factory=list)
 
     @property
     def count(self) -> int:
-        """All rows, the bad ones too."""
-        return len(self.good) + len(self.problems)
+        """All rows."""
+        return self.good + self.bad
+
+    def add_bad(self, number: int, problem: str) -> None:
+        """One more."""
+        self.bad += 1
+        if self.bad <= MOST_TOLD:
+            self.told.append((number, problem))
 
 
 class Checker:
@@ -57,35 +58,78 @@ class Checker:
         self.score_scale = score_scale
         self.section = section
 
-    def check(self, records: Records, kind: Kind, names: Mapping[str, str], where: str) -> Checked:
-        """All rows, judged.
+    def good(
+        self,
+        rows: Iterable[Row],
+        kind: Kind,
+        names: Mapping[str, str],
+        *,
+        scale: tuple[float, float] | None,
+        tally: Tally,
+    ) -> Iterator[tuple[Any, ...]]:
+        """The good ones, a value for each of the kind's columns.
 
         Args:
-            records: what was read.
+            rows: as they are read.
             kind: of the rows.
             names: our name of each column: the file's.
+            scale: of their scores, if they have any.
+            tally: is kept of good and bad ones.
+        """
+        columns = [(ours, names[ours]) for ours in COLUMNS[kind]]
+        for number, record in rows:
+            try:
+                if isinstance(record, str):
+                    raise ValueError(record)
+                values = tuple(self._value(ours, record.get(theirs), scale) for ours, theirs in columns)
+            except ValueError as error:
+                tally.add_bad(number, str(error))
+            else:
+                tally.good += 1
+                yield values
+
+    def told(self, where: str, tally: Tally) -> list[str]:
+        """What is wrong, the first rows of it by number, and what to do."""
+        lines = [f"{where}: row {number}: {problem}." for number, problem in tally.told]
+        if tally.bad > len(tally.told):
+            lines.append(f"{where}: and {tally.bad - len(tally.told)} more.")
+        summary = f"{tally.bad} of {tally.count} rows are bad"
+        summary += f"; {self.section}.on_bad_rows=drop leaves them out." if tally.good else "."
+        return [*lines, f"{where}: {summary}"]
+
+    def scale(self, records: Records, column: str, where: str) -> tuple[float, float]:
+        """The lowest and highest score that there can be.
+
+        Args:
+            records: all, each of which is looked at.
+            column: of the scores, as the file calls it.
             where: the file, as problems name it.
 
         Raises:
-            ConfigError: the scale of the scores cannot be told.
+            ConfigError: it cannot be told.
         """
-        scale = self._scale(records, names["score"], where) if kind == "scored" else None
-        good, problems = [], list(records.problems)
-        for number, record in records.rows:
-            try:
-                good.append(tuple(self._value(ours, record.get(names[ours]), scale) for ours in COLUMNS[kind]))
-            except ValueError as error:
-                problems.append((number, str(error)))
-        return Checked(kind, names, good, sorted(problems), scale)
-
-    def told(self, where: str, checked: Checked) -> list[str]:
-        """What is wrong, the first rows of it by number, and what to do."""
-        lines = [f"{where}: row {number}: {problem}." for number, problem in checked.problems[:MOST_TOLD]]
-        if len(checked.problems) > MOST_TOLD:
-            lines.append(f"{where}: and {len(checked.problems) - MOST_TOLD} more.")
-        summary = f"{len(checked.problems)} of {checked.count} rows are bad"
-        summary += f"; {self.section}.on_bad_rows=drop leaves them out." if checked.good else "."
-        return [*lines, f"{where}: {summary}"]
+        if self.score_scale is not None:
+            low, high = self.score_scale
+            return low, high
+        found = _Scores()
+        for row, record in records.read([column]):
+            if not isinstance(record, str) and (value := record.get(column)) is not None:
+                found.add(row, value)
+        if found.within(0, 1):
+            return 0.0, 1.0
+        if found.within(0, 5) and not found.like_labels:
+            return 0.0, 5.0
+        if found.no_number is not None and DECIMAL_COMMA.fullmatch(str(found.no_number[1])):
+            row, value = found.no_number
+            raise ConfigError([f"{where}: row {row}: score {value!r} has a decimal comma; write a point, as in 3.5."])
+        hint = (
+            " Are they NLI labels? Name the columns premise, hypothesis, label."
+            if found.like_labels or not found.numbers
+            else ""
+        )
+        raise ConfigError(
+            [f"{where}: scores are {found}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"]
+        )
 
     def _value(self, column: str, value: Any, scale: tuple[float, float] | None) -> Any:
         if value is None:
@@ -118,30 +162,48 @@ class Checker:
             )
         return self.labels[word]
 
-    def _scale(self, records: Records, column: str, where: str) -> tuple[float, float]:
-        if self.score_scale is not None:
-            low, high = self.score_scale
-            return low, high
-        given = ((row, record.get(column)) for row, record in records.rows)
-        numbers = [(row, value, _number(value)) for row, value in given if value is not None]
-        found = [number for _, _, number in numbers if number is not None]
-        # 0, 1, 2 and nothing else look like labels.
-        labels = bool(found) and set(found) <= {0, 1, 2} and max(found) == 2
-        if found and min(found) >= 0 and max(found) <= 1:
-            return 0.0, 1.0
-        if found and min(found) >= 0 and max(found) <= 5 and not labels:
-            return 0.0, 5.0
-        reach = f"from {min(found):g} to {max(found):g}" if found else "no numbers"
-        wrong = next(((row, value) for row, value, number in numbers if number is None), None)
-        reach += f" (and row {wrong[0]} has {wrong[1]!r})" if wrong is not None and found else ""
-        hint = " Are they NLI labels? Name the columns premise, hypothesis, label." if labels or not found else ""
-        if wrong is not None and DECIMAL_COMMA.fullmatch(str(wrong[1])):
-            raise ConfigError(
-                [f"{where}: row {wrong[0]}: score {wrong[1]!r} has a decimal comma; write a point, as in 3.5."]
-            )
-        raise ConfigError(
-            [f"{where}: scores are {reach}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"]
-        )
+
+@dataclass
+class _Scores:
+    """What the scores of a file are.
+
+    Attributes:
+        numbers: how many are some.
+        low, high: of these.
+        few: whether they are 0, 1 and 2 alone.
+        no_number: the first of the others, and its row.
+    """
+
+    numbers: int = 0
+    low: float = math.inf
+    high: float = -math.inf
+    few: bool = True
+    no_number: tuple[int, Any] | None = None
+
+    def add(self, row: int, value: Any) -> None:
+        """One more."""
+        number = _number(value)
+        if number is None:
+            self.no_number = self.no_number or (row, value)
+            return
+        self.numbers += 1
+        self.low, self.high = min(self.low, number), max(self.high, number)
+        self.few = self.few and number in (0, 1, 2)
+
+    @property
+    def like_labels(self) -> bool:
+        """0, 1, 2 and nothing else look like labels."""
+        return self.few and self.high == 2
+
+    def within(self, low: float, high: float) -> bool:
+        """Whether there are any, and all lie there."""
+        return self.numbers > 0 and low <= self.low and self.high <= high
+
+    def __str__(self) -> str:
+        if not self.numbers:
+            return "no numbers"
+        other = "" if self.no_number is None else f" (and row {self.no_number[0]} has {self.no_number[1]!r})"
+        return f"from {self.low:g} to {self.high:g}{other}"
 
 
 def refuse_what_is_no_text(column: str, value: Any) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TextIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,7 @@ FOREIGN = {
     codecs.BOM_UTF16_LE: "utf-16; set {section}.encoding=utf-16",
     codecs.BOM_UTF16_BE: "utf-16; set {section}.encoding=utf-16",
 }
-HEAD_BYTES = 1 << 20
+MARK = "\ufeff"
 # Of a file that is read, and its rows judged, in half a second.
 SMALL_BYTES, SMALL_ROWS = 4 << 20, 20_000
 
@@ -117,47 +118,59 @@ def check_format(path: Path, encoding: str, section: str) -> None:
         )
 
 
-def text_of(path: Path, encoding: str, *, head_only: bool, section: str) -> str:
-    """The text of a file, or of whole lines at its head, without a byte order mark.
+@contextmanager
+def text_of(path: Path, encoding: str, section: str) -> Iterator[TextIO]:
+    """The text of a file, read on as it is asked for, its ends of lines as they are, without a byte order mark.
 
     Args:
         path: of the file.
         encoding: of it.
-        head_only: not all, where the file is long.
         section: of the config, where the keys stand that help.
 
     Raises:
-        UnreadableError: it is not in this encoding.
+        UnreadableError: in the block too, it is not in this encoding.
     """
-    data = b""
+    with opened(path) as file:
+        try:
+            text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        except LookupError:
+            raise UnreadableError(
+                f"{section}.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
+            ) from None
+        try:
+            if text.read(1) != MARK:
+                text.seek(0)
+            yield text
+        except UnicodeError:
+            raise _not_of(encoding, path, section) from None
+
+
+def _not_of(encoding: str, path: Path, section: str) -> UnreadableError:
+    """Where the first byte stands that is not of an encoding, and which one would read it."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    row, wrong = 1, b""
+    with opened(path) as file:
+        try:
+            for line in file:
+                decoder.decode(line)
+                row += 1
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError as error:
+            wrong = error.object[error.start :]
+        except UnicodeError as error:
+            # Of utf-16 and utf-32, whose bytes come in either order.
+            return UnreadableError(f"{error}; {section}.encoding={encoding}-le or {encoding}-be would read it")
+    better = next((name for name in ("utf-8", "cp1252") if _decodes(path, name)), "latin-1")
+    return UnreadableError(
+        f"row {row}: byte 0x{wrong[0]:02x} is no {encoding}; {section}.encoding={better} would read it"
+    )
+
+
+def _decodes(path: Path, encoding: str) -> bool:
     try:
-        if head_only:
-            with opened(path) as file:
-                data = file.read(HEAD_BYTES)
-                head = data.decode(encoding, errors="ignore").removeprefix("\ufeff")
-                if not file.read(1):
-                    return head
-            # A line that was cut would be taken for a broken one; where no other is there, all is read.
-            if whole_lines := head[: head.rfind("\n") + 1]:
-                return whole_lines
         with opened(path) as file:
-            data = file.read()
-        return data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b"\n") + 1
-        better = next((name for name in ("utf-8", "cp1252") if _decodes(data, name)), "latin-1")
-        raise UnreadableError(
-            f"row {row}: byte 0x{data[error.start]:02x} is no {encoding}; {section}.encoding={better} would read it"
-        ) from None
-    except LookupError:
-        raise UnreadableError(
-            f"{section}.encoding={encoding}: there is no such encoding; common ones are utf-8, utf-16, cp1252, latin-1"
-        ) from None
-
-
-def _decodes(data: bytes, encoding: str) -> bool:
-    try:
-        data.decode(encoding)
-    except UnicodeDecodeError:
+            for _ in codecs.iterdecode(file, encoding):
+                pass
+    except UnicodeError:
         return False
     return True

@@ -1,50 +1,31 @@
-"""Reads a file into records with the row numbers that a person would count; `NA` and `null` are words."""
+"""Reads a file's records, one after another, with the row numbers that a person would count; `NA` and `null` are words.
+
+However long a file is, no more of it is in memory than is looked at; but a JSON array, which only its end makes one.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embexp.config.errors import printable
 from embexp.data.files.content import READABLE, UnreadableError, check_format, suffix_of, text_of
+from embexp.data.files.delimited import Delimited
+from embexp.data.files.records import Records, Row
+from embexp.data.tables import AT_ONCE
 
 HEAD_ROWS = 100
 # A tab as it can be typed.
 TYPED_TAB = "\\t"
 # The column of a file that has no header.
 TEXT = "text"
-LONGEST_CELL = 2**31 - 1  # characters
-
-
-@dataclass
-class Records:
-    """What a file holds.
-
-    Attributes:
-        columns: in the file's order.
-        rows: (row number, values by column); csv and tsv count the header as row 1.
-        problems: (row number, what is wrong): rows that could not be read.
-    """
-
-    columns: list[str]
-    rows: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
-    problems: list[tuple[int, str]] = field(default_factory=list)
-
-    def first(self, limit: int | None) -> Records:
-        """The first so many rows, those with problems counted in."""
-        numbers = sorted(number for number, _ in [*self.rows, *self.problems])
-        if limit is None or len(numbers) <= limit:
-            return self
-        end = numbers[limit]
-        return Records(self.columns, [r for r in self.rows if r[0] < end], [p for p in self.problems if p[0] < end])
 
 
 def read(
@@ -53,10 +34,9 @@ def read(
     encoding: str,
     delimiter: str | None,
     quoted: bool | None = None,
-    header_only: bool = False,
     section: str = "data",
 ) -> Records:
-    """The records of a file, by its suffix.
+    """The records of a file, by its suffix; only its head is read before they are asked for.
 
     Args:
         path: of the file.
@@ -64,7 +44,6 @@ def read(
         delimiter: of csv and tsv, a tab also as it is typed, \\t; None: a comma, or a tab in .tsv.
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
-        header_only: no rows.
         section: of the config, where the keys stand that help.
 
     Raises:
@@ -80,72 +59,42 @@ def read(
         )
     check_format(path, encoding, section)
     if suffix == ".parquet":
-        return _parquet(path, header_only)
-    # An array is only told from a broken one by its end.
-    head_only = header_only and suffix != ".json"
-    text = io.StringIO(text_of(path, encoding, head_only=head_only, section=section), newline="")
-    if suffix == ".txt":
-        return _lines(text, header_only)
-    if suffix == ".json" and text.getvalue().lstrip().startswith("["):
-        return _json_array(text.getvalue(), header_only)
-    if suffix in (".jsonl", ".json"):
-        return _jsonl(text, header_only)
-    delimiter = "\t" if delimiter == TYPED_TAB else delimiter or ("\t" if suffix == ".tsv" else ",")
-    if len(delimiter) != 1 or delimiter in '"\r\n':
-        raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
-    quoted = suffix == ".csv" if quoted is None else quoted
-    return _csv(text, delimiter, header_only, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE, section=section)
+        return _parquet(path)
+    text = partial(text_of, path, encoding, section)
+    with text() as head:
+        if suffix == ".txt":
+            _refuse_tables(head)
+            return _records([TEXT], text, _lines)
+        if suffix in (".jsonl", ".json"):
+            if suffix == ".json" and _is_array(head):
+                return _json_array(head.read())
+            return _records(_keys_of(_jsonl(head)), text, _jsonl)
+        delimiter = "\t" if delimiter == TYPED_TAB else delimiter or ("\t" if suffix == ".tsv" else ",")
+        if len(delimiter) != 1 or delimiter in '"\r\n':
+            raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
+        quoted = suffix == ".csv" if quoted is None else quoted
+        table = Delimited(delimiter, quoted, section)
+        return _records(table.columns(head), text, table.rows)
 
 
-def _csv(text: io.StringIO, delimiter: str, header_only: bool, *, quoting: Any, section: str) -> Records:
-    # Once for the process: csv's own limit is shorter than some documents.
-    csv.field_size_limit(LONGEST_CELL)
-    hint = f"; in a quoted cell a quotation mark is written twice, and with {section}.quoted=false it is a character like others"
-    reader = csv.reader(text, delimiter=delimiter, strict=True, quoting=quoting)
-    try:
-        columns = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise UnreadableError(f"row 1: {error}{hint}") from None
-    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
-    if repeated:
-        raise UnreadableError(f"row 1: the header has {', '.join(map(printable, repeated))} more than once")
-    if not any(columns):
-        raise UnreadableError("row 1 is blank; the names of the columns must stand there")
-    records = Records(columns)
-    skipped = 0
-    while not header_only:
-        first, start = skipped + reader.line_num + 1, text.tell()
-        try:
-            cells = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            skipped += _read_to_the_end_of_the_broken(text, start)
-            wrong = f"{error}{hint}"
-        else:
-            if len(cells) in (0, len(columns)):
-                records.rows += [(first, dict(zip(columns, cells, strict=True)))] if cells else []
-                continue
-            wrong = f"{len(cells)} cells, the header has {len(columns)}"
-        # All its lines count: what of them is a row and what the inside of a cell is not known.
-        others = range(first + 1, skipped + reader.line_num + 1)
-        records.problems += [(first, wrong), *((row, f"belongs to row {first}, which is broken") for row in others)]
-    return records
+def _records(
+    columns: list[str], text: Callable[[], AbstractContextManager[TextIO]], rows: Callable[[TextIO], Iterator[Row]]
+) -> Records:
+    """Records of a text, which is opened for each reading."""
+
+    def all_rows(_: Sequence[str]) -> Iterator[Row]:
+        with text() as opened:
+            yield from rows(opened)
+
+    return Records(columns, all_rows)
 
 
-def _read_to_the_end_of_the_broken(text: io.StringIO, start: int) -> int:
-    """Reads on from a broken record, which began at `start`, until its quotation marks are even; how many lines that took."""
-    end = text.tell()
-    text.seek(start)
-    marks, lines = text.read(end - start).count('"'), 0
-    while marks % 2 and (line := text.readline()):
-        marks, lines = marks + line.count('"'), lines + 1
-    return lines
+def _jsonl(lines: Iterable[str]) -> Iterator[Row]:
+    """An object a line.
 
-
-def _jsonl(lines: io.StringIO, header_only: bool) -> Records:
-    """The columns are those of the first HEAD_ROWS objects, whether the rest is read or not."""
-    records = Records([])
+    Raises:
+        UnreadableError: the first line is, or begins, an array.
+    """
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -154,66 +103,90 @@ def _jsonl(lines: io.StringIO, header_only: bool) -> Records:
         except json.JSONDecodeError as error:
             if number == 1 and line.lstrip().startswith("["):
                 raise UnreadableError("it is one JSON array; name it .json, or write one JSON object a line") from None
-            records.problems.append((number, f"broken JSON: {error.msg}"))
+            yield number, f"broken JSON: {error.msg}"
             continue
         if isinstance(value, list) and number == 1:
             raise UnreadableError("it is a JSON array; name it .json, or write one JSON object a line")
-        if not isinstance(value, dict):
-            records.problems.append((number, "a line must be a JSON object"))
+        yield number, value if isinstance(value, dict) else "a line must be a JSON object"
+
+
+def _keys_of(rows: Iterable[Row], hint: str = "; write one JSON object a line") -> list[str]:
+    """The columns: the keys of the first HEAD_ROWS objects.
+
+    Raises:
+        UnreadableError: there is no object, but something else; with what helps.
+    """
+    objects, broken = 0, None
+    columns: dict[str, None] = {}
+    for number, value in rows:
+        if isinstance(value, str):
+            broken = broken or f"row {number}: {value}{hint}"
             continue
-        if len(records.rows) < HEAD_ROWS:
-            records.columns += [key for key in value if key not in records.columns]
-        elif header_only:
+        columns |= dict.fromkeys(value)
+        objects += 1
+        if objects == HEAD_ROWS:
             break
-        records.rows.append((number, value))
-    if not records.rows and records.problems:
-        raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}; write one JSON object a line")
-    return Records(records.columns) if header_only else records
+    if not objects and broken is not None:
+        raise UnreadableError(broken)
+    return list(columns)
 
 
-def _json_array(text: str, header_only: bool) -> Records:
+def _is_array(text: TextIO) -> bool:
+    """Whether the first character that is no blank begins one; the text is at its begin again."""
+    begin = text.tell()
+    first = next((line.lstrip() for line in iter(text.readline, "") if line.strip()), "")
+    text.seek(begin)
+    return first.startswith("[")
+
+
+def _json_array(text: str) -> Records:
     """The objects of an array, numbered from 1; the columns as of jsonl."""
-    records = Records([])
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"line {error.lineno}: broken JSON: {error.msg}") from None
-    for number, value in enumerate(values, start=1):
-        if not isinstance(value, dict):
-            records.problems.append((number, "what stands in the array must be a JSON object"))
-            continue
-        if len(records.rows) < HEAD_ROWS:
-            records.columns += [key for key in value if key not in records.columns]
-        records.rows.append((number, value))
-    if not records.rows and records.problems:
-        raise UnreadableError(f"row {records.problems[0][0]}: {records.problems[0][1]}")
-    return Records(records.columns) if header_only else records
+    rows: list[Row] = [
+        (number, value if isinstance(value, dict) else "what stands in the array must be a JSON object")
+        for number, value in enumerate(values, start=1)
+    ]
+    return Records(_keys_of(rows, hint=""), lambda _: iter(rows))
 
 
-def _lines(lines: io.StringIO, header_only: bool) -> Records:
-    """A text a line, blank ones left out.
+def _lines(lines: Iterable[str]) -> Iterator[Row]:
+    """A text a line, blank ones left out."""
+    return ((number, {TEXT: line}) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _refuse_tables(lines: Iterable[str]) -> None:
+    """Of a text a line.
 
     Raises:
         UnreadableError: its lines look like the rows of a table.
     """
-    rows = [(number, {TEXT: line}) for number, line in enumerate(lines, start=1) if line.strip()]
-    head = [row[TEXT].strip().count("\t") for _, row in rows[:HEAD_ROWS]]
+    head = [line.strip().count("\t") for line in islice(filter(str.strip, lines), HEAD_ROWS)]
     if len(head) > 1 and head[0] and len(set(head)) == 1:
         tabs = "a tab" if head[0] == 1 else f"{head[0]} tabs"
         raise UnreadableError(
             f"each of the {len(head)} lines that were looked at has {tabs}, as the rows of a table have; name it .tsv, with the names "
             "of its columns in row 1, or take the tabs out"
         )
-    return Records([TEXT], [] if header_only else rows)
 
 
-def _parquet(path: Path, header_only: bool) -> Records:
+def _parquet(path: Path) -> Records:
+    def values(columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+        try:
+            # Mapped: of a group of rows, which may be all of them, no column is copied into memory.
+            with pq.ParquetFile(path, memory_map=True) as file:
+                for batch in file.iter_batches(batch_size=AT_ONCE, columns=list(columns)):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise _broken(error) from None
+
     try:
-        file = pq.ParquetFile(path)
-        columns = list(file.schema_arrow.names)
-        rows: Iterator[tuple[int, dict[str, Any]]] = iter(())
-        if not header_only:
-            rows = enumerate(file.read().to_pylist(), start=1)
-        return Records(columns, list(rows))
+        return Records(list(pq.read_schema(path).names), lambda columns: enumerate(values(columns), start=1))
     except (pa.ArrowException, OSError) as error:
-        raise UnreadableError(f"broken parquet: {str(error).splitlines()[0]}") from None
+        raise _broken(error) from None
+
+
+def _broken(error: Exception) -> UnreadableError:
+    return UnreadableError(f"broken parquet: {str(error).splitlines()[0]}")

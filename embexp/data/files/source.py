@@ -1,4 +1,4 @@
-"""The source over a person's own files: read, checked row by row, split where no dev file is given."""
+"""The source over a person's own files: read and judged row by row, split where no dev file is given."""
 
 from __future__ import annotations
 
@@ -7,19 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embexp.config import ConfigError, Kind
 from embexp.config.errors import printable
-from embexp.data.files.checking import Checked, Checker
+from embexp.data.files.checking import Checker, Tally
 from embexp.data.files.columns import match
 from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, is_small, suffix_of
-from embexp.data.files.readers import Records, read
-from embexp.data.files.splitting import CannotSplitError, set_aside, texts_of, what_cannot_be_scored
-from embexp.data.rows import COLUMNS, Rows, Split, rows_from
+from embexp.data.files.file import File
+from embexp.data.files.readers import read
+from embexp.data.files.records import Records
+from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
+from embexp.data.rows import COLUMNS, Rows, Split, schema_of
+from embexp.data.tables import TABLE, filtered, written
 
 log = logging.getLogger(__name__)
 
-# Of the rows, where no fraction is named.
-DEV_FRACTION = 0.1
+# Of the rows, where no fraction is named, and the most of them: what more would tell is not worth the time to score it.
+DEV_FRACTION, MOST_DEV_ROWS = 0.1, 10_000
+# All rows of a file that is split, in the folder of one of its parts; removed as soon as it is mapped.
+WHOLE = "whole.arrow"
 
 
 class FileSource:
@@ -54,7 +62,7 @@ class FileSource:
         self.paths: dict[Split, str | None] = {"train": train, "dev": dev, "test": test}
         self.columns = columns
         self.score_scale = score_scale
-        self.dev_fraction = DEV_FRACTION if dev_fraction is None else dev_fraction
+        self.dev_fraction = dev_fraction
         self.drop = on_bad_rows == "drop"
         self.encoding = encoding
         self.delimiter = delimiter
@@ -64,8 +72,7 @@ class FileSource:
         self.section = "data" if train is not None else "evaluation.source"
         self.called = called
         self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
-        self._read: dict[str, Rows] = {}
-        self._parts: tuple[Rows, Rows] | None = None
+        self._halved: tuple[Rows, NDArray[np.bool_]] | None = None
 
     def peek_kind(self) -> Kind | None:
         """What the rows of the first file are, from the headers of all files alone; None where no file is given.
@@ -89,7 +96,7 @@ class FileSource:
             )
         for split in splits:
             try:
-                records = self._records(str(self.paths[split]), header_only=True)
+                records = self._records(str(self.paths[split]))
             except UnreadableError as error:
                 problems.append(f"{self._where(split)}: {error}.")
                 continue
@@ -125,11 +132,12 @@ class FileSource:
         if not is_small(self._path(str(self.paths[split]))):
             return []
         try:
-            checked = self._checked(split)
-            if split == "train" and dev_is_scored and self._is_split(checked.kind):
-                texts = texts_of(checked.kind, checked.good)
-                wrong = what_cannot_be_scored(checked.kind, texts, self._set_aside(checked.kind, texts))
-                return [] if wrong is None else [f"{self._where('train')}: {wrong}."]
+            file = self._file(split)
+            tables = list(file.tables(Tally()))
+            if split == "train" and dev_is_scored and self._is_split(file.kind):
+                texts = Texts.of(tables)
+                wrong = what_cannot_be_scored(file.kind, texts, self._set_aside(file.kind, texts))
+                return [] if wrong is None else [f"{file.where}: {wrong}."]
         except ConfigError as error:
             return error.problems
         return []
@@ -140,26 +148,32 @@ class FileSource:
         Raises:
             ConfigError: the file, or rows of it, cannot be used; each is named with its row.
         """
-        if self.paths[split] is not None:
-            if split != "train":
-                return self._file(split)
-            rows = self._file("train")
-            if self.paths["dev"] is None and rows.kind != "texts" and not self.dev_fraction:
-                log.info(
-                    "%s: all %d rows are trained on, none is set aside as dev", self._where("train"), len(rows.table)
-                )
-            return self._halves(rows)[0] if self._is_split(rows.kind) else rows
-        if split == "dev" and self.paths["train"] is not None:
-            rows = self._file("train")
-            return self._halves(rows)[1] if self._is_split(rows.kind) else None
-        return None
+        return self.load_into(split, None)
+
+    def load_into(self, split: Split, folder: Path | None) -> Rows | None:
+        """As `load`; read, judged and written some rows at a time, and mapped from a file of the folder, if one is given."""
+        own: Split = "train" if split == "dev" and self.paths["dev"] is None else split
+        if self.paths[own] is None:
+            return None
+        file = self._file(own)
+        if own == "train" and self._is_split(file.kind):
+            return self._part(split, file, folder)
+        if own != split:
+            return None
+        rows = self._rows(own, file, folder)
+        if own == "train" and self.paths["dev"] is None and file.kind != "texts":
+            log.info("%s: all %d rows are trained on, none is set aside as dev", file.where, len(rows.table))
+        return rows
 
     def _is_split(self, kind: Kind) -> bool:
-        return self.paths["dev"] is None and kind != "texts" and self.dev_fraction > 0
+        return self.paths["dev"] is None and kind != "texts" and self.dev_fraction != 0
 
-    def _set_aside(self, kind: Kind, texts: Sequence[tuple[str, ...]]) -> list[int]:
+    def _set_aside(self, kind: Kind, texts: Texts) -> list[int]:
+        fraction = self.dev_fraction
+        if fraction is None:
+            fraction = min(DEV_FRACTION, MOST_DEV_ROWS / len(texts))
         try:
-            return set_aside(kind, texts, fraction=self.dev_fraction, seed=self.seed)
+            return set_aside(kind, texts, fraction=fraction, seed=self.seed)
         except CannotSplitError as error:
             raise ConfigError([f"{self._where('train')}: {error}."]) from None
 
@@ -180,13 +194,12 @@ class FileSource:
             return None
         return self.columns
 
-    def _records(self, path: str, *, header_only: bool = False) -> Records:
+    def _records(self, path: str) -> Records:
         return read(
             self._path(path),
             encoding=self.encoding,
             delimiter=self.delimiter,
             quoted=self.quoted,
-            header_only=header_only,
             section=self.section,
         )
 
@@ -194,27 +207,11 @@ class FileSource:
         named = self._named(split, records.columns)
         return match(records.columns, self.kind, named, section=self.section)
 
-    def _file(self, split: Split) -> Rows:
-        """The checked rows of a file, which is read once."""
-        if split in self._read:
-            return self._read[split]
-        checked, where = self._checked(split), self._where(split)
-        names = ", ".join(f"{ours}: {theirs}" for ours, theirs in checked.names.items())
-        log.info("%s: read as %s rows (%s)", where, checked.kind, names)
-        if checked.scale is not None and self.score_scale is None:
-            log.info("%s: scores taken as %g to %g", where, *checked.scale)
-        counts = {"read": checked.count}
-        if bad := len(checked.problems):
-            counts["dropped_bad_rows"] = bad
-            log.warning("%s: %d bad rows dropped, the first: row %d: %s", where, bad, *checked.problems[0])
-        self._read[split] = _rows(checked, name=self._path(str(self.paths[split])).name, counts=counts)
-        return self._read[split]
-
-    def _checked(self, split: Split) -> Checked:
-        """The judged rows of a file.
+    def _file(self, split: Split) -> File:
+        """The file of a split, opened.
 
         Raises:
-            ConfigError: it cannot be read, its columns are not known, no row of it is good, or bad ones are refused.
+            ConfigError: it cannot be read, or its columns are not known.
         """
         where = self._where(split)
         try:
@@ -224,41 +221,47 @@ class FileSource:
         matched = self._matched(split, records)
         if isinstance(matched, str):
             raise ConfigError([f"{where}: {matched}."])
-        if not records.rows and not records.problems:
-            raise ConfigError([f"{where}: it has a header and no rows."])
-        if split == "train":
-            records = records.first(self.limit)
-        checked = self._checker.check(records, *matched, where)
-        if checked.problems and not self.drop:
-            raise ConfigError(self._checker.told(where, checked))
-        if not checked.good:
-            number, problem = checked.problems[0]
-            raise ConfigError([f"{where}: no usable row in it; row {number}: {problem}."])
-        return checked
+        kind, names = matched
+        records = records.first(self.limit if split == "train" else None)
+        return File(where, kind, names, records, self._checker, self.drop)
 
-    def _halves(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Train and dev: whole groups of rows that are linked by shared texts, so no text is in both."""
-        from datasets import Dataset
+    def _rows(self, split: Split, file: File, folder: Path | None, *, called: str = TABLE) -> Rows:
+        """All that can be used of a file; what was found is told.
 
-        if self._parts is not None:
-            return self._parts
-        dev = self._set_aside(rows.kind, list(zip(*(rows.values(column) for column in rows.text_columns), strict=True)))
-        held_out = set(dev)
-        train = [row for row in range(len(rows.table)) if row not in held_out]
-        log.info("%s: %d of %d rows set aside as dev", self._where("train"), len(dev), len(rows.table))
-        parts = (
-            (train, "train part", {**rows.counts, "held_out_for_dev": len(dev)}),
-            (dev, "dev part", {"read": len(dev)}),
-        )
-        table = rows.table.with_format("arrow")[:]
-        first, second = (
-            Rows(rows.kind, Dataset(table.take(part)), f"{rows.name} ({name})", counts) for part, name, counts in parts
-        )
-        self._parts = first, second
-        return self._parts
+        Args:
+            split: whose file.
+            file: opened.
+            folder: where they are written, to a file that is called so; None: they are in memory.
+        """
+        tally = Tally()
+        table = written(file.tables(tally), schema_of(COLUMNS[file.kind]), folder, called=called)
+        names = ", ".join(f"{ours}: {theirs}" for ours, theirs in file.names.items())
+        log.info("%s: read as %s rows (%s)", file.where, file.kind, names)
+        if file.scale is not None and self.score_scale is None:
+            log.info("%s: scores taken as %g to %g", file.where, *file.scale)
+        counts = {"read": tally.count}
+        if tally.bad:
+            counts["dropped_bad_rows"] = tally.bad
+            log.warning("%s: %d bad rows dropped, the first: row %d: %s", file.where, tally.bad, *tally.told[0])
+        return Rows(file.kind, table, self._path(str(self.paths[split])).name, counts)
 
+    def _part(self, split: Split, file: File, folder: Path | None) -> Rows:
+        """Train, or dev: whole groups of rows that are linked by shared texts, so no text is in both."""
+        rows, in_dev = self._halves(file, folder)
+        kept = in_dev if split == "dev" else ~in_dev
+        table = written(filtered(rows.batches(COLUMNS[rows.kind]), kept), schema_of(COLUMNS[rows.kind]), folder)
+        held_out = len(rows.table) - len(table)
+        counts = {"read": len(table)} if split == "dev" else {**rows.counts, "held_out_for_dev": held_out}
+        return Rows(rows.kind, table, f"{rows.name} ({split} part)", counts)
 
-def _rows(checked: Checked, *, name: str, counts: dict[str, int]) -> Rows:
-    values = zip(*checked.good, strict=True)
-    columns = {column: list(each) for column, each in zip(COLUMNS[checked.kind], values, strict=True)}
-    return rows_from(checked.kind, columns, name=name, counts=counts)
+    def _halves(self, file: File, folder: Path | None) -> tuple[Rows, NDArray[np.bool_]]:
+        """All rows of train's file, read once, and which of them are dev."""
+        if self._halved is None:
+            rows = self._rows("train", file, folder, called=WHOLE)
+            if folder is not None:
+                (folder / WHOLE).unlink()
+            in_dev = np.zeros(len(rows.table), dtype=bool)
+            in_dev[self._set_aside(rows.kind, Texts.of(rows.batches(rows.text_columns)))] = True
+            log.info("%s: %d of %d rows set aside as dev", file.where, in_dev.sum(), len(in_dev))
+            self._halved = rows, in_dev
+        return self._halved

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from embexp.config import Kind
-from embexp.data.rows import COLUMNS, TYPES, text_key
+from embexp.data.rows import TYPES, text_key
 
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
@@ -19,7 +25,37 @@ class CannotSplitError(Exception):
     """No dev part can be set aside, or none that could be scored; the message says why and what helps."""
 
 
-def set_aside(kind: Kind, texts: Sequence[tuple[str, ...]], *, fraction: float, seed: int) -> list[int]:
+@dataclass(frozen=True)
+class Texts:
+    """The texts of rows as numbers of 8 bytes, [rows, texts of a row]: however many there are, none is in memory.
+
+    Attributes:
+        same: is equal where texts are.
+        alike: is equal where a reader would call them the same: see `embexp.data.rows.text_key`.
+    """
+
+    same: NDArray[np.int64]
+    alike: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, tables: Iterable[pa.Table]) -> Texts:
+        """Of rows, some at a time."""
+        same, alike = [], []
+        for table in tables:
+            texts = [table.column(name).to_pylist() for name in table.column_names if name not in TYPES]
+            same.append(np.array([[hash(text) for text in column] for column in texts]).T)
+            alike.append(np.array([[text_key(text) for text in column] for column in texts]).T)
+        return cls(np.concatenate(same), np.concatenate(alike))
+
+    def __len__(self) -> int:
+        return len(self.same)
+
+    def rows(self, numbers: Sequence[int] | NDArray[np.int64]) -> list[tuple[int, ...]]:
+        """Some of them."""
+        return list(map(tuple, self.same[numbers].tolist()))
+
+
+def set_aside(kind: Kind, texts: Texts, *, fraction: float, seed: int) -> list[int]:
     """The numbers of the rows that become dev, in order: no text of theirs is in the rest.
 
     A pair's negative is the positive of another pair. Where one group of pairs would be all of dev and give none, as ten
@@ -41,50 +77,45 @@ def set_aside(kind: Kind, texts: Sequence[tuple[str, ...]], *, fraction: float, 
         raise CannotSplitError(
             f"{rows} too few to set a dev set aside ({FEWEST_TO_SPLIT} at least); give data.dev=FILE"
         )
-    groups = _linked(texts)
-    random.Random(seed).shuffle(groups)
+    groups = _linked(texts.alike)
+    order = list(range(len(groups)))
+    random.Random(seed).shuffle(order)
     wanted = max(2, round(count * fraction))
-    chosen: list[int] = []
-    dev: list[int] = []
-    for number, group in enumerate(groups):
-        if len(dev) < wanted and len(dev) + len(group) <= 2 * wanted:
+    chosen, held_out = [], 0
+    for number in order:
+        if held_out < wanted and held_out + groups.sizes[number] <= 2 * wanted:
             chosen.append(number)
-            dev += group
-    if kind == "pairs" and not _has_negatives([texts[row] for row in dev]):
+            held_out += groups.sizes[number]
+    dev = groups.rows(chosen)
+    if kind == "pairs" and not _has_negatives(texts.rows(dev)):
         most = max(2 * wanted, count // 2)
-        dev = _with_more(groups, chosen, most, texts) or dev
+        dev = _with_more(groups, order, chosen, most, texts) or dev
     if len(dev) < min(wanted, 2) or count - len(dev) < 2:
         if kind == "pairs" and len(groups) > 1:
             raise CannotSplitError(f"no dev set can be set aside: {_of_groups(count, len(groups))}; give data.dev=FILE")
         larger = " or a larger data.dev_fraction" if len(groups) > 1 else ""
         raise CannotSplitError(
-            f"its rows share texts so widely ({max(map(len, groups))} of {count} hang together) that no dev set can be set "
+            f"its rows share texts so widely ({max(groups.sizes)} of {count} hang together) that no dev set can be set "
             f"aside; give data.dev=FILE{larger}"
         )
     return sorted(dev)
 
 
-def what_cannot_be_scored(kind: Kind, texts: Sequence[tuple[str, ...]], dev: Sequence[int]) -> str | None:
+def what_cannot_be_scored(kind: Kind, texts: Texts, dev: Sequence[int]) -> str | None:
     """Why a dev part that was set aside gives no pairs to score on, and what helps; None where it does.
 
     Args:
         kind: of the rows.
-        texts: of each row of the file, by column.
+        texts: of each row of the file.
         dev: from `set_aside`.
     """
-    held_out = [texts[row] for row in dev]
+    held_out = texts.rows(dev)
     if kind != "pairs" or _has_negatives(held_out):
         return None
     if all(len(set(row)) == 1 for row in held_out):
         return f"the {len(dev)} rows set aside as dev are texts with themselves, which cannot be scored; give data.dev=FILE"
-    groups = _of_groups(len(texts), len(_linked(texts)))
+    groups = _of_groups(len(texts), len(_linked(texts.alike)))
     return f"the {len(dev)} rows set aside as dev give no negatives: {groups}; give data.dev=FILE"
-
-
-def texts_of(kind: Kind, rows: Sequence[tuple[object, ...]]) -> list[tuple[str, ...]]:
-    """The texts of rows that have a value for each of the kind's columns."""
-    kept = [place for place, column in enumerate(COLUMNS[kind]) if column not in TYPES]
-    return [tuple(str(row[place]) for place in kept) for row in rows]
 
 
 def _of_groups(rows: int, groups: int) -> str:
@@ -95,18 +126,44 @@ def _of_groups(rows: int, groups: int) -> str:
     )
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """Rows in groups, in the order of the first rows of each.
+
+    Attributes:
+        ordered: the numbers of the rows, group by group.
+        starts: where in these each group starts, and the end.
+    """
+
+    ordered: NDArray[np.int64]
+    starts: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """How many rows each has."""
+        sizes: list[int] = np.diff(self.starts).tolist()
+        return sizes
+
+    def rows(self, numbers: Iterable[int]) -> list[int]:
+        """Of some groups, one after another."""
+        return [
+            row for number in numbers for row in self.ordered[self.starts[number] : self.starts[number + 1]].tolist()
+        ]
+
+
 def _with_more(
-    groups: Sequence[list[int]], chosen: Sequence[int], most: int, texts: Sequence[tuple[str, ...]]
+    groups: _Groups, order: Sequence[int], chosen: Sequence[int], most: int, texts: Texts
 ) -> list[int] | None:
     """The rows of the chosen groups and of the smallest others until there are negatives; None where that leaves too few."""
     taken = set(chosen)
-    parts = [_part_of_negatives([texts[row] for row in group]) for group in groups]
+    parts = [_part_of_negatives(texts.rows(groups.rows([number]))) for number in range(len(groups))]
     have, in_all = sum(parts[number] for number in taken), sum(parts)
-    dev = [row for number in chosen for row in groups[number]]
-    for number in sorted(
-        (number for number in range(len(groups)) if number not in taken), key=lambda n: len(groups[n])
-    ):
-        dev += groups[number]
+    dev = groups.rows(chosen)
+    for number in sorted((number for number in order if number not in taken), key=lambda n: groups.sizes[n]):
+        dev += groups.rows([number])
         have += parts[number]
         if len(dev) > most:
             return None
@@ -115,7 +172,7 @@ def _with_more(
     return None
 
 
-def _part_of_negatives(group: Sequence[tuple[str, ...]]) -> int:
+def _part_of_negatives(group: Sequence[tuple[int, ...]]) -> int:
     """What a group adds to having negatives, which groups have whose parts come to a whole: no text is in two of them.
 
     Nothing where its rows are texts with themselves; all where it has negatives by itself; else half: with any other such
@@ -126,9 +183,9 @@ def _part_of_negatives(group: Sequence[tuple[str, ...]]) -> int:
     return WHOLE if _has_negatives(group) else 1
 
 
-def _has_negatives(pairs: Sequence[tuple[str, ...]]) -> bool:
+def _has_negatives(pairs: Sequence[tuple[int, ...]]) -> bool:
     """Whether some anchor has a text among the positives that is neither itself nor one of its own."""
-    own: dict[str, set[str]] = defaultdict(set)
+    own: dict[int, set[int]] = defaultdict(set)
     for anchor, positive in pairs:
         if anchor != positive:
             own[anchor].add(positive)
@@ -136,21 +193,19 @@ def _has_negatives(pairs: Sequence[tuple[str, ...]]) -> bool:
     return any(positives - found - {anchor} for anchor, found in own.items())
 
 
-def _linked(rows: Sequence[tuple[str, ...]]) -> list[list[int]]:
-    """Groups of rows, each with all rows that share a text with one of the group (union-find)."""
-    parent = list(range(len(rows)))
+def _linked(alike: NDArray[np.int64]) -> _Groups:
+    """Groups of rows, each with all rows that share a text with one of the group."""
+    # Not above: it takes a while, and most runs split nothing.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
 
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    first_with: dict[int, int] = {}
-    for row, texts in enumerate(rows):
-        for text in texts:
-            parent[root(row)] = root(first_with.setdefault(text_key(text), row))
-    groups: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(rows)):
-        groups[root(row)].append(row)
-    return list(groups.values())
+    keys = alike.ravel()
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    # Of the rows that share a text each with the next: enough to link them all.
+    first, second = (order[places] // alike.shape[1] for places in (np.append(same, False), np.append(False, same)))
+    links = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(alike), len(alike)))
+    # Numbered by their first rows.
+    _, numbers = connected_components(links, directed=False)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(numbers))])
+    return _Groups(np.argsort(numbers, kind="stable"), starts)
