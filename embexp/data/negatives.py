@@ -1,55 +1,165 @@
-"""Negatives of pairs: the anchor's own contradictions, as NLI has them, or the positives of other rows, drawn."""
+"""Negatives of pairs: the anchor's own contradictions, as NLI has them, or the positives of other pairs, drawn.
+
+Texts are told apart by their hashes, 8 bytes each, so that none is in memory but those that are being written. Two texts of one hash,
+of which there is one in ten million million pairs of texts, would cost a negative and nothing else: another is drawn.
+"""
 
 from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from embexp.data.rows import CONTRADICTION, Rows
-from embexp.data.tables import records_of
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embexp.data.rows import CONTRADICTION, Rows, hashes_of
+from embexp.data.tables import AT_ONCE
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 REDRAWS = 100
 
 
-def with_negatives(
-    rows: Rows, pairs: Sequence[tuple[Any, ...]], *, own: bool, seed: int
-) -> tuple[list[tuple[Any, ...]], dict[str, int]]:
-    """Triplets of pairs, and the counts of those that found no negative and of those that got a contradiction.
+@dataclass(frozen=True)
+class Triplets:
+    """Pairs, each with a negative; those that found none are not there.
 
-    Args:
-        rows: of which the pairs are.
-        pairs: (anchor, positive).
-        own: whether an anchor gets its own contradictions, in turn, where it has any.
-        seed: draws the others.
+    Attributes:
+        hypotheses: of the rows of which the pairs are; None where no negative is one.
+        pairs: anchor, positive.
+        contradictions: of each pair the row whose hypothesis is its negative, or -1.
+        drawn: of each other pair the one whose positive is its negative, or -1.
     """
-    entailed: dict[Any, set[Any]] = defaultdict(set)
-    for anchor, positive in pairs:
-        entailed[anchor].add(positive)
-    contradictions = _contradictions(rows, entailed) if own and rows.kind == "nli" else {}
+
+    hypotheses: Dataset | None
+    pairs: Dataset
+    contradictions: NDArray[np.int64]
+    drawn: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, rows: Rows, pairs: Dataset, *, own: bool, seed: int) -> Triplets:
+        """Negatives for pairs.
+
+        Args:
+            rows: of which the pairs are.
+            pairs: anchor, positive.
+            own: whether an anchor gets its own contradictions, in turn, where it has any.
+            seed: draws the others.
+        """
+        if not len(pairs):
+            return cls(None, pairs, *np.empty((2, 0), np.int64))
+        texts = _Pairs.of(pairs)
+        own = own and rows.kind == "nli"
+        contradictions = _contradictions(rows, texts) if own else np.full(len(pairs), -1)
+        hypotheses = rows.table.select_columns(["hypothesis"]) if own else None
+        return cls(hypotheses, pairs, contradictions, _draw(texts, contradictions < 0, seed))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Of pairs that found no negative, and of those that have a contradiction."""
+        is_own, is_drawn = (int(np.count_nonzero(found >= 0)) for found in (self.contradictions, self.drawn))
+        return {"dropped_no_negative": len(self.pairs) - is_own - is_drawn, "own_contradiction": is_own}
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Anchor, positive, negative, some at a time."""
+        pairs = self.pairs.with_format("arrow")
+        for some in _parts(np.flatnonzero((self.contradictions >= 0) | (self.drawn >= 0))):
+            is_own = self.contradictions[some] >= 0
+            negatives = [pairs[self.drawn[some[~is_own]]]["positive"]]
+            if self.hypotheses is not None:
+                negatives.append(self.hypotheses.with_format("arrow")[self.contradictions[some[is_own]]]["hypothesis"])
+            # First those drawn, then the contradictions: back to the order of the pairs.
+            order = np.argsort(np.argsort(is_own, kind="stable"))
+            joined = pa.chunked_array([chunk for column in negatives for chunk in column.chunks], type=pa.string())
+            yield pairs[some].append_column("negative", joined.take(order))
+
+
+def _parts(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE))
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs as hashes of their texts.
+
+    Attributes:
+        anchors, positives: of each pair.
+        known: of each pair a number of both texts, in order.
+    """
+
+    anchors: NDArray[np.int64]
+    positives: NDArray[np.int64]
+    known: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, pairs: Dataset) -> _Pairs:
+        """Of anchors and positives."""
+        anchors, positives = np.concatenate([*map(hashes_of, pairs.with_format("arrow").iter(batch_size=AT_ONCE))]).T
+        return cls(anchors, positives, np.unique(_together(anchors, positives)))
+
+    def are_wrong(self, anchors: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of texts, whether each is its anchor itself or one of the anchor's positives, and so no negative."""
+        together = _together(anchors, texts)
+        found = self.known[np.searchsorted(self.known, together).clip(max=len(self.known) - 1)]
+        wrong: NDArray[np.bool_] = (texts == anchors) | (found == together)
+        return wrong
+
+
+def _together(anchors: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.int64]:
+    # Odd, so that no anchor's texts are mapped onto one; what is too large wraps around.
+    return anchors * np.int64(0x9E3779B97F4A7C15 - 2**64) + texts
+
+
+def _draw(texts: _Pairs, wanted: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """Of each pair the number of the one whose positive is its negative; -1 where none is wanted, or none was found."""
     draw = random.Random(seed)
-    shuffled = [positive for _, positive in pairs]
+    shuffled = list(range(len(wanted)))
     draw.shuffle(shuffled)
-    triplets: list[tuple[Any, ...]] = []
-    used: dict[Any, int] = defaultdict(int)
-    for (anchor, positive), negative in zip(pairs, shuffled, strict=True):
-        if anchor in contradictions:
-            negative = contradictions[anchor][used[anchor] % len(contradictions[anchor])]
-            used[anchor] += 1
-        for _ in range(REDRAWS):
-            if negative != anchor and negative not in entailed[anchor]:
-                triplets.append((anchor, positive, negative))
-                break
-            negative = draw.choice(shuffled)
-    return triplets, {"dropped_no_negative": len(pairs) - len(triplets), "own_contradiction": sum(used.values())}
+    drawn = np.where(wanted, shuffled, -1)
+    wrong = np.flatnonzero(wanted & texts.are_wrong(texts.anchors, texts.positives[drawn]))
+    none_of: dict[int, set[int]] = defaultdict(set)
+    of_these = np.isin(texts.anchors, texts.anchors[wrong])
+    for anchor, positive in zip(texts.anchors[of_these].tolist(), texts.positives[of_these].tolist(), strict=True):
+        none_of[anchor] |= {anchor, positive}
+    for pair, anchor in zip(wrong.tolist(), texts.anchors[wrong].tolist(), strict=True):
+        others = (draw.choice(shuffled) for _ in range(REDRAWS))
+        drawn[pair] = next((other for other in others if int(texts.positives[other]) not in none_of[anchor]), -1)
+    return drawn
 
 
-def _contradictions(rows: Rows, entailed: dict[Any, set[Any]]) -> dict[Any, list[Any]]:
-    found: dict[Any, list[Any]] = defaultdict(list)
+def _contradictions(rows: Rows, texts: _Pairs) -> NDArray[np.int64]:
+    """Of each pair the number of the row whose hypothesis contradicts its premise; -1 where there is none.
+
+    The second pair of a premise gets its second contradiction, and so on, and then the first again.
+    """
+    premises, numbers, end = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
     for table in rows.batches(rows.table.column_names):
-        for premise, hypothesis, label in records_of(table):
-            # Labels may contradict each other: what somebody called entailed is no negative.
-            if label == CONTRADICTION and hypothesis != premise and hypothesis not in entailed[premise]:
-                found[premise].append(hypothesis)
-    return found
+        start, end = end, end + len(table)
+        of_rows, hypotheses = hashes_of(table).T
+        # Labels may contradict each other: what somebody called entailed is no negative.
+        found = (table["label"].to_numpy() == CONTRADICTION) & ~texts.are_wrong(of_rows, hypotheses)
+        premises.append(of_rows[found])
+        numbers.append(np.flatnonzero(found) + start)
+    having, row = np.concatenate(premises), np.concatenate(numbers)
+    order = np.argsort(having, kind="stable")
+    having, row = having[order], row[order]
+    first = np.searchsorted(having, texts.anchors, side="left")
+    count = np.searchsorted(having, texts.anchors, side="right") - first
+    chosen = np.full(len(first), -1)
+    some = count > 0
+    chosen[some] = row[first[some] + (_turns(texts.anchors) % np.maximum(count, 1))[some]]
+    return chosen
+
+
+def _turns(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each value, how many equal ones stand before it."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    turns = np.empty(len(values), np.int64)
+    turns[order] = np.arange(len(values)) - np.searchsorted(ordered, ordered, side="left")
+    return turns

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from embexp.config import Kind
 from embexp.data.tables import AT_ONCE, records_of
@@ -40,6 +42,12 @@ def text_key(text: str) -> int:
     A number of this process, not the text: of millions of them it takes little memory.
     """
     return hash(" ".join(text.casefold().split()).rstrip(ENDINGS) or text)
+
+
+def hashes_of(table: pa.Table, key: Callable[[str], int] = hash) -> NDArray[np.int64]:
+    """A number of 8 bytes for each text of some rows, [rows, texts of a row]; of this process: see `text_key`."""
+    columns = [table.column(name).to_pylist() for name in table.column_names if name not in TYPES]
+    return np.array([list(map(key, column)) for column in columns], dtype=np.int64).T
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from datasets import Dataset
 
-TABLE = "table.arrow"
+TABLE, PASSING = "table.arrow", "passing.arrow"
 # Rows that are read, judged and written at once: enough for Arrow, few enough for their lists to be nothing.
 AT_ONCE = 5_000
 
@@ -43,6 +43,14 @@ def written(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None, 
         writer.close()
     # Without a name of its own it would be hashed, and for that copied into memory.
     return Dataset(pa.ipc.open_stream(pa.memory_map(str(file))).read_all(), fingerprint=folder.name)
+
+
+def passing(tables: Iterable[pa.Table], schema: pa.Schema, folder: Path | None) -> Dataset:
+    """As `written`, in a file that is gone with the table: for what is wanted on the way to another one."""
+    table = written(tables, schema, folder, called=PASSING)
+    if folder is not None:
+        (folder / PASSING).unlink()
+    return table
 
 
 def filtered(tables: Iterable[pa.Table], kept: NDArray[np.bool_]) -> Iterator[pa.Table]:

@@ -11,8 +11,7 @@
 
 A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; it is never the
 anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row occurs twice, but with positives="all", the
-textbook's way. What was kept and what dropped is counted. Views without drawn negatives are made some rows at a time, and
-written as they are made.
+textbook's way. What was kept and what dropped is counted. Views are made some rows at a time, and written as they are made.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
-from embexp.data.negatives import with_negatives
+from embexp.data.negatives import Triplets
 from embexp.data.repeats import first_of_each
 from embexp.data.rows import ENTAILMENT, Rows, schema_of
-from embexp.data.tables import filtered, records_of, written
+from embexp.data.tables import filtered, passing, written
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -56,7 +55,7 @@ SCORED_AS: dict[Kind, str] = {
 # NLI's are alike on both sides.
 FLAT: tuple[ViewName, ...] = ("noisy", "twins")
 DIRECTED: tuple[Kind, ...] = ("pairs", "triplets")
-# Views, and the rows that have to be in memory for them.
+# Views, and the rows that negatives are drawn for.
 WITH_DRAWN_NEGATIVES = {("triplets", "nli"), ("triplets", "pairs"), ("triplets", "scored"), ("scored", "pairs")}
 
 
@@ -113,7 +112,7 @@ def make_view(
             [f"{rows.name}: {' or '.join(accepted)} cannot be made from {rows.kind} rows; they give {possible}."]
         )
     dropped: Counter[str] = Counter()
-    made = _made(rows, name, Rules(positives, negatives, threshold, seed), dropped)
+    made = _made(rows, name, Rules(positives, negatives, threshold, seed), dropped, scratch)
     dataset = written(made, schema_of(VIEW_COLUMNS[name]), scratch)
     repeated = dropped.pop("dropped_repeated", 0)
     counts = {"kept": len(dataset), **dropped, "dropped_repeated": repeated}
@@ -140,21 +139,29 @@ def is_directed(rows: Rows, view: ViewName) -> bool:
     return rows.kind in DIRECTED and view not in FLAT
 
 
-def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:
+def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str], scratch: Path | None) -> Iterator[pa.Table]:
     """The rows of a view, some at a time; why others are not there is counted as they are read."""
     if (name, rows.kind) not in WITH_DRAWN_NEGATIVES:
         yield from _once(rows, name, rules, dropped)
         return
     # Without repeats before negatives are drawn: with two negatives a repeated pair would pass for two rows.
-    pairs = [pair for table in _once(rows, "pairs", rules, dropped) for pair in records_of(table)]
-    made, counts = with_negatives(rows, pairs, own=rules.negatives == "contradiction", seed=rules.seed)
-    dropped.update(counts)
-    if name == "scored":
-        made = [row for a, p, n in made for row in ((a, p, 1.0), (a, n, 0.0))]
-    kept = made if rules.positives == "all" else list(dict.fromkeys(made))
-    dropped["dropped_repeated"] += len(made) - len(kept)
-    if kept:
-        yield pa.table(list(map(list, zip(*kept, strict=True))), schema=schema_of(VIEW_COLUMNS[name]))
+    pairs = passing(_once(rows, "pairs", rules, dropped), schema_of(VIEW_COLUMNS["pairs"]), scratch)
+    triplets = Triplets.of(rows, pairs, own=rules.negatives == "contradiction", seed=rules.seed)
+    dropped.update(triplets.counts)
+    if name == "triplets":
+        yield from triplets.tables()
+        return
+
+    def scored() -> Iterator[pa.Table]:
+        return (_as_view(name, _both_pairs(*table.columns)) for table in triplets.tables())
+
+    if rules.positives == "all":
+        yield from scored()
+        return
+    # Each pair stands once, but an anchor's two positives may have drawn the same negative.
+    first = first_of_each(scored)
+    dropped["dropped_repeated"] += int(np.count_nonzero(~first))
+    yield from filtered(scored(), first)
 
 
 def _once(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:

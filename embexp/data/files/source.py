@@ -20,14 +20,12 @@ from embexp.data.files.readers import read
 from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, Rows, Split, schema_of
-from embexp.data.tables import TABLE, filtered, written
+from embexp.data.tables import filtered, passing, written
 
 log = logging.getLogger(__name__)
 
 # Of the rows, where no fraction is named, and the most of them: what more would tell is not worth the time to score it.
 DEV_FRACTION, MOST_DEV_ROWS = 0.1, 10_000
-# All rows of a file that is split, in the folder of one of its parts; removed as soon as it is mapped.
-WHOLE = "whole.arrow"
 
 
 class FileSource:
@@ -225,16 +223,11 @@ class FileSource:
         records = records.first(self.limit if split == "train" else None)
         return File(where, kind, names, records, self._checker, self.drop)
 
-    def _rows(self, split: Split, file: File, folder: Path | None, *, called: str = TABLE) -> Rows:
-        """All that can be used of a file; what was found is told.
-
-        Args:
-            split: whose file.
-            file: opened.
-            folder: where they are written, to a file that is called so; None: they are in memory.
-        """
+    def _rows(self, split: Split, file: File, folder: Path | None, *, to_be_split: bool = False) -> Rows:
+        """All that can be used of a file; what was found is told."""
         tally = Tally()
-        table = written(file.tables(tally), schema_of(COLUMNS[file.kind]), folder, called=called)
+        write = passing if to_be_split else written
+        table = write(file.tables(tally), schema_of(COLUMNS[file.kind]), folder)
         names = ", ".join(f"{ours}: {theirs}" for ours, theirs in file.names.items())
         log.info("%s: read as %s rows (%s)", file.where, file.kind, names)
         if file.scale is not None and self.score_scale is None:
@@ -257,9 +250,7 @@ class FileSource:
     def _halves(self, file: File, folder: Path | None) -> tuple[Rows, NDArray[np.bool_]]:
         """All rows of train's file, read once, and which of them are dev."""
         if self._halved is None:
-            rows = self._rows("train", file, folder, called=WHOLE)
-            if folder is not None:
-                (folder / WHOLE).unlink()
+            rows = self._rows("train", file, folder, to_be_split=True)
             in_dev = np.zeros(len(rows.table), dtype=bool)
             in_dev[self._set_aside(rows.kind, Texts.of(rows.batches(rows.text_columns)))] = True
             log.info("%s: %d of %d rows set aside as dev", file.where, in_dev.sum(), len(in_dev))

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embexp.config import Kind
-from embexp.data.rows import TYPES, text_key
+from embexp.data.rows import hashes_of, text_key
 
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
@@ -42,9 +42,8 @@ class Texts:
         """Of rows, some at a time."""
         same, alike = [], []
         for table in tables:
-            texts = [table.column(name).to_pylist() for name in table.column_names if name not in TYPES]
-            same.append(np.array([[hash(text) for text in column] for column in texts]).T)
-            alike.append(np.array([[text_key(text) for text in column] for column in texts]).T)
+            same.append(hashes_of(table))
+            alike.append(hashes_of(table, text_key))
         return cls(np.concatenate(same), np.concatenate(alike))
 
     def __len__(self) -> int:

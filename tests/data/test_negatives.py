@@ -1,0 +1,105 @@
+"""Negatives: those that one would draw with sets of texts, and no text in memory for it."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from collections import defaultdict
+
+import pyarrow as pa
+import pytest
+from datasets import Dataset
+
+from embexp.data import negatives, views
+from embexp.data import rows as rows_module
+from embexp.data.negatives import REDRAWS, Triplets
+from embexp.data.rows import CONTRADICTION, Rows, rows_from
+from embexp.data.tables import TABLE, records_of
+from embexp.data.views import make_view
+
+Pair = tuple[str, str]
+RULES = {"positives": "entailment", "negatives": "contradiction", "threshold": 0.6, "seed": 3}
+
+
+def nli(count: int, texts: int, seed: int) -> Rows:
+    draw = random.Random(seed)
+    columns = {
+        "premise": [f"p {draw.randrange(texts)}" for _ in range(count)],
+        "hypothesis": [f"{draw.choice('hp')} {draw.randrange(texts)}" for _ in range(count)],
+        "label": [draw.randrange(3) for _ in range(count)],
+    }
+    return rows_from("nli", columns, name="drawn", counts={})
+
+
+def pairs_of(rows: Rows) -> list[Pair]:
+    """The entailed ones, each once."""
+    found = zip(*(rows.values(column) for column in ("premise", "hypothesis", "label")), strict=True)
+    return list(dict.fromkeys((p, h) for p, h, label in found if label == 0 and p != h))
+
+
+def with_sets(rows: Rows, pairs: list[Pair], *, own: bool, seed: int) -> list[tuple[str, str, str]]:
+    """The same by texts."""
+    positives, contradictions = defaultdict(set), defaultdict(list)
+    for anchor, positive in pairs:
+        positives[anchor].add(positive)
+    for premise, hypothesis, label in zip(*map(rows.values, ("premise", "hypothesis", "label")), strict=True):
+        if own and label == CONTRADICTION and hypothesis not in {premise, *positives[premise]}:
+            contradictions[premise].append(hypothesis)
+    draw = random.Random(seed)
+    shuffled = [positive for _, positive in pairs]
+    draw.shuffle(shuffled)
+    found, used = [], defaultdict(int)
+    for (anchor, positive), first in zip(pairs, list(shuffled), strict=True):
+        if of_anchor := contradictions[anchor]:
+            found.append((anchor, positive, of_anchor[used[anchor] % len(of_anchor)]))
+            used[anchor] += 1
+            continue
+        none_of, tries = {anchor, *positives[anchor]}, [first]
+        while tries[-1] in none_of and len(tries) <= REDRAWS:
+            tries.append(draw.choice(shuffled))
+        if tries[-1] not in none_of:
+            found.append((anchor, positive, tries[-1]))
+    return found
+
+
+@pytest.mark.parametrize("own", [True, False])
+@pytest.mark.parametrize(("count", "texts"), [(0, 1), (3, 1), (60, 2), (200, 4), (300, 40), (400, 5_000)])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_negatives_are_those_that_sets_of_texts_would_give(monkeypatch, count, texts, own, seed):
+    monkeypatch.setattr(negatives, "AT_ONCE", 7)
+    rows = nli(count, texts, seed)
+    pairs = pairs_of(rows)
+    table = pa.table([[a for a, _ in pairs], [p for _, p in pairs]], schema=views.schema_of(("anchor", "positive")))
+    triplets = Triplets.of(rows, Dataset(table), own=own, seed=seed)
+    made = [record for table in triplets.tables() for record in records_of(table)]
+    assert made == with_sets(rows, pairs, own=own, seed=seed)
+    assert len(pairs) - len(made) == triplets.counts["dropped_no_negative"]
+
+
+@pytest.mark.parametrize("view", ["triplets", "scored"])
+def test_views_with_negatives_are_written_into_the_folder_and_are_those_in_memory(tmp_path, view):
+    pairs = {"anchor": [f"q {n % 20}" for n in range(60)], "positive": [f"a {n}" for n in range(60)]}
+    rows = rows_from("pairs", pairs, name="faq", counts={})
+    mapped, plain = (make_view(rows, [view], **RULES, scratch=scratch) for scratch in (tmp_path, None))
+    assert mapped.dataset.to_dict() == plain.dataset.to_dict()
+    assert mapped.counts == plain.counts
+    assert [file.name for file in tmp_path.iterdir()] == [TABLE]
+
+
+def test_texts_are_not_in_memory_while_negatives_are_drawn(tmp_path, monkeypatch):
+    for module in (negatives, rows_module):
+        monkeypatch.setattr(module, "AT_ONCE", 500)
+    words = "of a text that is much longer than the numbers that it is told apart by, " * 4
+    pairs = {"anchor": [f"{n} {words}" for n in range(10_000)], "positive": [f"{words} {n}" for n in range(10_000)]}
+    rows = rows_from("pairs", pairs, name="long", counts={})
+    del pairs
+    make_view(rows, ["triplets"], **RULES, scratch=tmp_path)
+    tracemalloc.start()
+    before = pa.total_allocated_bytes()
+    view = make_view(rows, ["triplets"], **RULES, scratch=tmp_path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(view.dataset) == 10_000
+    assert pa.total_allocated_bytes() - before < 1_000_000
+    # Their texts are six million letters.
+    assert peak < 2_500_000
