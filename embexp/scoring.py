@@ -6,35 +6,64 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import Config, ConfigError
+from embexp.data.cache import Made, found_or_made
 from embexp.evaluation import Extras, Scores
 from embexp.evaluation.extras import RECORD
-from embexp.inputs import Inputs, fingerprints
+from embexp.identity import SCORING, code_of, versions
+from embexp.inputs import Inputs, own_code
 from embexp.prompts import prompts_of
 from embexp.record import Record
 from embexp.training import Trained
 
 # In this process: what the first job of a sweep scored before training, its others need not score again.
-SCORED_BEFORE: dict[str, dict[str, Scores]] = {}
+SCORED_BEFORE: dict[str, Scores] = {}
 
 
 def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]) -> dict[str, Scores]:
-    """Those of the model before training: the jobs of a sweep that start from one model have them from the first."""
-    what = {
+    """Those of the model before training: all runs that start from one model have them from the first, where data is kept."""
+    return {name: _scored_once(config, inputs, name, score) for name in inputs.pairs}
+
+
+def _scored_once(config: Config, inputs: Inputs, name: str, score: Callable[[str], Scores]) -> Scores:
+    made_from = {
+        "scores before": inputs.pairs[name].fingerprint,
         "model": inputs.encoder.identity,
+        "own code": own_code({"model": config.model.target}),
         "prompts": dict(prompts_of(config.model)),
-        "pairs": fingerprints(inputs)["evaluation"],
-        "evaluation": config.evaluation.model_dump(),
+        "similarities": config.evaluation.similarities,
+        "batch_size": config.evaluation.batch_size,
         "hardware": asdict(inputs.hardware),
+        "code of scores": code_of(*SCORING, "encoding"),
+        "libraries of scores": versions(),
     }
-    known = json.dumps(what, sort_keys=True, default=str)
+    known = json.dumps(made_from, sort_keys=True)
     if known not in SCORED_BEFORE:
-        SCORED_BEFORE[known] = {name: score(name) for name in inputs.pairs}
+        folder = config.trainer.data_cache
+        SCORED_BEFORE[known] = score(name) if folder is None else _kept(folder, made_from, partial(score, name))
     return SCORED_BEFORE[known]
+
+
+def _kept(folder: str, made_from: Mapping[str, Any], score: Callable[[], Scores]) -> Scores:
+    """What a run of another process scored, or is just scoring; else what is scored now."""
+
+    def make(_: Path | None) -> Made:
+        scores = score()
+        return Made(Dataset(pa.table(scores.similarities)), {"metrics": scores.metrics})
+
+    (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
+    assert table is not None
+    columns = table.with_format("arrow")[:]
+    return Scores(facts["metrics"], {name: columns[name].to_numpy() for name in columns.column_names})
 
 
 def refuse_no_score(scores: Scores, select_by: str) -> None:

@@ -8,6 +8,7 @@ import logging
 import sys
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -55,6 +56,25 @@ def test_the_second_job_of_a_sweep_has_its_step_0_from_the_first(tmp_path, score
     assert len(scored[len(of_first) :]) == len(of_first) - 2
     assert second.history["dev/spearman_cosine"][0] == first.history["dev/spearman_cosine"][0]
     assert second.metrics["test_before/pearson_dot"] == first.metrics["test_before/pearson_dot"]
+
+
+def test_another_process_has_its_step_0_from_the_first_too_where_data_is_kept(tmp_path, scored, monkeypatch):
+    runs, counts = [], []
+    for number, more in enumerate(([], ["loss=cosine", "seed=1"], ["model.max_length=6"], ["trainer.data_cache=null"])):
+        monkeypatch.setattr(scoring, "SCORED_BEFORE", {})
+        before = len(scored)
+        runs.append(run_experiment(compose([*SMALL, *more]), folder=tmp_path / str(number)))
+        counts.append(len(scored) - before)
+    first, cosine, *_ = runs
+    assert [count - counts[0] for count in counts] == [0, -2, 0, 0]
+    at_step_0 = [{name: values[0] for name, values in run.history.items() if name.startswith("dev/")} for run in runs]
+    assert at_step_0[0] == at_step_0[1] == at_step_0[3] != at_step_0[2]
+    assert first.metrics["test_before/pearson_dot"] == cosine.metrics["test_before/pearson_dot"]
+    paired = [pq.read_table(tmp_path / str(number) / "predictions.parquet") for number in (0, 1, 3)]
+    of_before = [table.select([name for name in table.column_names if "before" in name]) for table in paired]
+    assert of_before[0].num_columns
+    assert of_before[0].equals(of_before[1])
+    assert of_before[0].equals(of_before[2])
 
 
 def test_runs_that_read_all_their_rows_share_tokens_and_tokenise_nothing_in_their_steps(tmp_path, monkeypatch):

@@ -185,7 +185,7 @@ def test_prompts_are_part_of_what_is_scored_before_training_and_without_any():
     keys, scored = set(), []
     for more in ([], [PROMPTS]):
         # A model that was kept with its prompts is the same with and without them being asked for.
-        config = compose(["model=tiny", *more])
+        config = compose(["model=tiny", "trainer.data_cache=null", *more])
         keys.add(key_of(config, encoder, hardware, ["a"]))
         rows = SimpleNamespace(fingerprint="rows")
         inputs = Inputs(hardware, rows, pairs, Extras([]), encoder)

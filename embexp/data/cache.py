@@ -1,4 +1,5 @@
-"""Rows, views, their tokens and what leaks were found, made once for every later run: Arrow files, mapped into memory, not copied there.
+"""Rows, views, their tokens, leaks that were found and scores before training, made once for every later run: Arrow files, mapped
+into memory, not copied there.
 
 An entry is a folder: the table, and the facts that go with it. It is found by a hash of all that it was made from (settings,
 the content of the files, the code and libraries that made it), written under another name and then renamed: whole or not there.
