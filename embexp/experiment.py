@@ -23,7 +23,6 @@ from embexp.checkpoint_folder import alone_in, checkpoints_of, remove_checkpoint
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.data.cache import cached_view
-from embexp.data.rows import Rows
 from embexp.data.tokens import Tokens
 from embexp.data.views import View
 from embexp.evaluation import Scores, score_pairs, write_predictions
@@ -32,6 +31,7 @@ from embexp.interrupts import Preempted, Terminated
 from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
 from embexp.losses import LossPlan, build_loss
 from embexp.matryoshka import refuse_too_many
+from embexp.mining import miner_for
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.output import from_here
@@ -161,7 +161,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     )
     refuse_too_many("evaluation.dims", config.evaluation.dims, model)
     refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
-    view = view_for(config, inputs.rows, plan)
+    view = view_for(config, inputs, plan)
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
@@ -220,12 +220,13 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     score_beside(inputs.extras, model, record, step=trained.steps)
 
 
-def view_for(config: Config, rows: Rows, plan: LossPlan) -> View:
+def view_for(config: Config, inputs: Inputs, plan: LossPlan) -> View:
     """The view of the rows that the loss asks for."""
     return cached_view(
         config.trainer.data_cache,
-        rows,
+        inputs.rows,
         plan.view,
+        miner=miner_for(config, inputs) if config.data.negatives == "hard" else None,
         positives=config.data.positives,
         negatives=config.data.negatives,
         threshold=config.data.threshold,
@@ -244,6 +245,7 @@ def tokens_for(config: Config, inputs: Inputs, view: View) -> Tokens | None:
     # The seed chooses which row's text is a negative, and hardly ever which texts there are.
     of = {"view": view.name, "of": inputs.rows.fingerprint}
     data = config.data
+    # Negatives are the texts that there are, whichever an anchor has.
     rules = {"positives": data.positives, "negatives": data.negatives, "threshold": data.threshold}
     return kept_tokens(
         inputs.encoder.model,

@@ -41,6 +41,7 @@ DECIDING = (
     "loss_ways.py",
     "losses.py",
     "matryoshka.py",
+    "mining.py",
     "model_tokenizer.py",
     "models.py",
     "prompts.py",

@@ -6,15 +6,16 @@ All other models are told nothing of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from torch import nn
 
 from embexp.config import Config, ConfigError
-from embexp.data.rows import Rows
-from embexp.data.views import DIRECTED, FLAT
-from embexp.prompts import Role
+from embexp.data.rows import DIRECTED, Rows
+from embexp.data.views import FLAT
+from embexp.prompts import Prompts, Role
 
 
 def has_routes(model: nn.Module) -> bool:
@@ -28,6 +29,14 @@ def route_of(model: nn.Module, role: Role) -> dict[str, str]:
     Texts that could change places have no task: the model takes its default route for them.
     """
     return {"task": role} if role != "default" and has_routes(model) else {}
+
+
+def encoding_of(model: nn.Module, role: Role, prompts: Prompts) -> dict[str, Any]:
+    """What `encode` is to be given besides texts of this role: the run's prompt, where it has any, and the model's route.
+
+    A prompt that is empty keeps the model from using another.
+    """
+    return {"prompt": prompts.get(role, "") if prompts else None, **route_of(model, role)}
 
 
 def refuse_missing_routes(model: SentenceTransformer, roles: Iterable[Role], *, of: str) -> None:

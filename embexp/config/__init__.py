@@ -8,14 +8,13 @@ a second.
 from embexp.config.checks import check
 from embexp.config.composition import compose
 from embexp.config.errors import ConfigError
+from embexp.config.kinds import VIEWS_OF_KIND, Kind, ViewName
 from embexp.config.schema import (
-    VIEWS_OF_KIND,
     Classification,
     Component,
     Config,
     Data,
     Evaluation,
-    Kind,
     Latency,
     Loss,
     Mteb,
@@ -23,7 +22,6 @@ from embexp.config.schema import (
     Similarity,
     Tracker,
     Trainer,
-    ViewName,
 )
 from embexp.config.sections import data_schema
 

@@ -9,19 +9,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from embexp.config.errors import ConfigError, nearest
+from embexp.config.kinds import VIEWS_OF_KIND, Kind, ViewName
 from embexp.config.schema import (
     SCHEMAS,
-    VIEWS_OF_KIND,
     Config,
     DenoisingAutoEncoder,
     Files,
     Hub,
-    Kind,
     MLflow,
     MultipleNegativesRanking,
     Pretrained,
     SoftmaxClassifier,
-    ViewName,
 )
 from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of

@@ -10,19 +10,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, SerializeAsAny
 
-Kind = Literal["nli", "scored", "pairs", "triplets", "texts"]
-ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy", "twins"]
+from embexp.config.kinds import Kind, ViewName
+
 Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
 Dimensions = Annotated[int, Field(ge=1)]
-
-# What can be made from rows of a kind, the most natural view first: a loss gets the first that it accepts.
-VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
-    "nli": ("triplets", "pairs", "scored", "classes", "noisy", "twins"),
-    "triplets": ("triplets", "pairs", "scored", "noisy", "twins"),
-    "pairs": ("pairs", "scored", "triplets", "noisy", "twins"),
-    "scored": ("scored", "pairs", "triplets", "noisy", "twins"),
-    "texts": ("noisy", "twins"),
-}
 
 
 def _one_or_more(value: Any) -> Any:
@@ -133,11 +124,12 @@ class Data(Component):
     kind: Kind | Literal["auto"]
     limit: int | None = Field(ge=2)
     positives: Literal["entailment", "all"]
-    negatives: Literal["contradiction", "shuffled"]
+    negatives: Literal["contradiction", "shuffled", "hard"]
+    hard_margin: float = Field(ge=0, lt=1)
     threshold: float = Field(ge=0, le=1)
 
     def arguments(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"target", "positives", "negatives", "threshold"})
+        return self.model_dump(exclude={"target", "positives", "negatives", "hard_margin", "threshold"})
 
 
 class OwnData(Data):

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embexp.config.errors import ConfigError
-from embexp.config.schema import VIEWS_OF_KIND, Config, Data, Files, Hub, Kind
+from embexp.config.kinds import VIEWS_OF_KIND, Kind
+from embexp.config.schema import Config, Data, Files, Hub
 from embexp.config.sections import data_schema
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from embexp.config import VIEWS_OF_KIND, Data, ViewName
+from embexp.data.negatives import Miner
 from embexp.data.rows import KeptSource, Rows, Split, WritingSource
 from embexp.data.tables import AT_ONCE, TABLE, UnwritableError
 from embexp.data.views import View, is_directed, make_view
@@ -101,17 +102,20 @@ class CachedSource:
         return source.load_into(split, scratch) if isinstance(source, WritingSource) else source.load(split)
 
 
-def cached_view(folder: str | None, rows: Rows, accepted: Sequence[ViewName], **rules: Any) -> View:
+def cached_view(
+    folder: str | None, rows: Rows, accepted: Sequence[ViewName], *, miner: Miner | None = None, **rules: Any
+) -> View:
     """`make_view`, kept in `folder`; None: made anew. Its errors are `make_view`'s."""
     if folder is None:
-        return make_view(rows, accepted, **rules)
+        return make_view(rows, accepted, **rules, miner=miner)
 
     def make(scratch: Path | None) -> Made:
-        view = make_view(rows, accepted, **rules, scratch=scratch)
+        view = make_view(rows, accepted, **rules, miner=miner, scratch=scratch)
         return Made(view.dataset, {"name": view.name, "counts": view.counts})
 
     # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.
     made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
+    made_from |= {} if miner is None else {"miner": miner.made_from}
     (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
     return View(facts["name"], table, facts["counts"], is_directed(rows, facts["name"]))

@@ -1,4 +1,4 @@
-"""Negatives of pairs: the anchor's own contradictions, as NLI has them, or the positives of other pairs, drawn.
+"""Negatives of pairs: the anchor's own contradictions, as NLI has them, or the positives of other pairs, mined or drawn.
 
 Texts are told apart by their hashes, 8 bytes each, so that none is in memory but those that are being written. Two texts of one hash,
 of which there is one in ten million million pairs of texts, would cost a negative and nothing else: another is drawn.
@@ -8,21 +8,35 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embexp.data.rows import CONTRADICTION, Rows, hashes_of
+from embexp.data.rows import CONTRADICTION, DIRECTED, Rows, hashes_of
 from embexp.data.tables import AT_ONCE
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 REDRAWS = 100
+
+
+class Miner(Protocol):
+    """Finds hard negatives: see `embexp.mining`.
+
+    Attributes:
+        made_from: all that decides what is found but the pairs; as JSON.
+    """
+
+    @property
+    def made_from(self) -> Mapping[str, Any]: ...
+
+    def of(self, pairs: Dataset, *, directed: bool) -> NDArray[np.int64]:
+        """Of each pair the numbers of those whose positives would be its negatives, the hardest first; -1: no more."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +48,17 @@ class Triplets:
         pairs: anchor, positive.
         contradictions: of each pair the row whose hypothesis is its negative, or -1.
         drawn: of each other pair the one whose positive is its negative, or -1.
+        hard: of how many it was mined.
     """
 
     hypotheses: Dataset | None
     pairs: Dataset
     contradictions: NDArray[np.int64]
     drawn: NDArray[np.int64]
+    hard: int = 0
 
     @classmethod
-    def of(cls, rows: Rows, pairs: Dataset, *, own: bool, seed: int) -> Triplets:
+    def of(cls, rows: Rows, pairs: Dataset, *, own: bool, seed: int, miner: Miner | None = None) -> Triplets:
         """Negatives for pairs.
 
         Args:
@@ -50,10 +66,15 @@ class Triplets:
             pairs: anchor, positive.
             own: whether an anchor gets its own contradictions, in turn, where it has any.
             seed: draws the others.
+            miner: finds them, but where it finds none.
         """
         if not len(pairs):
             return cls(None, pairs, *np.empty((2, 0), np.int64))
         texts = _Pairs.of(pairs)
+        if miner is not None:
+            hard = _hardest(texts, miner.of(pairs, directed=rows.kind in DIRECTED))
+            drawn = np.where(hard >= 0, hard, _draw(texts, hard < 0, seed))
+            return cls(None, pairs, np.full(len(pairs), -1), drawn, int(np.count_nonzero(hard >= 0)))
         own = own and rows.kind == "nli"
         contradictions = _contradictions(rows, texts) if own else np.full(len(pairs), -1)
         hypotheses = rows.table.select_columns(["hypothesis"]) if own else None
@@ -61,9 +82,10 @@ class Triplets:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Of pairs that found no negative, and of those that have a contradiction."""
+        """Of pairs that found no negative, and of those that have a contradiction, or a hard one."""
         is_own, is_drawn = (int(np.count_nonzero(found >= 0)) for found in (self.contradictions, self.drawn))
-        return {"dropped_no_negative": len(self.pairs) - is_own - is_drawn, "own_contradiction": is_own}
+        lost = len(self.pairs) - is_own - is_drawn
+        return {"dropped_no_negative": lost, "own_contradiction": is_own, "hard_negative": self.hard}
 
     def tables(self) -> Iterator[pa.Table]:
         """Anchor, positive, negative, some at a time."""
@@ -113,6 +135,15 @@ class _Pairs:
 def _together(anchors: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.int64]:
     # Odd, so that no anchor's texts are mapped onto one; what is too large wraps around.
     return anchors * np.int64(0x9E3779B97F4A7C15 - 2**64) + texts
+
+
+def _hardest(texts: _Pairs, found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of each pair the first of what was found that is a negative, or -1."""
+    hardest = np.full(len(found), -1)
+    for column in reversed(found.T):
+        fits = (column >= 0) & ~texts.are_wrong(texts.anchors, texts.positives[column])
+        hardest[fits] = column[fits]
+    return hardest
 
 
 def _draw(texts: _Pairs, wanted: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:

@@ -31,6 +31,8 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "triplets": ("anchor", "positive", "negative"),
     "texts": ("text",),
 }
+# Whose first text asks for the others, as a question does: scored rows and NLI's are alike on both sides.
+DIRECTED: tuple[Kind, ...] = ("pairs", "triplets")
 TYPES = {"label": pa.int64(), "score": pa.float64()}
 # What a text may end with or not, and be the same text.
 ENDINGS = ".,;:!?…。！？ "

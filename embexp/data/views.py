@@ -9,9 +9,10 @@
 | noisy | text | the texts of any rows, flat, unique, unlabelled; the noise is made while training |
 | twins | anchor, positive | the same texts, each beside itself |
 
-A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; it is never the
-anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row occurs twice, but with positives="all", the
-textbook's way. What was kept and what dropped is counted. Views are made some rows at a time, and written as they are made.
+A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; with negatives="hard" the
+nearest of these (`embexp.mining`). It is never the anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row
+occurs twice, but with positives="all", the textbook's way. What was kept and what dropped is counted. Views are made some rows at
+a time, and written as they are made.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
-from embexp.data.negatives import Triplets
+from embexp.config.kinds import NEEDS_NEGATIVES, view_of
+from embexp.data.negatives import Miner, Triplets
 from embexp.data.repeats import first_of_each
-from embexp.data.rows import ENTAILMENT, Rows, schema_of
+from embexp.data.rows import DIRECTED, ENTAILMENT, Rows, schema_of
 from embexp.data.tables import filtered, passing, written
 
 if TYPE_CHECKING:
@@ -51,12 +53,8 @@ SCORED_AS: dict[Kind, str] = {
     "triplets": "{}pairs with a positive count 1, and {}with a negative 0",
     "pairs": "{}right pairs count 1, and {}wrong ones, each with a text of another row, 0",
 }
-# Views of texts by themselves, and the kinds of rows whose first text asks for the others, as a question does: scored rows and
-# NLI's are alike on both sides.
+# Of texts by themselves.
 FLAT: tuple[ViewName, ...] = ("noisy", "twins")
-DIRECTED: tuple[Kind, ...] = ("pairs", "triplets")
-# Views, and the rows that negatives are drawn for.
-WITH_DRAWN_NEGATIVES = {("triplets", "nli"), ("triplets", "pairs"), ("triplets", "scored"), ("scored", "pairs")}
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,13 @@ class View:
 
 @dataclass(frozen=True)
 class Rules:
-    """How positives and negatives are found: the data option's keys of these names, and the run's seed."""
+    """How positives and negatives are found: the data option's keys of these names, the run's seed, and what mines hard ones."""
 
     positives: str
     negatives: str
     threshold: float
     seed: int
+    miner: Miner | None = None
 
 
 def make_view(
@@ -91,6 +90,7 @@ def make_view(
     negatives: str,
     threshold: float,
     seed: int,
+    miner: Miner | None = None,
     scratch: Path | None = None,
 ) -> View:
     """The most natural view of these rows among those that a loss accepts.
@@ -98,21 +98,21 @@ def make_view(
     Args:
         rows: of one split.
         accepted: the views that the loss takes.
-        positives, negatives, threshold, seed: see `Rules`.
+        positives, negatives, threshold, seed, miner: see `Rules`.
         scratch: a folder, into a file of which it is written and then mapped; None: it is in memory.
 
     Raises:
         ConfigError: none of them can be made from such rows, or no row is left.
         UnwritableError: no more can be written in the folder.
     """
-    name = next((view for view in VIEWS_OF_KIND[rows.kind] if view in accepted), None)
+    name = view_of(rows.kind, accepted, hard=miner is not None)
     if name is None:
         possible = ", ".join(VIEWS_OF_KIND[rows.kind])
         raise ConfigError(
             [f"{rows.name}: {' or '.join(accepted)} cannot be made from {rows.kind} rows; they give {possible}."]
         )
     dropped: Counter[str] = Counter()
-    made = _made(rows, name, Rules(positives, negatives, threshold, seed), dropped, scratch)
+    made = _made(rows, name, Rules(positives, negatives, threshold, seed, miner), dropped, scratch)
     dataset = written(made, schema_of(VIEW_COLUMNS[name]), scratch)
     repeated = dropped.pop("dropped_repeated", 0)
     counts = {"kept": len(dataset), **dropped, "dropped_repeated": repeated}
@@ -141,12 +141,13 @@ def is_directed(rows: Rows, view: ViewName) -> bool:
 
 def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str], scratch: Path | None) -> Iterator[pa.Table]:
     """The rows of a view, some at a time; why others are not there is counted as they are read."""
-    if (name, rows.kind) not in WITH_DRAWN_NEGATIVES:
+    if (name, rows.kind) not in NEEDS_NEGATIVES:
         yield from _once(rows, name, rules, dropped)
         return
     # Without repeats before negatives are drawn: with two negatives a repeated pair would pass for two rows.
     pairs = passing(_once(rows, "pairs", rules, dropped), schema_of(VIEW_COLUMNS["pairs"]), scratch)
-    triplets = Triplets.of(rows, pairs, own=rules.negatives == "contradiction", seed=rules.seed)
+    own = rules.negatives == "contradiction"
+    triplets = Triplets.of(rows, pairs, own=own, seed=rules.seed, miner=rules.miner)
     dropped.update(triplets.counts)
     if name == "triplets":
         yield from triplets.tables()

@@ -28,7 +28,7 @@ from embexp.data.views import SCORED_AS, make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import NO_PROMPTS, Prompts, Role
-from embexp.routes import refuse_missing_routes, route_of
+from embexp.routes import encoding_of, refuse_missing_routes
 
 log = logging.getLogger(__name__)
 
@@ -211,10 +211,7 @@ def embedded_pairs(
     """
     roles: tuple[Role, Role] = ("query", "document") if pairs.directed else ("default", "default")
     refuse_missing_routes(model, roles, of=pairs.name)
-    # A prompt that is empty keeps the model from using another.
-    ways: list[dict[str, Any]] = [
-        {"prompt": prompts.get(role, "") if prompts else None, **route_of(model, role)} for role in roles
-    ]
+    ways = [encoding_of(model, role, prompts) for role in roles]
     # What is encoded in one way on both sides is encoded once.
     side_of = [ways.index(way) for way in ways]
     sides = [
