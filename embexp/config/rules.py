@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from embexp.config.cuts import cuts_go_together
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.schema import (
     SCHEMAS,
@@ -20,7 +21,6 @@ from embexp.config.schema import (
     MLflow,
     MultipleNegativesRanking,
     Pretrained,
-    SoftmaxClassifier,
     ViewName,
 )
 from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
@@ -161,20 +161,6 @@ def _decoder_is_named_where_needed(config: Config) -> Iterator[str]:
         yield (
             f"loss.decoder={loss.decoder}: a tied decoder (loss.tie_encoder_decoder=true) is the encoder's own, an untied one "
             "must be named; set one of the two."
-        )
-
-
-def _cuts_go_together(config: Config) -> Iterator[str]:
-    dims, weights = config.matryoshka_dims, config.matryoshka_weights
-    for key, given in (("matryoshka_dims", dims), ("evaluation.dims", config.evaluation.dims)):
-        if given is not None and len(set(given)) < len(given):
-            yield f"{key}={given}: the same twice; name each once."
-    if weights is not None and len(weights) != len(dims or ()):
-        yield f"matryoshka_weights={weights}: must be as many as matryoshka_dims, of which there are {len(dims or ())}."
-    if dims is not None and isinstance(config.loss, (DenoisingAutoEncoder, SoftmaxClassifier)):
-        yield (
-            f"matryoshka_dims={dims}: loss={config.names['loss']} has weights of its own that read whole embeddings, and these "
-            "cannot be cut; use another loss, or leave it out."
         )
 
 
@@ -319,7 +305,7 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     hardware_can_do_it,
     _directions_go_together,
     _decoder_is_named_where_needed,
-    _cuts_go_together,
+    cuts_go_together,
     _twins_differ,
     _selection_is_scored,
     _evaluations_have_their_files,
