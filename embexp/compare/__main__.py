@@ -12,8 +12,8 @@ from rich.console import Console
 
 from embexp.compare.ranking import METRIC, score_of
 from embexp.compare.runs import Run, read_runs
-from embexp.compare.seeds import SEED, draw_by_seed
-from embexp.compare.table import draw, to_csv, to_json
+from embexp.compare.seeds import SEED, draw_by_seed, rows_by_seed
+from embexp.compare.table import as_csv, as_json, draw, rows_of
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.naming import unquoted
@@ -46,11 +46,12 @@ def main() -> None:
         _check_metric(chosen, arguments.metric)
     except ConfigError as error:
         sys.exit("\n".join(error.problems))
-    for target, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
+    rows = rows_by_seed if arguments.group_by == SEED else rows_of
+    for target, text in ((arguments.csv, as_csv), (arguments.json, as_json)):
         if target == "-":
-            say(text(chosen, arguments.metric).removesuffix("\n"))
+            say(text(rows(chosen, arguments.metric)).removesuffix("\n"))
         elif target is not None:
-            Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
+            Path(target).write_text(text(rows(chosen, arguments.metric)), encoding="utf-8")
             print(f"{target} is written", file=sys.stderr)
     if arguments.html is not None or arguments.png is not None:
         try:

@@ -107,6 +107,11 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
     return Resampled([run for run, _ in found], values[: len(rows)], drawn[: len(rows)], values[rows], drawn[rows])
 
 
+def is_judged(metric: str) -> bool:
+    """Whether its pairs are kept one by one, so that they can be resampled."""
+    return JUDGED.fullmatch(metric) is not None
+
+
 def size_of(difference: Difference) -> str:
     """How large it is the way that it points, with its interval: "0.021 [0.004, 0.038]"; below 0 lies the other way."""
     low, high = difference.low, difference.high

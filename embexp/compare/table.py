@@ -214,8 +214,17 @@ def _judged_cells(verdict: Verdict | None) -> dict[str, float | None]:
 
 
 def to_csv(runs: Sequence[Run], metric: str = METRIC) -> str:
-    """The rows as csv, with a header."""
-    rows = rows_of(runs, metric)
+    """The rows of `rows_of` as csv, with a header."""
+    return as_csv(rows_of(runs, metric))
+
+
+def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
+    """The rows of `rows_of` as a json list."""
+    return as_json(rows_of(runs, metric))
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as csv, with a header; empty where there are none."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -224,9 +233,9 @@ def to_csv(runs: Sequence[Run], metric: str = METRIC) -> str:
     return text.getvalue()
 
 
-def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
-    """The rows as a json list."""
-    return json.dumps(rows_of(runs, metric), indent=1) + "\n"
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a json list."""
+    return json.dumps(rows, indent=1) + "\n"
 
 
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
