@@ -151,7 +151,9 @@ def _check_metric(runs: Sequence[Run], metric: str) -> None:
     # Of latency's hundred the few that are of no one setting first.
     known = sorted(names, key=lambda name: (name != METRIC, name.count("/"), name))
     if known and all(score_of(run, metric) is None for run in runs):
-        part_of = next((name for name in known if metric in name), None)
+        # Of those that begin so what runs are ranked by: of dims/8 dims/8/dev/spearman_cosine.
+        like = sorted(known, key=lambda name: (not name.startswith(metric), METRIC not in name))
+        part_of = next((name for name in like if metric in name), None)
         meant = nearest(metric, known) if part_of is None else f" Did you mean {part_of!r}?"
         raise ConfigError([f"--metric {metric}: no run has it.{meant} Metrics:", *_by_group(known)])
 
