@@ -116,6 +116,8 @@ def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
     first, second = done.stderr.splitlines()
     assert first.startswith("--loss=mnr: there is no such flag. Keys and groups stand without dashes: loss=mnr.")
     assert second.startswith("--nope: there is no such flag.")
+    (said,) = embexp("--group-by", "seed", cwd=tmp_path).stderr.splitlines()
+    assert "--group-by: there is no such flag. It is a flag of python -m embexp.compare" in said
 
 
 def test_a_run_of_a_file_ends_with_its_table_its_folder_and_a_model_whose_card_tells_how_it_was_scored(tmp_path):

@@ -200,12 +200,12 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError([f"{message.removeprefix('argument ')}. {ALL}"])
 
 
-def _arguments() -> argparse.Namespace:
-    """What was typed.
+def flags() -> list[str]:
+    """All that there are, as they are typed."""
+    return [f"--{name.replace('_', '-')}" for name in vars(_parser().parse_args([])) if name != "filters"]
 
-    Raises:
-        ConfigError: a flag that there is not, one without its value, or one with another than it takes.
-    """
+
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m embexp.compare", allow_abbrev=False, description=__doc__)
     parser.add_argument(
         "filters", nargs="*", metavar="KEY=VALUE", help="only such runs: loss=mnr, sweep=last, status=failed"
@@ -218,9 +218,17 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--png", metavar="FILE", help="also write ranking and learning curves as a picture for a slide")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
     parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
-    arguments, unknown = parser.parse_known_intermixed_args()
-    flags = [f"--{name.replace('_', '-')}" for name in vars(arguments) if name != "filters"]
-    problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags)} {ALL}" for word in unknown]
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    """What was typed.
+
+    Raises:
+        ConfigError: a flag that there is not, one without its value, or one with another than it takes.
+    """
+    arguments, unknown = _parser().parse_known_intermixed_args()
+    problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}" for word in unknown]
     if (by := arguments.group_by) not in (None, SEED):
         problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")
     if problems:
