@@ -24,14 +24,12 @@ from embexp.naming import job_name, run_name
 from embexp.output import from_here
 from embexp.record import MODEL, RESULT, Result
 from embexp.terminal import a_job_begins
-from embexp.tracking import JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
+from embexp.tracking import EXPERIMENT, JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
 from embexp.tracking.store import DATABASE, SQLITE, is_local
 
 log = logging.getLogger(__name__)
 # What is none of embexp's own is for run.log: the terminal has the table.
 outcome = logging.getLogger("outcome")
-# What python -m embexp.compare looks into where nothing is said of it.
-EXPERIMENT = "embexp"
 
 
 def run_job(composed: DictConfig) -> float:

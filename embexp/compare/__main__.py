@@ -18,7 +18,7 @@ from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.naming import unquoted
 from embexp.output import say
-from embexp.tracking import Status
+from embexp.tracking import EXPERIMENT, Status
 
 SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
@@ -217,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")
     parser.add_argument("--png", metavar="FILE", help="also write ranking and learning curves as a picture for a slide")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
-    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
+    parser.add_argument("--experiment", default=EXPERIMENT, help="the MLflow experiment (default: %(default)s)")
     return parser
 
 

@@ -13,9 +13,10 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine
 
 from embexp.compare.runs import _from_client, read_runs
-from embexp.config import ConfigError
+from embexp.config import ConfigError, compose
 from embexp.sweep import Sweep
 from embexp.tracking import (
+    EXPERIMENT,
     PLACE,
     NullTracker,
     Status,
@@ -259,6 +260,10 @@ def test_the_store_is_beside_the_runs_unless_another_is_named(workplace, monkeyp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     assert store_uri(None) == "http://somewhere"
     assert store_uri("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_runs_are_looked_for_where_they_are_logged_unless_another_experiment_is_named():
+    assert compose().tracker.model_dump()["experiment"] == EXPERIMENT
 
 
 def test_the_null_tracker_has_the_same_face():
