@@ -40,7 +40,7 @@ from embexp.units import readable_deviation
 
 SEED = "seed"
 SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
-LOOK_ALIKE = "rows {} differ in nothing that a column shows: in versions or embexp's code, the rows of data, the machine or an option's file."
+LOOK_ALIKE = "rows {} differ in nothing that a column shows: in versions, code, the rows of data, the machine or an option's file."
 # Of all seeds of all settings.
 MOST_RUNS = 200
 
@@ -252,9 +252,7 @@ def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> 
     firsts = [group.runs[0] for group in groups]
     labels = [label_of(first, keys, firsts) for first in firsts]
     alike = {label: [rank for rank, other in enumerate(labels, start=1) if other == label] for label in labels}
-    names = [
-        label if len(alike[label]) == 1 else f"row {rank} ({label})" for rank, label in enumerate(labels, start=1)
-    ]
+    names = [label if len(alike[label]) == 1 else f"row {rank} ({label})" for rank, label in enumerate(labels, start=1)]
     lines = [
         f"{name}: {_against(group, groups[0], of_the_best(names[0]), metric)}"
         for group, name in zip(groups[1:], names[1:], strict=True)
@@ -276,7 +274,9 @@ def _against(group: Group, best: Group, name: str, metric: str) -> str:
         return f"cannot be compared with {name}: one seed says nothing of the others; run more{whose}: seed=1,2,3"
     found = _difference(group, best)
     if found is None or group.drawn is None or best.drawn is None:
-        why = "its predictions are not on this machine" if is_judged(metric) else f"no pairs are kept that judge {metric}"
+        why = (
+            "its predictions are not on this machine" if is_judged(metric) else f"no pairs are kept that judge {metric}"
+        )
         return f"cannot be compared with {name}: {why}; what is known is how far seeds differ"
     if found.is_real:
         return f"worse than {name} by {size_of(found)}"

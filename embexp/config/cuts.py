@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from embexp.config.schema import Config, DenoisingAutoEncoder, SoftmaxClassifier
 
@@ -28,7 +29,7 @@ def with_cuts_in_order(config: Config) -> Config:
     """The config with the most dimensions first, as losses and scores take them: in whatever order they are typed, it is one run."""
     dims, weights, scored = config.matryoshka_dims, config.matryoshka_weights, config.evaluation.dims
     evaluation = config.evaluation.model_copy(update={"dims": scored and sorted(scored, reverse=True)})
-    changed = {"matryoshka_dims": dims and sorted(dims, reverse=True), "evaluation": evaluation}
+    changed: dict[str, Any] = {"matryoshka_dims": dims and sorted(dims, reverse=True), "evaluation": evaluation}
     if dims is not None and weights is not None:
         changed["matryoshka_weights"] = [weight for _, weight in sorted(zip(dims, weights, strict=True), reverse=True)]
     return config.model_copy(update=changed)

@@ -128,9 +128,7 @@ def test_a_metric_that_no_pairs_judge_is_not_said_to_lack_predictions(tmp_path):
 
 def test_settings_that_look_alike_are_told_apart_by_their_rows(tmp_path):
     runs = [*seeds(tmp_path, 32, (1.5, 1.6)), *seeds(tmp_path, 64, (0.4, 0.42))]
-    alike = [
-        replace(run, params={**run.params, "batch_size": "8"}, setting=run.params["batch_size"]) for run in runs
-    ]
+    alike = [replace(run, params={**run.params, "batch_size": "8"}, setting=run.params["batch_size"]) for run in runs]
     text = drawn(alike)
     assert "row 2 (loss=mnr, batch_size=8): worse than the best (row 1 (loss=mnr, batch_size=8)) by" in text
     assert "rows 1, 2 differ in nothing that a column shows" in text

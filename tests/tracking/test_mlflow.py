@@ -134,7 +134,7 @@ def test_more_than_forty_params_are_a_mistake(store):
         store.started(params={f"p{n}": n for n in range(41)})
 
 
-def test_a_run_whose_process_was_killed_is_closed_at_the_next_start(store):
+def test_a_run_whose_process_was_killed_is_told_to_be_and_closed_at_the_next_start(store):
     script = (
         "import os, signal; from pathlib import Path; from embexp.tracking import MLflowTracker;"
         f"t = MLflowTracker({store.uri!r}, 'tests', False);"
@@ -144,6 +144,10 @@ def test_a_run_whose_process_was_killed_is_closed_at_the_next_start(store):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     dead = done.stdout.split()[-1]
     living = store.started()
+    assert store.run(dead).info.status == "RUNNING"
+    told = {run.where: (run.status, run.reason) for run in read_runs(store.uri, experiment="tests")}
+    assert told[f"run {dead}"] == (Status.KILLED, "its process is gone")
+    assert told[f"run {living.run_id}"][0] is Status.RUNNING
     assert store.run(dead).info.status == "RUNNING"
     assert reap_dead_runs(store.uri, experiment="tests") >= 1
     assert store.run(dead).info.status == "KILLED"
