@@ -216,7 +216,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         with quiet_loading():
             # Its card is the record's to write: sentence-transformers would hand on the base model's.
             model.save_pretrained(str(record.folder / MODEL), create_model_card=False)
-        record.log_artifact(record.folder / MODEL)
+        record.model = record.folder / MODEL
+        record.log_artifact(record.model)
     score_beside(inputs.extras, model, record, step=trained.steps)
 
 
@@ -262,6 +263,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     if found.missed:
         log.warning("%s: what could not be scored then is not scored now either: %s", record.label, found.missed)
     if predictions is not None and (model := predictions.parent / MODEL).is_dir():
+        record.model = model
         log.info("%s: its model is in %s", record.label, from_here(model))
     elif config.trainer.save_model and predictions is not None:
         log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.label)
