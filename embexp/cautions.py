@@ -60,7 +60,7 @@ def cautions(
         _of_untrained_dimensions(model, dims),
         _of_unused_prompts(model, prompts),
         _of_a_missing_default(prompts, dev),
-        few_pairs(len(dev.scores), dev_score),
+        few_pairs(len(dev.scores), dev_score, whose=", the model's before training,"),
     )
     return [told for told in found if told is not None]
 
@@ -126,8 +126,8 @@ def _of_cut_texts(view: View, model: SentenceTransformer, prompts: Prompts) -> s
     )
 
 
-def few_pairs(pairs: int, score: float) -> str | None:
-    """What is to be said where a score on so many dev pairs is known but roughly.
+def few_pairs(pairs: int, score: float, *, whose: str = "") -> str | None:
+    """What is to be said where a score on so many dev pairs is known but roughly; `whose` stands behind the score.
 
     By Fisher's z with the variance of Bonett and Wright (2000), https://doi.org/10.1007/BF02294183. It is Spearman's;
     Pearson's is a little less.
@@ -140,6 +140,6 @@ def few_pairs(pairs: int, score: float) -> str | None:
     if width < WIDTH_TO_TELL:
         return None
     return (
-        f"dev: {pairs} pairs are few: a score of {score:.2f} on them is known to about {width:.2f} up or down (95 %), "
+        f"dev: {pairs} pairs are few: a score of {score:.2f} on them{whose} is known to about {width:.2f} up or down (95 %), "
         "and small differences between models can hardly be seen"
     )

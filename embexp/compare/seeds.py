@@ -21,7 +21,7 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
 from embexp.compare.columns import GAIN, Column, columns, legend, signed
-from embexp.compare.judge import is_judged, resampled, size_of
+from embexp.compare.judge import is_judged, resampled, size_of, too_few_pairs
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -274,10 +274,7 @@ def _against(group: Group, best: Group, name: str, metric: str) -> str:
         return f"cannot be compared with {name}: one seed says nothing of the others; run more{whose}: seed=1,2,3"
     found = _difference(group, best)
     if found is None or group.drawn is None or best.drawn is None:
-        why = (
-            "its predictions are not on this machine" if is_judged(metric) else f"no pairs are kept that judge {metric}"
-        )
-        return f"cannot be compared with {name}: {why}; what is known is how far seeds differ"
+        return f"cannot be compared with {name}: {_why_unjudged(group, metric)}; what is known is how far seeds differ"
     if found.is_real:
         return f"worse than {name} by {size_of(found)}"
     of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
@@ -291,6 +288,12 @@ def _against(group: Group, best: Group, name: str, metric: str) -> str:
     else:
         more = "by chance: as many seeds tell such a difference in 4 of 5 trials"
     return f"cannot be told apart from {name}; {more}"
+
+
+def _why_unjudged(group: Group, metric: str) -> str:
+    if not is_judged(metric):
+        return f"no pairs are kept that judge {metric}"
+    return too_few_pairs(group.runs, metric) or "its predictions are not on this machine"
 
 
 def _deviation(value: float, metric: str) -> str:

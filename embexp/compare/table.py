@@ -18,7 +18,7 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
-from embexp.compare.judge import Verdict, judge
+from embexp.compare.judge import Verdict, judge, too_few_pairs
 from embexp.compare.ranking import METRIC, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -70,7 +70,8 @@ def draw(
             console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
         for line in told_of_cautions(ranked(of_set, metric)):
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-        for line in _told(verdicts, of_set, has_intervals=INTERVAL not in without):
+        unjudged = None if verdicts else too_few_pairs(of_set, metric)
+        for line in [f"{unjudged}."] if unjudged else _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if any(column in SCORES for column in seen):
         said = "dev, test: cosine similarity against the scores of the pairs"

@@ -126,6 +126,14 @@ def test_a_metric_that_no_pairs_judge_is_not_said_to_lack_predictions(tmp_path):
     assert "its predictions are not on this machine; what is known is how far seeds differ" in drawn(away)
 
 
+def test_settings_that_were_scored_on_too_few_pairs_are_not_said_to_lack_predictions(tmp_path):
+    few = [judged(tmp_path, number, noise=0.5, pairs=6) for number in range(4)]
+    runs = [replace(run, params={"batch_size": str(n // 2), "seed": str(n % 2)}) for n, run in enumerate(few)]
+    assert ": 6 dev pairs are too few for an interval or a verdict, which take 20 at least; what is known" in drawn(
+        runs
+    )
+
+
 def test_settings_that_look_alike_are_told_apart_by_their_rows(tmp_path):
     runs = [*seeds(tmp_path, 32, (1.5, 1.6)), *seeds(tmp_path, 64, (0.4, 0.42))]
     alike = [replace(run, params={**run.params, "batch_size": "8"}, setting=run.params["batch_size"]) for run in runs]
