@@ -184,7 +184,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
     dev = inputs.pairs["dev"]
-    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, dims=config.matryoshka_dims))
+    loss, dims = plan.module, config.matryoshka_dims
+    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, loss=loss, dims=dims))
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:
