@@ -30,7 +30,7 @@ from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
 from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
-from embexp.losses import LossPlan, build_loss
+from embexp.losses import LossPlan, build_loss, refuse_what_teaches_nothing
 from embexp.matryoshka import refuse_too_many
 from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
@@ -162,6 +162,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     refuse_too_many("evaluation.dims", config.evaluation.dims, model)
     refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
     view = view_for(config, inputs.rows, plan)
+    refuse_what_teaches_nothing(view, model, name=config.names["loss"])
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
