@@ -8,6 +8,10 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, TripletLoss
+from sentence_transformers.sentence_transformer.losses.triplet import TripletDistanceMetric
+from sentence_transformers.sentence_transformer.modules import Normalize
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from embexp.data.views import View
@@ -23,6 +27,8 @@ LOOKED_AT = 1_000
 SHARE_TO_TELL = 0.01
 # Of a text, for each token that the model reads: more characters than so many have more tokens, and are not looked at.
 CHARACTERS_A_TOKEN = 20
+# Of two embeddings of length one.
+FARTHEST = 2
 # Half the width of a score's 95 % interval.
 WIDTH_TO_TELL = 0.1
 # A few pairs that happen to be ranked right say no more than others: no score is held for higher than this.
@@ -43,6 +49,7 @@ def cautions(
     prompts: Prompts,
     dev: Pairs,
     dev_score: float,
+    loss: nn.Module | None = None,
     dims: Sequence[int] | None = None,
 ) -> list[str]:
     """A sentence for each thing that would spoil a run quietly: losses fall and scores look like scores.
@@ -53,14 +60,16 @@ def cautions(
         prompts: that the run sets.
         dev: the pairs by which the best step is chosen.
         dev_score: their correlation, of the model as it is.
+        loss: that is trained for; None: of no account.
         dims: that are trained to do alone; None: the embeddings are whole.
     """
     found = (
         _of_cut_texts(view, model, prompts),
         _of_untrained_dimensions(model, dims),
+        _of_a_margin_out_of_reach(loss, model),
         _of_unused_prompts(model, prompts),
         _of_a_missing_default(prompts, dev),
-        few_pairs(len(dev.scores), dev_score),
+        few_pairs(len(dev.scores), dev_score, whose=", the model's before training,"),
     )
     return [told for told in found if told is not None]
 
@@ -72,6 +81,20 @@ def _of_untrained_dimensions(model: SentenceTransformer, dims: Sequence[int] | N
     return (
         f"matryoshka_dims: {there} is none of them, so that whole embeddings are trained in part, by which the best step is chosen; "
         "add it"
+    )
+
+
+def _of_a_margin_out_of_reach(loss: nn.Module | None, model: SentenceTransformer) -> str | None:
+    cut = isinstance(loss, MatryoshkaLoss)
+    triplets = loss.loss if isinstance(loss, MatryoshkaLoss) else loss
+    if not isinstance(triplets, TripletLoss) or triplets.distance_metric is not TripletDistanceMetric.EUCLIDEAN:
+        return None
+    if triplets.triplet_margin < FARTHEST or not (cut or isinstance(list(model)[-1], Normalize)):
+        return None
+    which = "cut embeddings (matryoshka_dims)" if cut else "this model's embeddings"
+    return (
+        f"loss.triplet_margin={triplets.triplet_margin:g}: {which} are of length one and at most {FARTHEST} apart, so that no triplet "
+        f"has it, however right it is, and all are trained on without end; set one well below {FARTHEST}, as loss.triplet_margin=0.5"
     )
 
 
@@ -126,8 +149,8 @@ def _of_cut_texts(view: View, model: SentenceTransformer, prompts: Prompts) -> s
     )
 
 
-def few_pairs(pairs: int, score: float) -> str | None:
-    """What is to be said where a score on so many dev pairs is known but roughly.
+def few_pairs(pairs: int, score: float, *, whose: str = "") -> str | None:
+    """What is to be said where a score on so many dev pairs is known but roughly; `whose` stands behind the score.
 
     By Fisher's z with the variance of Bonett and Wright (2000), https://doi.org/10.1007/BF02294183. It is Spearman's;
     Pearson's is a little less.
@@ -140,6 +163,6 @@ def few_pairs(pairs: int, score: float) -> str | None:
     if width < WIDTH_TO_TELL:
         return None
     return (
-        f"dev: {pairs} pairs are few: a score of {score:.2f} on them is known to about {width:.2f} up or down (95 %), "
+        f"dev: {pairs} pairs are few: a score of {score:.2f} on them{whose} is known to about {width:.2f} up or down (95 %), "
         "and small differences between models can hardly be seen"
     )

@@ -84,9 +84,15 @@ def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
         return sweep.close(None)
 
 
-def without_dashes(word: str) -> str:
-    """What to write for a key or a group that was given as a flag, as most other programs want it."""
-    key, _, value = word.lstrip("-").partition("=")
+def instead_of_a_flag(word: str) -> str:
+    """Whose flag it is, or what to write for a key or a group that was given as a flag, as most other programs want it."""
+    # Not above: most commands have no such word.
+    from embexp.compare.__main__ import flags
+
+    flag, _, value = word.partition("=")
+    if flag in flags():
+        return " It is a flag of python -m embexp.compare, the table of finished runs."
+    key = flag.lstrip("-")
     return f" Keys and groups stand without dashes: {key}={value or '...'}." if key else ""
 
 
@@ -94,7 +100,7 @@ def run_command() -> int:
     """Reads the command, checks every job of it, runs it, and gives the exit code."""
     arguments, unknown = get_args_parser().parse_known_intermixed_args()
     if unknown:
-        raise ConfigError([f"{word}: there is no such flag.{without_dashes(word)} All: --help." for word in unknown])
+        raise ConfigError([f"{word}: there is no such flag.{instead_of_a_flag(word)} All: --help." for word in unknown])
     if any(getattr(arguments, name) for name in TELLS_ONLY):
         # What Hydra prints breaks, with a traceback, where a reader leaves before its end.
         with saying():

@@ -29,7 +29,7 @@ from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
 from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
-from embexp.losses import LossPlan, build_loss
+from embexp.losses import LossPlan, build_loss, refuse_what_teaches_nothing
 from embexp.matryoshka import refuse_too_many
 from embexp.mining import miner_for
 from embexp.models import quiet_loading
@@ -162,6 +162,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     refuse_too_many("evaluation.dims", config.evaluation.dims, model)
     refuse_what_cannot_be_shared(plan.module, devices=config.devices, name=config.names["loss"])
     view = view_for(config, inputs, plan)
+    refuse_what_teaches_nothing(view, model, name=config.names["loss"])
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
     record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
@@ -184,7 +185,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     refuse_no_score(before["dev"], config.evaluation.select_by)
     at_step_0 = before["dev"].metrics[config.evaluation.select_by]
     dev = inputs.pairs["dev"]
-    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, dims=config.matryoshka_dims))
+    loss, dims = plan.module, config.matryoshka_dims
+    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, loss=loss, dims=dims))
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:
@@ -216,7 +218,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
         with quiet_loading():
             # Its card is the record's to write: sentence-transformers would hand on the base model's.
             model.save_pretrained(str(record.folder / MODEL), create_model_card=False)
-        record.log_artifact(record.folder / MODEL)
+        record.model = record.folder / MODEL
+        record.log_artifact(record.model)
     score_beside(inputs.extras, model, record, step=trained.steps)
 
 
@@ -264,6 +267,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     if found.missed:
         log.warning("%s: what could not be scored then is not scored now either: %s", record.label, found.missed)
     if predictions is not None and (model := predictions.parent / MODEL).is_dir():
+        record.model = model
         log.info("%s: its model is in %s", record.label, from_here(model))
     elif config.trainer.save_model and predictions is not None:
         log.warning("%s: its model was not kept then; with rerun=true it is trained anew, and kept", record.label)

@@ -20,7 +20,7 @@ from embexp.config import ConfigError
 from embexp.record import MODEL
 from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
-from embexp.tracking import Status
+from embexp.tracking import EXPERIMENT, Status
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def export(
-    run_id: str, folder: Path, *, uri: str | None = None, experiment: str = "embexp", repo: str | None = None
+    run_id: str, folder: Path, *, uri: str | None = None, experiment: str = EXPERIMENT, repo: str | None = None
 ) -> Path:
     """Copies the model that a run kept into a new folder and writes its card; whole or not at all.
 
@@ -132,7 +132,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--push", metavar="REPO", help="also send it to the hub, as owner/name")
     parser.add_argument("--private", action="store_true", help="a new repository is private")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
-    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
+    parser.add_argument("--experiment", default=EXPERIMENT, help="the MLflow experiment (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -22,16 +22,14 @@ from embexp.experiment import TOLD_IN_WORDS, run_experiment
 from embexp.interrupts import raise_on_sigterm
 from embexp.naming import job_name, run_name
 from embexp.output import from_here
-from embexp.record import MODEL, RESULT, Result
+from embexp.record import RESULT, Result
 from embexp.terminal import a_job_begins
-from embexp.tracking import JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
+from embexp.tracking import EXPERIMENT, JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
 from embexp.tracking.store import DATABASE, SQLITE, is_local
 
 log = logging.getLogger(__name__)
 # What is none of embexp's own is for run.log: the terminal has the table.
 outcome = logging.getLogger("outcome")
-# What python -m embexp.compare looks into where nothing is said of it.
-EXPERIMENT = "embexp"
 
 
 def run_job(composed: DictConfig) -> float:
@@ -83,12 +81,13 @@ def tell_run(result: Result, tracker: Tracker, *, metric: str) -> None:
     run = replace(read_result(result.folder / RESULT), name="this run")
     draw([run], console=Console(), title="1 run", metric=metric)
     print(f"Folder: {from_here(result.folder)}")
-    # Of a run that had finished before it is told where its model is.
-    if (result.folder / MODEL).is_dir():
-        print(f"Model:  {from_here(result.folder / MODEL)}")
-    elif not result.skipped:
+    if result.model is not None:
+        print(f"Model:  {from_here(result.model)}")
+    else:
         again = " rerun=true" if isinstance(tracker, MLflow) else ""
-        print(f"Model:  not kept; the same command with trainer.save_model=true{again} keeps it")
+        # Of a run that had finished before the files may be with a server.
+        where = "not kept then, or not on this machine" if result.skipped else "not kept"
+        print(f"Model:  {where}; the same command with trainer.save_model=true{again} keeps it")
     if isinstance(tracker, MLflow):
         print(f"More:   {what_shows_more(tracker)}")
 

@@ -19,6 +19,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
     SoftmaxLoss,
 )
+from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -26,6 +27,7 @@ from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import nearest
 from embexp.data.noise import WordDeletion
 from embexp.data.rows import NLI_LABELS
+from embexp.data.views import View
 from embexp.denoising import SortedDenoisingLoss
 from embexp.matryoshka import matryoshka
 from embexp.model_files import find
@@ -106,6 +108,43 @@ def build_loss(
     if dims is not None:
         module = matryoshka(model, module, dims=dims, weights=weights)
     return LossPlan(module, tuple(config.view), config.batches, noise)
+
+
+def refuse_what_teaches_nothing(view: View, model: SentenceTransformer, *, name: str) -> None:
+    """Before anything is scored: rows of one class tell no classes apart, and twins no dropout makes differ are one text.
+
+    Args:
+        view: the rows to be trained on.
+        model: to be trained.
+        name: of the loss.
+
+    Raises:
+        ConfigError: nothing could be learnt.
+    """
+    if view.name == "classes" and len(view.dataset.unique("label")) == 1:
+        raise ConfigError(
+            [
+                f"loss={name}: all {len(view.dataset)} rows have the same label, and of one class nothing is learnt; add rows of the "
+                "others, or, where it is entailment, use loss=mnr."
+            ]
+        )
+    if view.name == "twins" and _encodes_alike(model, view.dataset[0]["anchor"]):
+        raise ConfigError(
+            [
+                f"loss={name}: tells a text from its twin by dropout alone, and this model has none, so that nothing is learnt; use "
+                "model.dropout=0.1."
+            ]
+        )
+
+
+def _encodes_alike(model: SentenceTransformer, text: str) -> bool:
+    """Whether a text has the same embedding twice while the model is trained; what is drawn for it is given back."""
+    trains = model.training
+    with torch.random.fork_rng(), torch.no_grad():
+        model.train()
+        first, second = (model(batch_to_device(model.preprocess([text]), model.device)) for _ in range(2))
+        model.train(trains)
+    return torch.equal(first["sentence_embedding"], second["sentence_embedding"])
 
 
 def found_target(group: str, target: str) -> Any:

@@ -43,7 +43,7 @@ def run_name(config: Config, overrides: Sequence[str]) -> str:
     """
     names = config.names
     parts = [names["loss"], f"bs {config.batch_size}", names["model"], names["data"]]
-    others = [typed for typed in overrides if _key(typed) not in (*IN_NAME, *NOT_IN_NAME)]
+    others = [typed for typed in last_of_each(overrides) if _key(typed) not in (*IN_NAME, *NOT_IN_NAME)]
     return " · ".join([*parts, *map(_short, others)])[:200]
 
 
@@ -54,13 +54,13 @@ def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str | None:
         overrides: of the job, as typed.
         swept: the keys in which the sweep's jobs differ.
     """
-    own = [_short(typed.lstrip("+~")) for typed in overrides if typed.partition("=")[0].lstrip("+~") in swept]
+    own = [_short(typed.lstrip("+~")) for typed in last_of_each(overrides) if _typed_key(typed) in swept]
     return ", ".join(own)[:200] or None
 
 
 def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """At most 34 settings by short names, as typed; the machine's own decisions are added where they are made."""
-    names = config.names
+    names, overrides = config.names, last_of_each(overrides)
     params: dict[str, Any] = {group: names[group] for group in ("loss", "model", "data", "evaluation")}
     # The option's name would be that of another model.
     params["model"] = next(
@@ -78,6 +78,11 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
         if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
             params[key] = PurePath(value).name if key.endswith("path") else value
     return dict(list(params.items())[:34])
+
+
+def last_of_each(overrides: Sequence[str]) -> list[str]:
+    """The overrides that count: of a key that was typed twice Hydra takes the last."""
+    return list({_typed_key(typed): typed for typed in overrides}.values())
 
 
 def _short(override: str) -> str:
@@ -151,6 +156,10 @@ def _names_after_blanks(part: str) -> str:
     return part[: len(part) - len(word)] + (_names(word) if word and word[0] != "$" else word)
 
 
+def _typed_key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
 def _key(override: str) -> str:
-    key = override.lstrip("+~").partition("=")[0]
+    key = _typed_key(override)
     return "tracker" if key.startswith(("hydra", "tracker.")) else key

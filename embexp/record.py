@@ -50,6 +50,7 @@ class Result:
         metrics: the last value of each.
         history: every value of each, as (step, value), in order.
         folder: where its files are.
+        model: where its model is; of a skipped run that of the run before. None where none was kept, or it is not within reach.
     """
 
     status: Status
@@ -62,6 +63,7 @@ class Result:
     metrics: dict[str, float]
     history: dict[str, list[tuple[int, float]]]
     folder: Path
+    model: Path | None = None
 
 
 @dataclass
@@ -85,6 +87,7 @@ class Record:
     started: bool = False
     found: str | None = None
     ended: bool = False
+    model: Path | None = None
     cautions: list[str] = field(default_factory=list)
 
     @contextmanager
@@ -172,6 +175,7 @@ class Record:
             self.metrics,
             self.history,
             self.folder,
+            self.model,
         )
         if self.ended:
             return result

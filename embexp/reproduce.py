@@ -26,6 +26,7 @@ from embexp.config import Config, ConfigError, check, compose
 from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
+from embexp.tracking import EXPERIMENT
 
 RUN_ID = re.compile("[0-9a-f]{32}")
 # What is compared: scores, not times.
@@ -242,7 +243,7 @@ def _arguments() -> argparse.Namespace:
         "--trust-code", action="store_true", help="run code that the record names and embexp does not ship"
     )
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
-    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
+    parser.add_argument("--experiment", default=EXPERIMENT, help="the MLflow experiment (default: %(default)s)")
     return parser.parse_args()
 
 

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 from datasets import Dataset
+from sentence_transformers.sentence_transformer.modules import Normalize
 
 from embexp.cautions import cautions
 from embexp.config import compose
 from embexp.data.views import View
 from embexp.evaluation import Pairs, score_pairs
+from embexp.losses import build_loss
 from embexp.models import load_encoder
 from embexp.prompts import NO_PROMPTS, Prompts
 
@@ -53,6 +55,27 @@ def told(
 def test_pairs_that_no_prompt_is_put_before_are_told_of(model, prompts, directed, is_told):
     said = told(scored("hello"), model, prompts=prompts, directed=directed)
     assert [each.startswith("dev: none of its texts is a query") for each in said] == [True] * is_told
+
+
+@pytest.mark.parametrize(
+    ("typed", "unit_length", "is_told"),
+    [
+        (["loss=triplet"], False, None),
+        (["loss=triplet"], True, "this model's embeddings"),
+        (["loss=triplet", "loss.triplet_margin=0.5"], True, None),
+        (["loss=triplet", "matryoshka_dims=[32,8]"], False, "cut embeddings (matryoshka_dims)"),
+        (["loss=mnr", "matryoshka_dims=[32,8]"], True, None),
+    ],
+)
+def test_a_margin_that_embeddings_of_length_one_never_have_is_told_of(typed, unit_length, is_told):
+    config = compose(["model=tiny", *typed])
+    model = load_encoder(config.model).model
+    if unit_length:
+        model.append(Normalize())
+    loss = build_loss(config.loss, model, seed=1, dims=config.matryoshka_dims).module
+    dev = Pairs("dev", ["a"] * 1_500, ["b"] * 1_500, np.zeros(1_500), True)
+    said = cautions(scored("hello"), model, prompts=NO_PROMPTS, dev=dev, dev_score=0.8, loss=loss)
+    assert said == [] if is_told is None else said[0].startswith(f"loss.triplet_margin=5: {is_told} are of length one")
 
 
 def test_texts_that_the_model_would_cut_are_counted(model):
@@ -126,7 +149,11 @@ def test_of_many_rows_some_are_looked_at_from_end_to_end(model):
     ("pairs", "score", "said"),
     [
         (2, 1.0, "dev: 2 pairs: their scores tell nothing"),
-        (20, 0.8, "dev: 20 pairs are few: a score of 0.80 on them is known to about 0.21 up or down"),
+        (
+            20,
+            0.8,
+            "dev: 20 pairs are few: a score of 0.80 on them, the model's before training, is known to about 0.21 up or down",
+        ),
         (100, 0.3, "dev: 100 pairs are few"),
         (4, 1.0, "dev: 4 pairs are few"),
         (6, -0.99, "dev: 6 pairs are few"),

@@ -241,7 +241,10 @@ def test_where_the_model_of_a_run_is_that_had_finished_before_is_told(tmp_path, 
     tracked = [word for word in SMALL if word != "tracker=none"]
     first = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "1")
     with caplog.at_level("INFO"):
-        assert run_experiment(compose(tracked), folder=tmp_path / "2", label="seed=1").skipped
+        again = run_experiment(compose(tracked), folder=tmp_path / "2", label="seed=1")
+    assert again.skipped
+    assert again.model == tmp_path / "mlruns" / str(first.run_id) / "artifacts" / "model"
+    assert first.model == tmp_path / "1" / "model"
     assert f"seed=1: its model is in mlruns/{first.run_id}/artifacts/model" in caplog.text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,16 +57,18 @@ def test_a_model_that_was_kept_is_told_of_and_without_a_tracker_nothing_shows_mo
     result, tracker = left(folder), compose(["tracker=none"]).tracker
     job.tell_run(result, tracker, metric=METRIC)
     assert capsys.readouterr().out.splitlines()[-1] == f"Model:  not kept; {KEPT} keeps it"
-    (folder / "model").mkdir()
-    job.tell_run(result, tracker, metric=METRIC)
+    job.tell_run(replace(result, model=folder / "model"), tracker, metric=METRIC)
     assert capsys.readouterr().out.splitlines()[-2:] == ["Folder: multirun/day/time", "Model:  multirun/day/time/model"]
 
 
-def test_of_a_run_that_had_finished_before_it_is_not_said_that_its_model_was_not_kept(folder, capsys):
-    job.tell_run(left(folder, skipped=True), compose().tracker, metric=METRIC)
+def test_of_a_run_that_had_finished_before_it_is_told_where_its_model_is_or_that_there_may_be_none(folder, capsys):
+    result, before = left(folder, skipped=True), folder.with_name("before") / "model"
+    job.tell_run(replace(result, model=before), compose().tracker, metric=METRIC)
     told = capsys.readouterr().out
     assert f"{SCORES['mnr', 32]:.4f}" in told
-    assert "Model:" not in told
+    assert "\nModel:  multirun/day/before/model\n" in told
+    job.tell_run(result, compose().tracker, metric=METRIC)
+    assert f"Model:  not kept then, or not on this machine; {KEPT} rerun=true keeps it\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
+from datasets import Dataset
 from transformers import AutoConfig, AutoModel
 
 from embexp.config import ConfigError, compose
-from embexp.losses import build_loss
+from embexp.data.views import View
+from embexp.losses import build_loss, refuse_what_teaches_nothing
 from embexp.models import load_encoder, weights_hash
 from embexp.shipped import conf_folder
 from tests.hub_server import HubServer
@@ -46,6 +50,31 @@ def test_softmax_from_embeddings_is_what_its_forward_gives(product):
 def test_simcse_without_dropout_is_refused_for_it_would_learn_nothing():
     with pytest.raises(ConfigError, match=r"model.dropout=0.0: loss=simcse tells a text from its twin by dropout"):
         compose(["model=tiny", "loss=simcse", "model.dropout=0.0"])
+
+
+def test_twins_of_a_model_without_dropout_of_its_own_are_refused():
+    twins = View("twins", Dataset.from_dict({"anchor": ["a text"], "positive": ["a text"]}), {}, directed=False)
+    model = load_encoder(compose(["model=tiny"]).model).model
+    state = torch.get_rng_state()
+    refuse_what_teaches_nothing(twins, model.eval(), name="simcse")
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not model.training
+    for module in model.modules():
+        module.p = 0.0
+    with pytest.raises(ConfigError, match=r"loss=simcse: .* this model has none, .* use model.dropout=0.1"):
+        refuse_what_teaches_nothing(twins, model, name="simcse")
+
+
+@pytest.mark.parametrize("labels", [[0, 2], [0, 0]])
+def test_rows_of_one_class_are_refused(labels):
+    columns = {"sentence1": ["a", "b"], "sentence2": ["c", "d"], "label": labels}
+    classes = View("classes", Dataset.from_dict(columns), {}, directed=False)
+    with (
+        pytest.raises(ConfigError, match=r"softmax: all 2 rows have the same label")
+        if labels == [0, 0]
+        else nullcontext()
+    ):
+        refuse_what_teaches_nothing(classes, load_encoder(compose(["model=tiny"]).model).model, name="softmax")
 
 
 @pytest.mark.parametrize("directions", ["[query_to_doc]", "[query_to_doc,doc_to_query]"])

@@ -116,10 +116,12 @@ def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
     first, second = done.stderr.splitlines()
     assert first.startswith("--loss=mnr: there is no such flag. Keys and groups stand without dashes: loss=mnr.")
     assert second.startswith("--nope: there is no such flag.")
+    (said,) = embexp("--group-by", "seed", cwd=tmp_path).stderr.splitlines()
+    assert "--group-by: there is no such flag. It is a flag of python -m embexp.compare" in said
 
 
 def test_a_run_of_a_file_ends_with_its_table_its_folder_and_a_model_whose_card_tells_how_it_was_scored(tmp_path):
-    rows = "".join(f"how do I reset number {n},press the button {n}\n" for n in range(40))
+    rows = "".join(f"how do I reset number {n},press the button {n}\n" for n in range(120))
     (tmp_path / "faq.csv").write_text(f"question,answer\n{rows}")
     typed = ["data=files", "data.train=faq.csv", "trainer.save_model=true"]
     done = embexp(*[word for word in SMALL if not word.startswith("data.")], *typed, cwd=tmp_path)
@@ -131,9 +133,9 @@ def test_a_run_of_a_file_ends_with_its_table_its_folder_and_a_model_whose_card_t
     assert f"Folder: {folder}\nModel:  {folder}/model\n" in done.stdout
     assert "over step 0" not in done.stderr
     assert "over step 0" in Path(run["log"]).read_text()
-    counted = "4 right pairs count 1, and 4 wrong ones, each with a text of another row, 0"
+    counted = "12 right pairs count 1, and 12 wrong ones, each with a text of another row, 0"
     assert f"\ndev: faq.csv (dev part): {counted}\n" in done.stderr
-    assert counted.replace("4 ", "") in (tmp_path / folder / "model" / "README.md").read_text()
+    assert counted.replace("12 ", "") in (tmp_path / folder / "model" / "README.md").read_text()
 
 
 LOSSES = ("mnr", "cosine", "tsdae")

@@ -56,6 +56,14 @@ def test_settings_are_kept_without_the_quotation_marks_that_they_were_typed_in()
     assert kept["model"] == "my model"
 
 
+def test_of_a_key_that_was_typed_twice_the_last_value_is_told_alone():
+    typed = ["seed=1", "trainer.weight_decay=0.1", "model.path=a", "seed=2", "trainer.weight_decay=0.2", "model.path=b"]
+    assert run_name(compose(), typed).endswith(" · seed=2 · trainer.weight_decay=0.2 · model.path=b")
+    assert job_name(typed, ["seed"]) == "seed=2"
+    kept = run_params(compose(), typed)
+    assert (kept["trainer.weight_decay"], kept["model"]) == ("0.2", "b")
+
+
 @pytest.mark.parametrize(
     ("text", "short"),
     [

@@ -12,13 +12,13 @@ from rich.console import Console
 
 from embexp.compare.ranking import METRIC, score_of
 from embexp.compare.runs import Run, read_runs
-from embexp.compare.seeds import SEED, draw_by_seed
-from embexp.compare.table import draw, to_csv, to_json
+from embexp.compare.seeds import SEED, draw_by_seed, rows_by_seed
+from embexp.compare.table import as_csv, as_json, draw, rows_of
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.naming import unquoted
 from embexp.output import say
-from embexp.tracking import Status
+from embexp.tracking import EXPERIMENT, Status
 
 SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
@@ -46,11 +46,12 @@ def main() -> None:
         _check_metric(chosen, arguments.metric)
     except ConfigError as error:
         sys.exit("\n".join(error.problems))
-    for target, text in ((arguments.csv, to_csv), (arguments.json, to_json)):
+    rows = rows_by_seed if arguments.group_by == SEED else rows_of
+    for target, text in ((arguments.csv, as_csv), (arguments.json, as_json)):
         if target == "-":
-            say(text(chosen, arguments.metric).removesuffix("\n"))
+            say(text(rows(chosen, arguments.metric)).removesuffix("\n"))
         elif target is not None:
-            Path(target).write_text(text(chosen, arguments.metric), encoding="utf-8")
+            Path(target).write_text(text(rows(chosen, arguments.metric)), encoding="utf-8")
             print(f"{target} is written", file=sys.stderr)
     if arguments.html is not None or arguments.png is not None:
         try:
@@ -150,7 +151,9 @@ def _check_metric(runs: Sequence[Run], metric: str) -> None:
     # Of latency's hundred the few that are of no one setting first.
     known = sorted(names, key=lambda name: (name != METRIC, name.count("/"), name))
     if known and all(score_of(run, metric) is None for run in runs):
-        part_of = next((name for name in known if metric in name), None)
+        # Of those that begin so what runs are ranked by: of dims/8 dims/8/dev/spearman_cosine.
+        like = sorted(known, key=lambda name: (not name.startswith(metric), METRIC not in name))
+        part_of = next((name for name in like if metric in name), None)
         meant = nearest(metric, known) if part_of is None else f" Did you mean {part_of!r}?"
         raise ConfigError([f"--metric {metric}: no run has it.{meant} Metrics:", *_by_group(known)])
 
@@ -197,12 +200,12 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError([f"{message.removeprefix('argument ')}. {ALL}"])
 
 
-def _arguments() -> argparse.Namespace:
-    """What was typed.
+def flags() -> list[str]:
+    """All that there are, as they are typed."""
+    return [f"--{name.replace('_', '-')}" for name in vars(_parser().parse_args([])) if name != "filters"]
 
-    Raises:
-        ConfigError: a flag that there is not, one without its value, or one with another than it takes.
-    """
+
+def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m embexp.compare", allow_abbrev=False, description=__doc__)
     parser.add_argument(
         "filters", nargs="*", metavar="KEY=VALUE", help="only such runs: loss=mnr, sweep=last, status=failed"
@@ -214,10 +217,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--html", metavar="FILE", help="also write the report: one page that needs nothing else")
     parser.add_argument("--png", metavar="FILE", help="also write ranking and learning curves as a picture for a slide")
     parser.add_argument("--uri", help="the MLflow store; default: as for training")
-    parser.add_argument("--experiment", default="embexp", help="the MLflow experiment (default: %(default)s)")
-    arguments, unknown = parser.parse_known_intermixed_args()
-    flags = [f"--{name.replace('_', '-')}" for name in vars(arguments) if name != "filters"]
-    problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags)} {ALL}" for word in unknown]
+    parser.add_argument("--experiment", default=EXPERIMENT, help="the MLflow experiment (default: %(default)s)")
+    return parser
+
+
+def _arguments() -> argparse.Namespace:
+    """What was typed.
+
+    Raises:
+        ConfigError: a flag that there is not, one without its value, or one with another than it takes.
+    """
+    arguments, unknown = _parser().parse_known_intermixed_args()
+    problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}" for word in unknown]
     if (by := arguments.group_by) not in (None, SEED):
         problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")
     if problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
 
 from rich.console import Console
@@ -82,7 +82,7 @@ def _from(text: str, begin: int) -> str:
     return there if len(there) <= LONGEST else f"{there[: LONGEST - 1]}…"
 
 
-def label_of(run: Run, keys: Iterable[str], others: Sequence[Run]) -> str:
+def label_of(run: Run, keys: Collection[str], others: Sequence[Run]) -> str:
     """The settings that tell a run from others, or those that it alone is without, in a sentence; its name where none does.
 
     Args:

@@ -16,6 +16,7 @@ from embexp.compare.cells import label_of, of_the_best
 from embexp.compare.ranking import METRIC, differing, ranked
 from embexp.compare.runs import Run
 from embexp.statistics import (
+    FEWEST_PAIRS,
     RESAMPLES,
     Array,
     Difference,
@@ -89,12 +90,12 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPL
 
 
 def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = MOST_JUDGED) -> Resampled | None:
-    """The scores of the best runs of one set of pairs, as they are and resampled; None where there is nothing to do it by."""
+    """The scores of the best runs of one set of pairs, as they are and resampled; None where there is too little to do it by."""
     asked = JUDGED.fullmatch(metric)
     if asked is None:
         return None
     found = list(islice(_with_predictions(ranked(runs, metric), asked), most))
-    if not found:
+    if not found or len(found[0][1]["score"]) < FEWEST_PAIRS:
         return None
     trained = [of_run["after"] for _, of_run in found]
     bases = [of_run["before"] for _, of_run in found]
@@ -105,6 +106,22 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
     values, drawn = correlations(found[0][1]["score"], similarities, statistic=statistic, resamples=resamples)
     rows = [len(trained) + list(different).index(base.tobytes()) for base in bases]
     return Resampled([run for run, _ in found], values[: len(rows)], drawn[: len(rows)], values[rows], drawn[rows])
+
+
+def is_judged(metric: str) -> bool:
+    """Whether its pairs are kept one by one, so that they can be resampled."""
+    return JUDGED.fullmatch(metric) is not None
+
+
+def too_few_pairs(runs: Sequence[Run], metric: str) -> str | None:
+    """What is to be said of runs that were scored on too few pairs to be judged by; None where that is not why they are not."""
+    asked = JUDGED.fullmatch(metric)
+    left = next(_with_predictions(ranked(runs, metric), asked), None) if asked is not None else None
+    if asked is None or left is None or (pairs := len(left[1]["score"])) >= FEWEST_PAIRS:
+        return None
+    return (
+        f"{pairs} {asked['split']} pairs are too few for an interval or a verdict, which take {FEWEST_PAIRS} at least"
+    )
 
 
 def size_of(difference: Difference) -> str:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
 from embexp.tracking import Status, cautions_of, store_uri, without_secrets
+from embexp.tracking.store import GONE, is_dead
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
@@ -199,8 +200,7 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
     runs = [
         Run(
             name=name,
-            status=Status(status),
-            reason=tags.get("embexp.reason"),
+            **_how_it_stands(Status(status), tags),
             params=with_rows(params, metrics),
             metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
             setting=tags.get("embexp.setting"),
@@ -215,6 +215,13 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
         if "embexp.sweep" not in tags
     ]
     return sorted(runs, key=lambda run: run.started)
+
+
+def _how_it_stands(status: Status, tags: Mapping[str, str]) -> dict[str, Any]:
+    """Its status and reason: of a run that was killed before it could say so those with which the next start closes it."""
+    if status is Status.RUNNING and is_dead(tags):
+        return {"status": Status.KILLED, "reason": GONE}
+    return {"status": status, "reason": tags.get("embexp.reason")}
 
 
 def local_predictions(artifacts: str | None) -> Path | None:

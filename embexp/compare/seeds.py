@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -20,17 +21,26 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
 from embexp.compare.columns import GAIN, Column, columns, legend, signed
-from embexp.compare.judge import resampled, size_of
+from embexp.compare.judge import is_judged, resampled, size_of, too_few_pairs
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
-from embexp.compare.runs import Run
-from embexp.compare.sets import headings
+from embexp.compare.runs import OF_STORE, Run
+from embexp.compare.sets import headings, names_of
 from embexp.compare.table import SEVERAL_SETS, told_of_cautions
-from embexp.statistics import RESAMPLES, Array, SeedSpread, difference_of_means, seed_spread, seeds_needed
+from embexp.statistics import (
+    RESAMPLES,
+    Array,
+    Difference,
+    SeedSpread,
+    difference_of_means,
+    seed_spread,
+    seeds_needed,
+)
 from embexp.tracking import Status
 from embexp.units import readable_deviation
 
 SEED = "seed"
 SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
+LOOK_ALIKE = "rows {} differ in nothing that a column shows: in versions, code, the rows of data, the machine or an option's file."
 # Of all seeds of all settings.
 MOST_RUNS = 200
 
@@ -124,7 +134,7 @@ def _draw_set(groups: Sequence[Group], console: Console, metric: str) -> None:
     by_rank = [(rank, run) for rank, group in enumerate(groups, start=1) for run in group.runs]
     for line in told_of_cautions(by_rank):
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-    for line in told(groups, keys):
+    for line in told(groups, keys, metric):
         console.print(escape(line), highlight=False, soft_wrap=True)
     if what := legend([column]):
         console.print(what, style="dim", highlight=False)
@@ -192,22 +202,79 @@ def _before(group: Group, metric: str) -> float | None:
     return None if gains is None else round(float((group.scores - gains).mean()), 6)
 
 
-def told(groups: Sequence[Group], keys: Sequence[str]) -> list[str]:
+def rows_by_seed(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
+    """A flat row a setting, the best of each set of pairs first: rank, differing settings, seeds, what they say, mean metrics, runs."""
+    sets = by_evaluation(runs, metric)
+    found = [(name, by_seed(of_set, metric=metric)) for name, of_set in zip(names_of(sets), sets, strict=True)]
+    every = [run for _, groups in found for group in groups for run in group.runs]
+    keys = [key for key in differing(every) if key != SEED] or ["loss", "batch_size"]
+    metrics = sorted({key for run in every for key in run.metrics})
+    return [
+        {
+            "rank": rank,
+            "scored_on": name,
+            **{key: group.runs[0].params.get(key) for key in keys},
+            "seeds": group.spread.seeds,
+            "sd_over_seeds": _finite(group.spread.sd),
+            "sd_over_pairs": _finite(math.sqrt(group.spread.of_pairs)),
+            **_difference_cells(group, groups[0]),
+            **{key: _mean(group, key) for key in metrics},
+            "runs": " ".join(run.where.removeprefix(OF_STORE) for run in group.runs),
+            "cautions": "; ".join(dict.fromkeys(said for run in group.runs for said in run.cautions)),
+        }
+        for name, groups in found
+        for rank, group in enumerate(groups, start=1)
+    ]
+
+
+def _difference_cells(group: Group, best: Group) -> dict[str, float | None]:
+    against = None if group is best else _difference(group, best)
+    return {
+        "against_best": against.value if against else None,
+        "against_best_low": against.low if against else None,
+        "against_best_high": against.high if against else None,
+        "p_against_best": against.p if against else None,
+    }
+
+
+def _mean(group: Group, key: str) -> float | None:
+    """Of a metric over the seeds; None where not all of them have it."""
+    values = [run.metrics[key] for run in group.runs if key in run.metrics]
+    return float(np.mean(values)) if len(values) == len(group.runs) else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> list[str]:
     """Each setting against the best one, in words."""
-    lines, firsts = [], [group.runs[0] for group in groups]
-    for group in groups[1:]:
-        name, best = (label_of(one.runs[0], keys, firsts) for one in (group, groups[0]))
-        lines.append(f"{name}: {_against(group, groups[0], of_the_best(best))}")
+    firsts = [group.runs[0] for group in groups]
+    labels = [label_of(first, keys, firsts) for first in firsts]
+    alike = {label: [rank for rank, other in enumerate(labels, start=1) if other == label] for label in labels}
+    names = [label if len(alike[label]) == 1 else f"row {rank} ({label})" for rank, label in enumerate(labels, start=1)]
+    lines = [
+        f"{name}: {_against(group, groups[0], of_the_best(names[0]), metric)}"
+        for group, name in zip(groups[1:], names[1:], strict=True)
+    ]
+    lines += [LOOK_ALIKE.format(", ".join(map(str, ranks))) for ranks in alike.values() if len(ranks) > 1]
     return lines
 
 
-def _against(group: Group, best: Group, name: str) -> str:
+def _difference(group: Group, best: Group) -> Difference | None:
+    """Of the means; None where a setting has but one seed, or nothing is known of the pairs' part."""
+    if min(group.spread.seeds, best.spread.seeds) < 2 or group.drawn is None or best.drawn is None:
+        return None
+    return difference_of_means(group.scores, best.scores, group.drawn, best.drawn)
+
+
+def _against(group: Group, best: Group, name: str, metric: str) -> str:
     if min(group.spread.seeds, best.spread.seeds) < 2:
         whose = " of the best" if group.spread.seeds > 1 else ""
         return f"cannot be compared with {name}: one seed says nothing of the others; run more{whose}: seed=1,2,3"
-    if group.drawn is None or best.drawn is None:
-        return f"cannot be compared with {name}: its predictions are not on this machine"
-    found = difference_of_means(group.scores, best.scores, group.drawn, best.drawn)
+    found = _difference(group, best)
+    if found is None or group.drawn is None or best.drawn is None:
+        return f"cannot be compared with {name}: {_why_unjudged(group, metric)}; what is known is how far seeds differ"
     if found.is_real:
         return f"worse than {name} by {size_of(found)}"
     of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
@@ -221,6 +288,12 @@ def _against(group: Group, best: Group, name: str) -> str:
     else:
         more = "by chance: as many seeds tell such a difference in 4 of 5 trials"
     return f"cannot be told apart from {name}; {more}"
+
+
+def _why_unjudged(group: Group, metric: str) -> str:
+    if not is_judged(metric):
+        return f"no pairs are kept that judge {metric}"
+    return too_few_pairs(group.runs, metric) or "its predictions are not on this machine"
 
 
 def _deviation(value: float, metric: str) -> str:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,7 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
-from embexp.compare.judge import Verdict, judge
+from embexp.compare.judge import Verdict, judge, too_few_pairs
 from embexp.compare.ranking import METRIC, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -70,7 +70,8 @@ def draw(
             console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
         for line in told_of_cautions(ranked(of_set, metric)):
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
-        for line in _told(verdicts, of_set, has_intervals=INTERVAL not in without):
+        unjudged = None if verdicts else too_few_pairs(of_set, metric)
+        for line in [f"{unjudged}."] if unjudged else _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if any(column in SCORES for column in seen):
         said = "dev, test: cosine similarity against the scores of the pairs"
@@ -214,8 +215,17 @@ def _judged_cells(verdict: Verdict | None) -> dict[str, float | None]:
 
 
 def to_csv(runs: Sequence[Run], metric: str = METRIC) -> str:
-    """The rows as csv, with a header."""
-    rows = rows_of(runs, metric)
+    """The rows of `rows_of` as csv, with a header."""
+    return as_csv(rows_of(runs, metric))
+
+
+def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
+    """The rows of `rows_of` as a json list."""
+    return as_json(rows_of(runs, metric))
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same keys as csv, with a header; empty where there are none."""
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
@@ -224,9 +234,9 @@ def to_csv(runs: Sequence[Run], metric: str = METRIC) -> str:
     return text.getvalue()
 
 
-def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
-    """The rows as a json list."""
-    return json.dumps(rows_of(runs, metric), indent=1) + "\n"
+def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as a json list."""
+    return json.dumps(rows, indent=1) + "\n"
 
 
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from embexp.config.cuts import with_cuts_in_order
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.pins import without_the_pins_of_others
@@ -21,8 +22,8 @@ from embexp.config.sections import collect, schema_of
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
-    """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more, and
-    what is not an option's own model or data has not its revision.
+    """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more, what
+    is not an option's own model or data has not its revision, and of dimensions the most stand first.
 
     Args:
         values: the composed config as plain Python values, interpolations resolved.
@@ -42,7 +43,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError(problems)
-    return train_on_all(config)
+    return with_cuts_in_order(train_on_all(config))
 
 
 def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[str]]:

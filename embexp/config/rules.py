@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from embexp.config.cuts import cuts_go_together
 from embexp.config.errors import ConfigError, nearest
-from embexp.config.kinds import VIEWS_OF_KIND, Kind, ViewName
+from embexp.config.kinds import NEEDS_NEGATIVES, VIEWS_OF_KIND, Kind, ViewName, view_of
 from embexp.config.schema import (
     SCHEMAS,
     Config,
@@ -19,7 +20,6 @@ from embexp.config.schema import (
     MLflow,
     MultipleNegativesRanking,
     Pretrained,
-    SoftmaxClassifier,
 )
 from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
@@ -92,6 +92,18 @@ def _loss_is_fed(config: Config) -> Iterator[str]:
     )
 
 
+def _negatives_are_needed(config: Config) -> Iterator[str]:
+    kind = _kind_trained_on(config)
+    if config.data.negatives != "hard" or kind is None:
+        return
+    view = view_of(kind, config.loss.view, hard=True)
+    if view is not None and (view, kind) not in NEEDS_NEGATIVES:
+        yield (
+            f"data.negatives=hard: loss={config.names['loss']} is fed {view}, for which no negatives are looked for in {kind} rows; "
+            "leave it out, or train on pairs with a loss of triplets, e.g. loss=mnr."
+        )
+
+
 def _is_fed_by(config: Config, kind: Kind) -> bool:
     return bool(set(config.loss.view) & set(VIEWS_OF_KIND[kind]))
 
@@ -159,20 +171,6 @@ def _decoder_is_named_where_needed(config: Config) -> Iterator[str]:
         yield (
             f"loss.decoder={loss.decoder}: a tied decoder (loss.tie_encoder_decoder=true) is the encoder's own, an untied one "
             "must be named; set one of the two."
-        )
-
-
-def _cuts_go_together(config: Config) -> Iterator[str]:
-    dims, weights = config.matryoshka_dims, config.matryoshka_weights
-    for key, given in (("matryoshka_dims", dims), ("evaluation.dims", config.evaluation.dims)):
-        if given is not None and len(set(given)) < len(given):
-            yield f"{key}={given}: the same twice; name each once."
-    if weights is not None and len(weights) != len(dims or ()):
-        yield f"matryoshka_weights={weights}: must be as many as matryoshka_dims, of which there are {len(dims or ())}."
-    if dims is not None and isinstance(config.loss, (DenoisingAutoEncoder, SoftmaxClassifier)):
-        yield (
-            f"matryoshka_dims={dims}: loss={config.names['loss']} has weights of its own that read whole embeddings, and these "
-            "cannot be cut; use another loss, or leave it out."
         )
 
 
@@ -312,12 +310,13 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _model_can_be_found,
     what_is_wrong_with_rows,
     _loss_is_fed,
+    _negatives_are_needed,
     _batches_make_sense,
     _devices_can_share,
     hardware_can_do_it,
     _directions_go_together,
     _decoder_is_named_where_needed,
-    _cuts_go_together,
+    cuts_go_together,
     _twins_differ,
     _selection_is_scored,
     _evaluations_have_their_files,

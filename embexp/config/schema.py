@@ -166,7 +166,7 @@ class Files(Data):
     columns: dict[str, str] | None
     labels: dict[str, Literal["entailment", "neutral", "contradiction"]] | None
     score_scale: list[FiniteFloat] | None = Field(min_length=2, max_length=2)
-    dev_fraction: float | None = Field(ge=0, lt=1)
+    dev_fraction: float | None = Field(ge=0, le=0.5)
     on_bad_rows: Literal["refuse", "drop"]
     encoding: str
     delimiter: str | None = Field(min_length=1)

@@ -101,6 +101,10 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
             return f"{key}={value}: must be at most {context['le']:g}."
         case "less_than":
             return f"{key}={value}: must be less than {context['lt']:g}."
+        case "too_short":
+            return f"{key}={value}: must be a list of at least {context['min_length']}, or be left out."
+        case "too_long":
+            return f"{key}={value}: must be a list of at most {context['max_length']}."
         case "list_type":
             return f"{key}={value}: must be a list: {key}=[a,b]."
         case _:

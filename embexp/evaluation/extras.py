@@ -132,7 +132,7 @@ def build_extras(config: Config, hardware: Hardware, pairs: Mapping[str, Pairs])
         SetEvaluation(name, of_set, *how) for name, of_set in named_sets(evaluation.sets or {}).items()
     ]
     if dims := evaluation.dims or config.matryoshka_dims:
-        chosen.append(DimsEvaluation(sorted(dims, reverse=True), pairs, *how))
+        chosen.append(DimsEvaluation(dims, pairs, *how))
     if evaluation.retrieval is not None:
         chosen.append(retrieval_evaluation(config, evaluation.retrieval))
     if evaluation.classification is not None:

@@ -54,7 +54,9 @@ def read_predictions(path: Path, split: str) -> dict[str, Any]:
     """The columns of one split: score, cosine_before and cosine_after as arrays, the sentences where they are kept."""
     import pyarrow.parquet as pq
 
-    table = pq.read_table(path)
+    # Not by read_table: it imports pandas, which takes longer than all that is read here.
+    with pq.ParquetFile(path) as file:
+        table = file.read()
     chosen = np.asarray(table["split"].to_pylist()) == split
     return {
         name: np.asarray(table[name].to_pylist(), dtype=object if name.startswith("sentence") else None)[chosen]

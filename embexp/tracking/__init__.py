@@ -20,10 +20,11 @@ from embexp.tracking.protocol import (
     cautions_of,
 )
 from embexp.tracking.secrets import scrub_file, without_secrets
-from embexp.tracking.store import prepare_store, reap_dead_runs, store_uri
+from embexp.tracking.store import EXPERIMENT, prepare_store, reap_dead_runs, store_uri
 
 __all__ = [
     "CAUTIONS",
+    "EXPERIMENT",
     "JOBS",
     "PARENT_RUN",
     "PLACE",

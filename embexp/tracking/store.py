@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# Where runs are looked for, where nothing is said of it: as in conf/tracker/mlflow.yaml.
+EXPERIMENT = "embexp"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 SQLITE = "sqlite:///"

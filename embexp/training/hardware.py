@@ -72,7 +72,10 @@ def shares_in_words(hardware: Hardware, *, devices: int, rows: int) -> str:
     each = f"{least}" if least == most else f"{least} or {most}"
     what = "GPUs" if hardware.device == "cuda" else "CPU processes"
     threads = f"{hardware.threads} thread{'s' if hardware.threads > 1 else ''}"
-    return f"devices: {devices} {what}, {each} of {rows} rows each, {threads} each"
+    cores = usable_cores()
+    waiting = hardware.device == "cpu" and devices > cores
+    more = f"; more than the {cores} cores that this process may use, so that they wait for each other: devices={cores} is faster"
+    return f"devices: {devices} {what}, {each} of {rows} rows each, {threads} each{more if waiting else ''}"
 
 
 def _threads(asked: int | None, devices: int) -> tuple[int, str]:

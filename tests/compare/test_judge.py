@@ -11,22 +11,24 @@ import pytest
 from scipy.stats import spearmanr
 
 from embexp.compare import Run, judge
-from embexp.compare.judge import size_of
-from embexp.statistics import Difference
+from embexp.compare.judge import size_of, too_few_pairs
+from embexp.statistics import FEWEST_PAIRS, Difference
 from embexp.tracking import Status
 
 METRIC = "dev/spearman_cosine"
 PAIRS = 300
 
 
-def run(folder: Path, batch_size: int, *, noise: float, evaluation: str = "e", base_noise: float = 3.0) -> Run:
+def run(
+    folder: Path, batch_size: int, *, noise: float, evaluation: str = "e", base_noise: float = 3.0, pairs: int = PAIRS
+) -> Run:
     """A finished run whose model sees the scores through noise."""
     generator = np.random.default_rng(batch_size)
-    gold = np.random.default_rng(0).normal(size=PAIRS)
-    base = gold + base_noise * np.random.default_rng(1).normal(size=PAIRS)
-    after = gold + noise * generator.normal(size=PAIRS)
+    gold = np.random.default_rng(0).normal(size=pairs)
+    base = gold + base_noise * np.random.default_rng(1).normal(size=pairs)
+    after = gold + noise * generator.normal(size=pairs)
     path = folder / f"{batch_size}.parquet"
-    columns = {"split": ["dev"] * PAIRS, "score": gold, "cosine_before": base, "cosine_after": after}
+    columns = {"split": ["dev"] * pairs, "score": gold, "cosine_before": base, "cosine_after": after}
     pq.write_table(pa.table(columns), path)
     score = float(spearmanr(gold, after).statistic)
     return Run(
@@ -79,6 +81,19 @@ def test_runs_without_predictions_or_on_other_pairs_are_left_out(tmp_path):
     lost = Run("lost", Status.FINISHED, None, dict(other.params), {f"best/{METRIC}": 0.1}, evaluation="e")
     assert [verdict.run for verdict in judge([best, other, elsewhere, lost], resamples=50)] == [best, other]
     assert judge([lost], resamples=50) == []
+
+
+@pytest.mark.parametrize("pairs", [FEWEST_PAIRS - 1, FEWEST_PAIRS])
+def test_of_too_few_pairs_nothing_is_judged_and_that_is_said(tmp_path, pairs):
+    runs = [run(tmp_path, size, noise=0.1, pairs=pairs) for size in (32, 64)]
+    said = too_few_pairs(runs, METRIC)
+    if pairs < FEWEST_PAIRS:
+        assert judge(runs, resamples=50) == []
+        assert said == "19 dev pairs are too few for an interval or a verdict, which take 20 at least"
+    else:
+        assert len(judge(runs, resamples=50)) == 2
+        assert said is None
+    assert too_few_pairs(runs, "time/training_seconds") is None
 
 
 @pytest.mark.parametrize("metric", ["dev/spearman_max", "time/training_seconds", "test/spearman_dot"])

@@ -122,6 +122,7 @@ MANY += [f"latency/cpu_1/batch_{size}/short/p{p}_ms" for size in range(20) for p
         ("dev/spaermann_dot", "dev/spearman_dot"),
         ("ndcg", "retrieval/ndcg_at_10"),
         ("p50", "latency/p50_ms"),
+        ("latency", "latency/p50_ms"),
         ("step1", "step"),
         ("zzz", None),
     ],
@@ -137,3 +138,10 @@ def test_a_metric_that_no_run_has_is_answered_with_the_nearest_and_a_line_a_grou
     assert groups[1].startswith("  latency/ p50_ms, cpu_1/")
     assert groups[1].endswith(" and 55 more")
     assert groups[2:] == ["  retrieval/ ndcg_at_10", "  step", "  time/ training_seconds"]
+
+
+def test_of_metrics_that_begin_as_what_was_typed_the_one_that_runs_are_ranked_by_is_meant():
+    of_dims = [f"dims/8/{split}/{name}_cosine" for split in ("dev", "test") for name in ("pearson", "spearman")]
+    there = dict.fromkeys([*of_dims, "gain/dims/8/dev/spearman_cosine", "time/dims/8_seconds"], 1.0)
+    with pytest.raises(ConfigError, match=r"no run has it\. Did you mean 'dims/8/dev/spearman_cosine'\?"):
+        _check_metric([Run("a run", Status.FINISHED, None, {}, there, "e")], "dims/8")

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from embexp.compare.ranking import score_of
-from embexp.compare.seeds import by_seed, draw_by_seed
+from embexp.compare.seeds import by_seed, draw_by_seed, rows_by_seed
 from embexp.tracking import Status
 from tests.compare.test_judge import METRIC
 from tests.compare.test_judge import run as judged
@@ -115,6 +115,42 @@ def test_without_predictions_the_seeds_are_still_averaged(tmp_path):
     (group,) = by_seed(runs)
     assert group.spread.seeds == 2
     assert group.drawn is None
+
+
+def test_a_metric_that_no_pairs_judge_is_not_said_to_lack_predictions(tmp_path):
+    runs = [*seeds(tmp_path, 32, (1.0, 1.1)), *seeds(tmp_path, 64, (0.5, 0.6))]
+    timed = [replace(run, metrics={**run.metrics, "time/x": float(number)}) for number, run in enumerate(runs)]
+    text = drawn(timed, metric="time/x")
+    assert "no pairs are kept that judge time/x; what is known is how far seeds differ" in text
+    away = [replace(run, predictions=None) for run in runs]
+    assert "its predictions are not on this machine; what is known is how far seeds differ" in drawn(away)
+
+
+def test_settings_that_were_scored_on_too_few_pairs_are_not_said_to_lack_predictions(tmp_path):
+    few = [judged(tmp_path, number, noise=0.5, pairs=6) for number in range(4)]
+    runs = [replace(run, params={"batch_size": str(n // 2), "seed": str(n % 2)}) for n, run in enumerate(few)]
+    assert ": 6 dev pairs are too few for an interval or a verdict, which take 20 at least; what is known" in drawn(
+        runs
+    )
+
+
+def test_settings_that_look_alike_are_told_apart_by_their_rows(tmp_path):
+    runs = [*seeds(tmp_path, 32, (1.5, 1.6)), *seeds(tmp_path, 64, (0.4, 0.42))]
+    alike = [replace(run, params={**run.params, "batch_size": "8"}, setting=run.params["batch_size"]) for run in runs]
+    text = drawn(alike)
+    assert "row 2 (loss=mnr, batch_size=8): worse than the best (row 1 (loss=mnr, batch_size=8)) by" in text
+    assert "rows 1, 2 differ in nothing that a column shows" in text
+    assert "differ in nothing" not in drawn(runs)
+
+
+def test_the_rows_of_the_table_are_to_be_had_as_such(tmp_path):
+    best, other = rows_by_seed([*seeds(tmp_path, 32, (1.5, 1.6, 1.55)), *seeds(tmp_path, 64, (0.4, 0.42, 0.41))])
+    assert [(row["rank"], row["batch_size"], row["seeds"]) for row in (best, other)] == [(1, "64", 3), (2, "32", 3)]
+    assert best["best/dev/spearman_cosine"] - other["best/dev/spearman_cosine"] == pytest.approx(-other["against_best"])
+    assert best["against_best"] is None
+    assert other["p_against_best"] < 0.05
+    assert other["sd_over_seeds"] > 0
+    assert "seed" not in best
 
 
 def test_of_what_costs_less_is_better(tmp_path):

@@ -272,3 +272,10 @@ def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
     row = json.loads(to_json(runs))[2]
     assert row["interval_low"] < row[f"best/{METRIC}"] < row["interval_high"]
     assert row["p_against_best"] < 0.05
+
+
+def test_of_too_few_pairs_the_table_has_no_intervals_and_says_why(tmp_path):
+    text = drawn([judged(tmp_path, size, noise=0.2, pairs=6) for size in (32, 64)])
+    assert "[" not in text
+    assert "6 dev pairs are too few for an interval or a verdict, which take 20 at least.\n" in text
+    assert "worse than" not in text

@@ -163,6 +163,14 @@ def test_an_empty_delimiter_is_refused():
 PAIRS_BESIDE = ["evaluation=[helpdesk,retrieval]", "evaluation.retrieval.source=pairs"]
 
 
+def test_more_than_half_of_the_rows_is_not_set_aside(tmp_path):
+    file = tmp_path / "faq.csv"
+    file.write_text("question,answer\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
+    assert problems_of("data=files", f"data.train={file}", "data.dev_fraction=0.99") == [
+        "data.dev_fraction=0.99: must be at most 0.5."
+    ]
+
+
 def test_nothing_to_score_on_is_told_by_the_fraction_that_makes_it_so(tmp_path):
     file = tmp_path / "pairs.csv"
     file.write_text("anchor,positive\na,b\n")

@@ -57,6 +57,34 @@ def test_a_key_of_a_file_that_is_left_empty_is_told_with_what_to_do(tmp_path, ov
     assert told.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("train", "dev", "test", "typed", "instead"),
+    [
+        (";", ",", None, ";", """evaluation=files 'evaluation.source.dev={dev}' 'evaluation.source.delimiter=","'."""),
+        (";", ",", None, None, "evaluation=files 'evaluation.source.dev={dev}'."),
+        (";", ",", ";", ";", "write them alike."),
+        (";", ";", ";", None, None),
+        (",", ",", ",", ";", None),
+    ],
+)
+def test_files_that_are_separated_differently_are_not_sent_in_a_circle(tmp_path, train, dev, test, typed, instead):
+    files = {}
+    for split, sign in {"train": train, "dev": dev, "test": test}.items():
+        if sign is not None:
+            files[split] = tmp_path / f"{split}.csv"
+            head = sign.join(("anchor", "positive"))
+            files[split].write_text(head + "".join(f"\nquestion {n}{sign}answer {n}" for n in range(9)) + "\n")
+    given = ["data=files", *(f"data.{split}={path}" for split, path in files.items())]
+    delimiter = [] if typed is None else [f'data.delimiter="{typed}"']
+    told = [problem for problem in problems_of(*given, *delimiter) if "are separated differently; " in problem]
+    assert len(told) == (instead is not None)
+    if instead is not None:
+        assert told[0].endswith(instead.format(**files))
+        if "evaluation=files" in instead:
+            way_out = [word.strip("'") for word in instead.format(**files).removesuffix(".").split()]
+            compose(["data=files", f"data.train={files['train']}", f'data.delimiter="{train}"', *way_out])
+
+
 def test_where_the_kind_is_stated_a_first_row_that_lacks_a_column_is_a_row_as_any_other(tmp_path):
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"premise": "a", "hypothesis": "b"}\n{"premise": "c", "hypothesis": "d", "label": 0}\n')

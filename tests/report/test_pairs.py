@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -69,3 +72,12 @@ def test_a_group_without_spread_is_left_out():
 def test_predictions_are_read_for_one_split_only(runs, tmp_path):
     assert len(read_predictions(tmp_path / "0" / "predictions.parquet", "dev")["score"]) == 200
     assert len(read_predictions(tmp_path / "0" / "predictions.parquet", "test")["score"]) == 0
+
+
+def test_predictions_are_read_without_the_seconds_that_pandas_takes(runs, tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from embexp.report.pairs import read_predictions;"
+        f"read_predictions(Path({str(tmp_path / '0' / 'predictions.parquet')!r}), 'dev'); print('pandas' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

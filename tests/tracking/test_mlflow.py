@@ -13,9 +13,10 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine
 
 from embexp.compare.runs import _from_client, read_runs
-from embexp.config import ConfigError
+from embexp.config import ConfigError, compose
 from embexp.sweep import Sweep
 from embexp.tracking import (
+    EXPERIMENT,
     PLACE,
     NullTracker,
     Status,
@@ -133,7 +134,7 @@ def test_more_than_forty_params_are_a_mistake(store):
         store.started(params={f"p{n}": n for n in range(41)})
 
 
-def test_a_run_whose_process_was_killed_is_closed_at_the_next_start(store):
+def test_a_run_whose_process_was_killed_is_told_to_be_and_closed_at_the_next_start(store):
     script = (
         "import os, signal; from pathlib import Path; from embexp.tracking import MLflowTracker;"
         f"t = MLflowTracker({store.uri!r}, 'tests', False);"
@@ -143,6 +144,10 @@ def test_a_run_whose_process_was_killed_is_closed_at_the_next_start(store):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     dead = done.stdout.split()[-1]
     living = store.started()
+    assert store.run(dead).info.status == "RUNNING"
+    told = {run.where: (run.status, run.reason) for run in read_runs(store.uri, experiment="tests")}
+    assert told[f"run {dead}"] == (Status.KILLED, "its process is gone")
+    assert told[f"run {living.run_id}"][0] is Status.RUNNING
     assert store.run(dead).info.status == "RUNNING"
     assert reap_dead_runs(store.uri, experiment="tests") >= 1
     assert store.run(dead).info.status == "KILLED"
@@ -259,6 +264,10 @@ def test_the_store_is_beside_the_runs_unless_another_is_named(workplace, monkeyp
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://somewhere")
     assert store_uri(None) == "http://somewhere"
     assert store_uri("sqlite:///x.db") == "sqlite:///x.db"
+
+
+def test_runs_are_looked_for_where_they_are_logged_unless_another_experiment_is_named():
+    assert compose().tracker.model_dump()["experiment"] == EXPERIMENT
 
 
 def test_the_null_tracker_has_the_same_face():

@@ -318,10 +318,15 @@ def test_a_follower_sees_its_own_gpu_and_no_other_launchers_ranks():
 @pytest.mark.parametrize(
     ("devices", "rows", "said"), [(2, 32, "16 of 32 rows each"), (3, 32, "10 or 11 of 32 rows each")]
 )
-def test_what_a_device_gets_is_told(devices, rows, said):
+def test_what_a_device_gets_is_told(monkeypatch, devices, rows, said):
+    monkeypatch.setattr("embexp.training.hardware.usable_cores", lambda: 3)
     hardware = choose_hardware(compose(["trainer.device=cpu", "trainer.threads=1"]).trainer, devices=devices)
     told = shares_in_words(hardware, devices=devices, rows=rows)
     assert told == f"devices: {devices} CPU processes, {said}, 1 thread each"
+    too_many = shares_in_words(hardware, devices=4, rows=rows)
+    assert too_many.endswith(
+        "; more than the 3 cores that this process may use, so that they wait for each other: devices=3 is faster"
+    )
 
 
 @pytest.mark.slow

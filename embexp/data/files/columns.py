@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from embexp.config import Kind
@@ -10,6 +11,8 @@ from embexp.data.rows import COLUMNS
 
 # Of a file's columns.
 MOST_NAMED = 30
+# What tells of a delimiter.
+HINT = re.compile(r"; separated by '.+'\? set '[a-z.]+\.delimiter=\"(.+)\"'")
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("triplets", {"anchor": "anchor", "positive": "positive", "negative": "negative"}),
@@ -72,6 +75,12 @@ def _with_what_was_meant(name: str) -> str:
     ours = {column for columns in COLUMNS.values() for column in columns}
     meant = None if name in ours else closest(name, sorted(ours))
     return name if meant is None else f"{name} (did you mean {meant}?)"
+
+
+def hinted_delimiter(problem: str) -> str | None:
+    """The delimiter that `match` has said to set, as it is typed; None where it has not."""
+    found = HINT.search(problem)
+    return None if found is None else found[1]
 
 
 def _hint(found: Sequence[str], section: str) -> str:
