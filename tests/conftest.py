@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tests run side by side: more threads than cores would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
@@ -22,8 +24,15 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _frozen_at = 0
 
 
-def pytest_collection_finish() -> None:
-    _freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """The tests' imports, without the garbage collector: it would go through what they make again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        _freeze()
+        gc.enable()
 
 
 def pytest_runtest_teardown() -> None:
