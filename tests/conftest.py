@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,3 +64,22 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as the current one: runs write their folders and stores into it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, as embexp makes it, to be copied: making one takes a second."""
+    from embexp.tracking.store import DATABASE, SQLITE, _make_database
+
+    folder = tmp_path_factory.mktemp("empty_store")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        _make_database(f"{SQLITE}{folder / DATABASE}")
+    return folder / DATABASE
+
+
+@pytest.fixture
+def with_store(workplace: Path, empty_store: Path) -> Path:
+    """An empty folder but for a store, as the current one."""
+    shutil.copy(empty_store, workplace)
+    return workplace
