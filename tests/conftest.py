@@ -36,6 +36,20 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+# Of those that take tens of seconds none is to be the last, beside which the other worker has nothing left to do.
+LONGEST = (
+    "test_main.py",
+    "test_submission.py",
+    "test_search.py",
+    "training/test_devices.py",
+    "training/test_levers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.relative_to(CHECKOUT / "tests").as_posix() not in LONGEST)
+
+
 def pytest_runtest_teardown() -> None:
     """What tests import as they go, too."""
     if len(sys.modules) > _frozen_at + 100:
