@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"
 # Tests run side by side: more threads than cores would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 os.environ.pop("MLFLOW_TRACKING_URI", None)
 
@@ -22,8 +25,29 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _frozen_at = 0
 
 
-def pytest_collection_finish() -> None:
-    _freeze()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """The tests' imports, without the garbage collector: it would go through what they make again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        _freeze()
+        gc.enable()
+
+
+# Of those that take tens of seconds none is to be the last, beside which the other worker has nothing left to do.
+LONGEST = (
+    "test_main.py",
+    "test_submission.py",
+    "test_search.py",
+    "training/test_devices.py",
+    "training/test_levers.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.relative_to(CHECKOUT / "tests").as_posix() not in LONGEST)
 
 
 def pytest_runtest_teardown() -> None:
@@ -54,3 +78,22 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder as the current one: runs write their folders and stores into it."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs, as embexp makes it, to be copied: making one takes a second."""
+    from embexp.tracking.store import DATABASE, SQLITE, _make_database
+
+    folder = tmp_path_factory.mktemp("empty_store")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        _make_database(f"{SQLITE}{folder / DATABASE}")
+    return folder / DATABASE
+
+
+@pytest.fixture
+def with_store(workplace: Path, empty_store: Path) -> Path:
+    """An empty folder but for a store, as the current one."""
+    shutil.copy(empty_store, workplace)
+    return workplace

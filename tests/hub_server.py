@@ -20,12 +20,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from tests import warm
 
 API = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+)(?:/revision/([^/]+))?$")
 TREE = re.compile(r"^/api/(models|datasets)/([^/]+/[^/]+)/tree/([^/]+)(?:/(.*))?$")
@@ -83,8 +84,7 @@ class HubServer:
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
         }
-        command = [sys.executable, "-c", script]
-        return subprocess.run(command, env={**kept, **own}, capture_output=True, text=True, check=False, timeout=240)
+        return warm.run(["-c", script], cwd=Path.cwd(), env={**kept, **own}, of=warm.PLAIN)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -44,41 +44,41 @@ def test_its_step_0_is_that_of_the_same_model_in_training(workplace):
     assert score == pytest.approx(scored.metrics["dev/spearman_cosine"], abs=1e-9)
 
 
-def test_the_same_model_is_scored_once_and_other_settings_anew(workplace):
-    first = evaluate_model(compose(SMALL), folder=workplace / "1")
-    again = evaluate_model(compose(SMALL), folder=workplace / "2")
-    other = evaluate_model(compose([*SMALL, "model.seed=1"]), folder=workplace / "3")
+def test_the_same_model_is_scored_once_and_other_settings_anew(with_store):
+    first = evaluate_model(compose(SMALL), folder=with_store / "1")
+    again = evaluate_model(compose(SMALL), folder=with_store / "2")
+    other = evaluate_model(compose([*SMALL, "model.seed=1"]), folder=with_store / "3")
     assert (first.skipped, again.skipped, other.skipped) == (False, True, False)
     assert again.metrics["test/spearman_cosine"] == pytest.approx(first.metrics["test/spearman_cosine"])
-    with closing(sqlite3.connect(workplace / "mlflow.db")) as database:
+    with closing(sqlite3.connect(with_store / "mlflow.db")) as database:
         assert len(database.execute("SELECT run_uuid FROM runs").fetchall()) == 2
     runs = read_runs(None, experiment="embexp")
     assert len({run.evaluation for run in runs}) == 1
 
 
-def test_what_was_warned_of_is_known_from_the_store_and_of_a_run_that_is_not_made_again(workplace):
+def test_what_was_warned_of_is_known_from_the_store_and_of_a_run_that_is_not_made_again(with_store):
     rows = "".join(f"left {n},right {n},{n % 6}\n" for n in range(12))
-    (workplace / "dev.csv").write_text(f"sentence1,sentence2,score\n{rows}")
+    (with_store / "dev.csv").write_text(f"sentence1,sentence2,score\n{rows}")
     words = ["model=tiny", "evaluation=files", *(f"evaluation.source.{split}=dev.csv" for split in ("dev", "test"))]
     for number in range(2):
-        result = evaluate_model(compose(words), folder=workplace / str(number))
+        result = evaluate_model(compose(words), folder=with_store / str(number))
         assert result.skipped == bool(number)
-        cautions = read_result(workplace / str(number) / "result.json").cautions
+        cautions = read_result(with_store / str(number) / "result.json").cautions
         assert [said.partition(":")[0] for said in cautions] == ["test and dev", "dev"]
     (run,) = read_runs(None, experiment="embexp")
     assert run.cautions == cautions
 
 
-def test_what_was_missed_is_tried_again_by_the_same_command(workplace, monkeypatch):
+def test_what_was_missed_is_tried_again_by_the_same_command(with_store, monkeypatch):
     from embexp.evaluation.latency import LatencyEvaluation
 
     settings = [*SMALL, "evaluation=[own,latency]", "evaluation.latency.batch_sizes=[1]", "evaluation.latency.calls=1"]
     settings += ["evaluation.latency.seconds=0.01"]
     with monkeypatch.context() as patched:
         patched.setattr(LatencyEvaluation, "parts", lambda self, model: (_ for _ in ()).throw(OSError("not now")))
-        first = evaluate_model(compose(settings), folder=workplace / "1")
-    again = evaluate_model(compose(settings), folder=workplace / "2")
-    third = evaluate_model(compose(settings), folder=workplace / "3")
+        first = evaluate_model(compose(settings), folder=with_store / "1")
+    again = evaluate_model(compose(settings), folder=with_store / "2")
+    third = evaluate_model(compose(settings), folder=with_store / "3")
     assert ("latency/p50_ms" in first.metrics, "latency/p50_ms" in again.metrics) == (False, True)
     assert (first.skipped, again.skipped, third.skipped) == (False, False, True)
     assert first.run_id == again.run_id == third.run_id

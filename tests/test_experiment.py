@@ -227,31 +227,28 @@ def test_a_run_that_breaks_hands_its_traceback_to_the_tracker(tmp_path, monkeypa
     assert "this broke" in handed[0]
 
 
-def test_a_model_that_was_not_kept_is_told_when_it_is_asked_for(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
+def test_a_model_that_was_not_kept_is_told_when_it_is_asked_for(with_store, caplog):
     tracked = [word for word in SMALL if word != "tracker=none"]
-    run_experiment(compose(tracked), folder=tmp_path / "1")
-    again = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "2", label="seed=1")
+    run_experiment(compose(tracked), folder=with_store / "1")
+    again = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=with_store / "2", label="seed=1")
     assert again.skipped
     assert "seed=1: its model was not kept then; with rerun=true" in caplog.text
 
 
-def test_where_the_model_of_a_run_is_that_had_finished_before_is_told(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
+def test_where_the_model_of_a_run_is_that_had_finished_before_is_told(with_store, caplog):
     tracked = [word for word in SMALL if word != "tracker=none"]
-    first = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=tmp_path / "1")
+    first = run_experiment(compose([*tracked, "trainer.save_model=true"]), folder=with_store / "1")
     with caplog.at_level("INFO"):
-        again = run_experiment(compose(tracked), folder=tmp_path / "2", label="seed=1")
+        again = run_experiment(compose(tracked), folder=with_store / "2", label="seed=1")
     assert again.skipped
-    assert again.model == tmp_path / "mlruns" / str(first.run_id) / "artifacts" / "model"
-    assert first.model == tmp_path / "1" / "model"
+    assert again.model == with_store / "mlruns" / str(first.run_id) / "artifacts" / "model"
+    assert first.model == with_store / "1" / "model"
     assert f"seed=1: its model is in mlruns/{first.run_id}/artifacts/model" in caplog.text
 
 
-def test_what_is_trained_anew_goes_on_where_it_was_interrupted(tmp_path, monkeypatch, caplog):
-    monkeypatch.chdir(tmp_path)
+def test_what_is_trained_anew_goes_on_where_it_was_interrupted(with_store, monkeypatch, caplog):
     anew = [*(word for word in SMALL if word != "tracker=none"), "max_steps=4", "evaluation.times=2", "rerun=true"]
-    first = run_experiment(compose(anew), folder=tmp_path / "1")
+    first = run_experiment(compose(anew), folder=with_store / "1")
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
@@ -259,13 +256,13 @@ def test_what_is_trained_anew_goes_on_where_it_was_interrupted(tmp_path, monkeyp
     with monkeypatch.context() as patched:
         patched.setattr(experiment, "log_outcome", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run_experiment(compose(anew), folder=tmp_path / "2")
+            run_experiment(compose(anew), folder=with_store / "2")
     caplog.clear()
     with caplog.at_level("INFO"):
-        third = run_experiment(compose(anew), folder=tmp_path / "3")
+        third = run_experiment(compose(anew), folder=with_store / "3")
     assert "goes on from its checkpoint" in caplog.text
     assert third.run_id != first.run_id
-    killed = json.loads((tmp_path / "2" / "result.json").read_text())
+    killed = json.loads((with_store / "2" / "result.json").read_text())
     assert (killed["status"], killed["run_id"]) == ("KILLED", third.run_id)
     assert third.metrics["best/dev/spearman_cosine"] == first.metrics["best/dev/spearman_cosine"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,10 @@ SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100", "max_steps=
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> tuple[Path, str, str]:
+def store(tmp_path_factory, empty_store) -> tuple[Path, str, str]:
     """A folder with a store, the id of a run that kept its model, and of one that did not."""
     folder = tmp_path_factory.mktemp("store")
+    shutil.copy(empty_store, folder)
     before = Path.cwd()
     os.chdir(folder)
     try:

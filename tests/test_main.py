@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import warm
+
 SMALL = [
     "model=tiny",
     "data.rows=1000",
@@ -35,6 +37,11 @@ def embexp(*arguments: str, cwd: Path, seconds: float = 200) -> subprocess.Compl
         timeout=seconds,
         check=False,
     )
+
+
+def warm_embexp(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The same where the start itself is not what is looked at: it is forked from a process that has torch already."""
+    return warm.run(["-m", "embexp", *arguments], cwd=cwd)
 
 
 def results(folder: Path) -> list[dict]:
@@ -124,7 +131,7 @@ def test_a_run_of_a_file_ends_with_its_table_its_folder_and_a_model_whose_card_t
     rows = "".join(f"how do I reset number {n},press the button {n}\n" for n in range(120))
     (tmp_path / "faq.csv").write_text(f"question,answer\n{rows}")
     typed = ["data=files", "data.train=faq.csv", "trainer.save_model=true"]
-    done = embexp(*[word for word in SMALL if not word.startswith("data.")], *typed, cwd=tmp_path)
+    done = warm_embexp(*[word for word in SMALL if not word.startswith("data.")], *typed, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (run,) = results(tmp_path)
     score = run["metrics"]["best/dev/spearman_cosine"]
@@ -152,7 +159,7 @@ def test_jobs_that_diverge_and_that_break_fail_alone_and_the_exit_code_says_so(t
         "_target_: sentence_transformers.sentence_transformer.losses.MSELoss\nview: pairs\n"
     )
     typed = ["--config-dir", "own", "learning_rate=1e30,1e-5", "loss=mnr,broken", *SMALL, "max_steps=4", "-m"]
-    done = embexp(*typed, cwd=tmp_path)
+    done = warm_embexp(*typed, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     diverged, broken, finished, broken_too = results(tmp_path)
@@ -200,13 +207,12 @@ def test_a_sweep_is_trained_scored_ranked_and_kept_as_a_parent_with_children_and
     assert sorted(stored.values()) == ["FINISHED"] * 4
     assert all(run["run_id"] in stored for run in results(tmp_path))
 
-    again = embexp(*arguments, cwd=tmp_path)
+    again = warm_embexp(*arguments, cwd=tmp_path)
     assert again.returncode == 0
     assert [again.stderr.count(f"\nloss={loss}: trained before, not again") for loss in LOSSES] == [1, 1, 1]
     assert len(statuses(tmp_path)) == 5  # only the second sweep's parent is new
     for asked in ([], ["sweep=last"]):
-        command = [sys.executable, "-m", "embexp.compare", *asked]
-        told = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+        told = warm.run(["-m", "embexp.compare", *asked], cwd=tmp_path).stdout
         assert told.startswith("\n3 runs")
 
 
@@ -220,14 +226,7 @@ def statuses(folder: Path) -> dict[str, str]:
 )
 def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp_path, number, code, reason):
     arguments = [*SMALL, "max_steps=2,100000,99999", "epochs=100000", "evaluation.times=10000", "-m"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "embexp", *arguments],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        # What starts the tests in the background ignores SIGINT, and so would the child.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
+    process = warm.start(["-m", "embexp", *arguments], cwd=tmp_path)
     # The second job's: the first one ends at step 2.
     wait_for(lambda: list(tmp_path.glob("multirun/checkpoints/*/checkpoint-10")))
     os.kill(process.pid, number)
@@ -235,7 +234,7 @@ def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp
         _, told = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert b"the same command again goes on from here" in told
+    assert "the same command again goes on from here" in told
     assert process.returncode == code
     first, second = results(tmp_path)
     assert (first["status"], second["status"]) == ("FINISHED", "KILLED")

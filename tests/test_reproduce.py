@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -23,14 +24,22 @@ SMALL = [
 ]
 
 
-@pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def trained(*overrides: str, folder: str = "run") -> Path:
     return run_experiment(compose([*SMALL, *overrides]), folder=folder).folder
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> Path:
+    """The folder of a run that no store knows."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(tmp_path_factory.mktemp("recorded"))
+        return trained("tracker=none").absolute()
+
+
+@pytest.fixture
+def folder(workplace, recorded) -> Path:
+    """A copy of it in the current folder."""
+    return shutil.copytree(recorded, workplace / "run")
 
 
 def reproduce(monkeypatch, *arguments: str) -> int:
@@ -40,7 +49,7 @@ def reproduce(monkeypatch, *arguments: str) -> int:
     return left.value.code
 
 
-def test_a_run_of_the_store_is_made_again_to_the_last_digit(workplace, monkeypatch, capsys):
+def test_a_run_of_the_store_is_made_again_to_the_last_digit(with_store, monkeypatch, capsys):
     folder = trained("loss=tsdae")
     run_id = json.loads((folder / "result.json").read_text())["run_id"]
     assert reproduce(monkeypatch, run_id[:8]) == 0
@@ -49,11 +58,10 @@ def test_a_run_of_the_store_is_made_again_to_the_last_digit(workplace, monkeypat
     assert "best/dev/spearman_cosine" in printed
     for part in ("code", "data", "weights", "libraries", "hardware"):
         assert f"{part}: the same" in printed
-    assert (workplace / "multirun" / "reproduced" / run_id[:8] / "result.json").is_file()
+    assert (with_store / "multirun" / "reproduced" / run_id[:8] / "result.json").is_file()
 
 
-def test_a_score_that_does_not_come_again_is_told_with_exit_1(workplace, monkeypatch, capsys):
-    folder = trained("tracker=none")
+def test_a_score_that_does_not_come_again_is_told_with_exit_1(folder, monkeypatch, capsys):
     result = json.loads((folder / "result.json").read_text())
     result["metrics"]["test/spearman_cosine"] += 0.25
     (folder / "result.json").write_text(json.dumps(result))
@@ -61,8 +69,8 @@ def test_a_score_that_does_not_come_again_is_told_with_exit_1(workplace, monkeyp
     assert "NOT reproduced: the largest difference is 2.5e-01, over 0.001." in capsys.readouterr().out
 
 
-def test_what_differs_is_named(workplace):
-    before = read_record(trained("tracker=none"))
+def test_what_differs_is_named(folder):
+    before = read_record(folder)
     again = trained("tracker=none", "data.seed=3", folder="again")
     environment = json.loads((again / "environment.json").read_text())
     environment["libraries"]["torch"] = "1.0"
@@ -92,8 +100,7 @@ def test_what_differs_is_named(workplace):
         ),
     ],
 )
-def test_code_that_only_the_record_names_is_not_run(workplace, monkeypatch, section, named, said):
-    folder = trained("tracker=none")
+def test_code_that_only_the_record_names_is_not_run(workplace, folder, monkeypatch, section, named, said):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     config[section] = {**(config[section] if section == "evaluation" else {}), **named}
     (folder / "config.yaml").write_text(yaml.safe_dump(config))

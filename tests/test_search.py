@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sqlite3
 from contextlib import closing
 
@@ -12,7 +13,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from embexp.config import ConfigError
 from embexp.config.composition import check_command
 from embexp.config.ranges import an_instance_of
-from tests.test_main import SMALL, embexp, results
+from tests.test_main import SMALL, results, warm_embexp
 
 optuna = pytest.importorskip("optuna", reason="the extra optuna is not installed")
 
@@ -161,9 +162,10 @@ def test_an_interval_without_a_search_is_refused_with_what_would_do():
         check_command([LEARNING_RATE], multirun=True)
 
 
-def test_trials_are_children_of_the_search_and_one_that_diverges_costs_itself(tmp_path):
+def test_trials_are_children_of_the_search_and_one_that_diverges_costs_itself(tmp_path, empty_store):
+    shutil.copy(empty_store, tmp_path)
     small = [word for word in SMALL if word != "tracker=none"]
-    done = embexp(
+    done = warm_embexp(
         *SEARCH,
         # Of this seed the second trial diverges.
         "hydra.sweeper.seed=9",

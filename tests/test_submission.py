@@ -26,7 +26,7 @@ from hydra_plugins.embexp_launcher import LocalLauncher, SlurmLauncher
 from tests import slurm_stand_in
 from tests.config.test_composition import problems_of
 from tests.test_launch import folder_of_checkpoints
-from tests.test_main import SMALL, embexp, results, statuses, wait_for
+from tests.test_main import SMALL, embexp, results, statuses, wait_for, warm_embexp
 
 # Skipped by name where the extra is not installed.
 wants_submitit = pytest.mark.skipif(find_spec("submitit") is None, reason="the extra slurm is not installed")
@@ -82,7 +82,7 @@ def server_that_is_down():
 def test_a_sweep_through_submitit_ends_as_any_other_and_its_password_is_in_none_of_its_files(tmp_path):
     with server_that_is_down() as (port, asked):
         sweep = [*SUBMITTED, f"tracker.uri=http://me:pa55word@127.0.0.1:{port}", "batch_size=8,16"]
-        done = embexp(*sweep, "hydra.launcher.n_jobs=2", cwd=tmp_path)
+        done = warm_embexp(*sweep, "hydra.launcher.n_jobs=2", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert set(asked) == {"me:pa55word"}
     assert [run["status"] for run in results(tmp_path)] == ["FINISHED"] * 2

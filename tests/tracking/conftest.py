@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,13 +54,12 @@ class Store:
 
 
 @pytest.fixture(scope="session")
-def sqlite_store(tmp_path_factory) -> str:
+def sqlite_store(tmp_path_factory, empty_store) -> str:
     folder = tmp_path_factory.mktemp("store")
-    before = Path.cwd()
-    os.chdir(folder)
-    uri = f"sqlite:///{folder}/mlflow.db"
-    prepare_store(uri, experiment=EXPERIMENT)
-    os.chdir(before)
+    uri = f"sqlite:///{shutil.copy(empty_store, folder)}"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        prepare_store(uri, experiment=EXPERIMENT)
     return uri
 
 

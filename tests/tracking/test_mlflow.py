@@ -24,6 +24,7 @@ from embexp.tracking import (
     reap_dead_runs,
     store_uri,
 )
+from tests import warm
 from tests.report.conftest import leave_run
 
 
@@ -141,7 +142,7 @@ def test_a_run_whose_process_was_killed_is_told_to_be_and_closed_at_the_next_sta
         "t.start('dies', folder=Path('dies'), params={}, tags={}, parent=None);"
         "print(t.run_id, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    done = warm.run(["-c", script], cwd=Path.cwd())
     dead = done.stdout.split()[-1]
     living = store.started()
     assert store.run(dead).info.status == "RUNNING"
@@ -225,7 +226,7 @@ def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cann
         "tables._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)\n"
         "prepare_store(None, experiment='e')"
     )
-    killed = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True)
+    killed = warm.run(["-c", script], cwd=workplace)
     assert killed.returncode == -9
     assert not Path("mlflow.db").exists()
     assert prepare_store(None, experiment="e")

@@ -45,6 +45,8 @@ def test_within_it_nothing_of_a_launcher_is_there_and_afterwards_all_is_as_it_wa
 def test_a_run_computes_the_same_whatever_a_launcher_left(tmp_path, monkeypatch, left):
     words = [
         "model=tiny",
+        "data.rows=1000",
+        "data.evaluation_rows=100",
         "batch_size=16",
         "max_steps=3",
         "trainer.precision=fp32",

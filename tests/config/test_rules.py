@@ -1,0 +1,27 @@
+"""What goes together in a config, and what is refused before anything is loaded."""
+
+from __future__ import annotations
+
+import pytest
+
+from embexp.config import compose
+from tests.config.test_composition import problems_of
+
+
+@pytest.mark.parametrize(
+    ("given", "fed"),
+    [
+        (["loss=tsdae"], "noisy, for which no negatives are looked for in nli rows"),
+        (["loss=cosine"], "scored, for which no negatives are looked for in nli rows"),
+        (["loss=mnr", "data=allnli"], "triplets, for which no negatives are looked for in triplets rows"),
+        (["loss=mnr"], None),
+        (["loss=mnr", "data=stsb"], None),
+    ],
+)
+def test_hard_negatives_are_refused_where_none_are_looked_for(given, fed):
+    given = ["evaluation=helpdesk", "data.negatives=hard", *given]
+    if fed is None:
+        assert compose(given).data.negatives == "hard"
+        return
+    (problem,) = problems_of(*given)
+    assert fed in problem
