@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,10 +20,6 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-# How many modules were there when what they made was last kept out of the collections.
-_frozen_at = 0
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """The tests' imports, without the garbage collector: it would go through what they make again and again."""
@@ -32,7 +27,7 @@ def pytest_collection() -> Iterator[None]:
     try:
         return (yield)
     finally:
-        _freeze()
+        gc.freeze()
         gc.enable()
 
 
@@ -51,17 +46,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_teardown() -> None:
-    """What tests import as they go, too."""
-    if len(sys.modules) > _frozen_at + 100:
+    """Every run in the tests collects, and would go through all that was imported and kept on the way to it."""
+    if len(gc.get_objects(generation=2)) > 50_000:
         gc.collect()
-        _freeze()
-
-
-def _freeze() -> None:
-    """Every run in the tests collects, and would go through all that imports made."""
-    global _frozen_at
-    _frozen_at = len(sys.modules)
-    gc.freeze()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")
