@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
+from embexp.data.negatives import DRAWN, HARD
 from embexp.data.views import View
 from embexp.evaluation import Pairs
 from embexp.prompts import Prompts
@@ -29,6 +30,8 @@ SHARE_TO_TELL = 0.01
 CHARACTERS_A_TOKEN = 20
 # Of two embeddings of length one.
 FARTHEST = 2
+# Of the hard negatives that were looked for, so many may be drawn unsaid.
+MOST_DRAWN = 0.1
 # Half the width of a score's 95 % interval.
 WIDTH_TO_TELL = 0.1
 # A few pairs that happen to be ranked right say no more than others: no score is held for higher than this.
@@ -65,6 +68,7 @@ def cautions(
     """
     found = (
         _of_cut_texts(view, model, prompts),
+        _of_drawn_negatives(view),
         _of_untrained_dimensions(model, dims),
         _of_a_margin_out_of_reach(loss, model),
         _of_unused_prompts(model, prompts),
@@ -72,6 +76,16 @@ def cautions(
         few_pairs(len(dev.scores), dev_score, whose=", the model's before training,"),
     )
     return [told for told in found if told is not None]
+
+
+def _of_drawn_negatives(view: View) -> str | None:
+    drawn, mined = view.counts.get(DRAWN, 0), view.counts.get(HARD, 0)
+    if drawn <= MOST_DRAWN * (drawn + mined):
+        return None
+    return (
+        f"data.negatives=hard: {drawn} of {drawn + mined} negatives that were looked for are drawn, for no text was far enough below the "
+        "positive; lower data.hard_margin, or take a model that tells these texts apart"
+    )
 
 
 def _of_untrained_dimensions(model: SentenceTransformer, dims: Sequence[int] | None) -> str | None:

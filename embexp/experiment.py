@@ -225,11 +225,13 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
 
 def view_for(config: Config, inputs: Inputs, plan: LossPlan) -> View:
     """The view of the rows that the loss asks for."""
+    miner = miner_for(config, inputs) if config.data.negatives == "hard" else None
     return cached_view(
-        config.trainer.data_cache,
+        # What is mined anew makes another view.
+        config.trainer.data_cache if miner is None or miner.folder else None,
         inputs.rows,
         plan.view,
-        miner=miner_for(config, inputs) if config.data.negatives == "hard" else None,
+        miner=miner,
         positives=config.data.positives,
         negatives=config.data.negatives,
         threshold=config.data.threshold,

@@ -31,6 +31,7 @@ COMMAND = "EMBEXP_COMMAND"
 # The modules of embexp that rows, weights and scores come out of. Their content counts, not the version: most changes
 # of embexp are none of the results, and in a checkout the version stays the same.
 DECIDING = (
+    "config/kinds.py",
     "data",
     "encoding",
     "evaluation",

@@ -22,6 +22,7 @@ from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
 from embexp.losses import found_target
 from embexp.model_files import find
 from embexp.models import Encoder, load_encoder
+from embexp.prompts import prompts_of
 from embexp.record import Record
 from embexp.training import Hardware, choose_hardware, shares_in_words
 
@@ -61,6 +62,29 @@ def load_inputs(config: Config, record: Record) -> Inputs:
         log.info("%s", reason)
     record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
     return Inputs(hardware, rows, pairs, extras, encoder)
+
+
+def what_embeds(config: Config, inputs: Inputs) -> dict[str, Any]:
+    """All that decides the embeddings of a text before training; as JSON."""
+    return {
+        "model": inputs.encoder.identity,
+        "prompts": dict(prompts_of(config.model)),
+        "batch_size": config.evaluation.batch_size,
+        "hardware": asdict(inputs.hardware),
+        "code of embeddings": identity.code_of(*identity.SCORING, "encoding"),
+        "libraries of embeddings": identity.versions(),
+    }
+
+
+def kept_of_models(config: Config) -> Path | None:
+    """The folder of what models give before training, for later runs.
+
+    None where they had better not trust it: of the code of a person's own class no more is known than its file, and what is
+    asked for anew is made anew.
+    """
+    own = config.model.target.partition(".")[0] not in PINNED
+    folder = config.trainer.data_cache
+    return None if folder is None or own or config.rerun else Path(folder).expanduser()
 
 
 def fingerprints(inputs: Inputs) -> dict[str, str]:

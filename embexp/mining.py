@@ -8,24 +8,32 @@ near, and a pair for which none is found keeps a negative that is drawn.
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import Config
-from embexp.identity import SCORING, code_of, versions
-from embexp.inputs import Inputs, own_code
+from embexp.data.cache import Made, found_or_made
+from embexp.data.rows import Rows
+from embexp.identity import code_of
+from embexp.inputs import Inputs, kept_of_models, what_embeds
 from embexp.prompts import Prompts, Role, prompts_of
 from embexp.routes import encoding_of
 
-if TYPE_CHECKING:
-    from datasets import Dataset
+log = logging.getLogger(__name__)
 
+# Where none is named.
+MARGIN = 0.05
 # Similarities that are held at once, anchors times positives.
 ANCHORS_AT_ONCE, POSITIVES_AT_ONCE = 1024, 16_384
 # Of an anchor's nearest texts that are looked at: the anchor's own text may be one, and its positives.
@@ -34,18 +42,14 @@ NEAREST = 8
 
 def miner_for(config: Config, inputs: Inputs) -> HardNegatives:
     """What mines the negatives of a run."""
-    prompts = prompts_of(config.model)
-    made_from = {
-        "model": inputs.encoder.identity,
-        "own code": own_code({"model": config.model.target}),
-        "prompts": dict(prompts),
-        "margin": config.data.hard_margin,
-        "hardware": asdict(inputs.hardware),
-        "code of mining": code_of("mining.py", *SCORING),
-        "libraries of mining": versions(),
-    }
+    margin = MARGIN if config.data.hard_margin is None else config.data.hard_margin
     return HardNegatives(
-        inputs.encoder.model, prompts, config.data.hard_margin, config.evaluation.batch_size, made_from
+        inputs.encoder.model,
+        prompts_of(config.model),
+        margin,
+        config.evaluation.batch_size,
+        {"margin": margin, "code of mining": code_of("mining.py"), **what_embeds(config, inputs)},
+        kept_of_models(config),
     )
 
 
@@ -59,6 +63,7 @@ class HardNegatives:
         margin: below the similarity of the positive, as a share of it; higher: easier negatives, fewer of them true answers.
         batch_size: texts encoded at once.
         made_from: all that decides what is found but the pairs; as JSON.
+        folder: where what was found is kept: neither the seed nor the loss makes another of it; None: it is not.
     """
 
     model: SentenceTransformer
@@ -66,17 +71,34 @@ class HardNegatives:
     margin: float
     batch_size: int
     made_from: Mapping[str, Any]
+    folder: Path | None = None
 
-    @torch.inference_mode()
     def of(self, pairs: Dataset, *, directed: bool) -> NDArray[np.int64]:
         """Of each pair the numbers of those whose positives would be its negatives, [pairs, NEAREST], the hardest first; -1: no more.
-
-        All embeddings are in memory meanwhile, on the model's device, in float32.
 
         Args:
             pairs: anchor, positive.
             directed: whether the anchor asks for the positive.
         """
+        if self.folder is None:
+            return self._mined(pairs, directed=directed)
+
+        def make(_: Path | None) -> Made:
+            mined = self._mined(pairs, directed=directed)
+            return Made(Dataset(pa.table({str(place): column for place, column in enumerate(mined.T)})), {})
+
+        of = {"hard negatives of": Rows("pairs", pairs, "pairs").fingerprint, "directed": directed}
+        (table, *_), _ = found_or_made(self.folder, {**of, **self.made_from}, make)
+        assert table is not None
+        return np.stack([column.to_numpy() for column in table.with_format("arrow")[:].columns], axis=1)
+
+    @torch.inference_mode()
+    def _mined(self, pairs: Dataset, *, directed: bool) -> NDArray[np.int64]:
+        """All texts and their embeddings are in memory meanwhile, these on the model's device, in float32."""
+        log.info(
+            "hard negatives: looked for, once for this model; all texts of %s pairs are encoded", f"{len(pairs):,}"
+        )
+        began = time.perf_counter()
         roles: tuple[Role, Role] = ("query", "document") if directed else ("default", "default")
         anchors, of_anchor, _ = self._embedded(pairs["anchor"][:], roles[0])
         positives, of_positive, first = self._embedded(pairs["positive"][:], roles[1])
@@ -88,6 +110,7 @@ class HardNegatives:
             ]
         )
         places = nearest[of_anchor].cpu().numpy()
+        log.info("hard negatives: found in %.0f s", time.perf_counter() - began)
         return np.where(places >= 0, first[places], -1)
 
     def _embedded(self, texts: Sequence[str], role: Role) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.int64]]:

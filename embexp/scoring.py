@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,7 @@ from embexp.config import Config, ConfigError
 from embexp.data.cache import Made, found_or_made
 from embexp.evaluation import Extras, Scores
 from embexp.evaluation.extras import RECORD
-from embexp.identity import SCORING, code_of, versions
-from embexp.inputs import Inputs, own_code
-from embexp.prompts import prompts_of
+from embexp.inputs import Inputs, kept_of_models, what_embeds
 from embexp.record import Record
 from embexp.training import Trained
 
@@ -37,30 +34,24 @@ def scores_before(config: Config, inputs: Inputs, score: Callable[[str], Scores]
 def _scored_once(config: Config, inputs: Inputs, name: str, score: Callable[[str], Scores]) -> Scores:
     made_from = {
         "scores before": inputs.pairs[name].fingerprint,
-        "model": inputs.encoder.identity,
-        "own code": own_code({"model": config.model.target}),
-        "prompts": dict(prompts_of(config.model)),
         "similarities": config.evaluation.similarities,
-        "batch_size": config.evaluation.batch_size,
-        "hardware": asdict(inputs.hardware),
-        "code of scores": code_of(*SCORING, "encoding"),
-        "libraries of scores": versions(),
+        **what_embeds(config, inputs),
     }
     known = json.dumps(made_from, sort_keys=True)
     if known not in SCORED_BEFORE:
-        folder = config.trainer.data_cache
+        folder = kept_of_models(config)
         SCORED_BEFORE[known] = score(name) if folder is None else _kept(folder, made_from, partial(score, name))
     return SCORED_BEFORE[known]
 
 
-def _kept(folder: str, made_from: Mapping[str, Any], score: Callable[[], Scores]) -> Scores:
+def _kept(folder: Path, made_from: Mapping[str, Any], score: Callable[[], Scores]) -> Scores:
     """What a run of another process scored, or is just scoring; else what is scored now."""
 
     def make(_: Path | None) -> Made:
         scores = score()
         return Made(Dataset(pa.table(scores.similarities)), {"metrics": scores.metrics})
 
-    (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
+    (table, facts, *_), _ = found_or_made(folder, made_from, make)
     assert table is not None
     columns = table.with_format("arrow")[:]
     return Scores(facts["metrics"], {name: columns[name].to_numpy() for name in columns.column_names})

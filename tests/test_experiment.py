@@ -77,6 +77,14 @@ def test_another_process_has_its_step_0_from_the_first_too_where_data_is_kept(tm
     assert of_before[0].equals(of_before[2])
 
 
+def test_what_is_made_anew_is_scored_anew_before_training_too(tmp_path, scored, monkeypatch):
+    run_experiment(compose(SMALL), folder=tmp_path / "1")
+    first = len(scored)
+    monkeypatch.setattr(scoring, "SCORED_BEFORE", {})
+    run_experiment(compose([*SMALL, "rerun=true"]), folder=tmp_path / "2")
+    assert len(scored) == 2 * first
+
+
 def test_runs_that_read_all_their_rows_share_tokens_and_tokenise_nothing_in_their_steps(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     found: list[bool] = []

@@ -93,14 +93,19 @@ def _loss_is_fed(config: Config) -> Iterator[str]:
 
 
 def _negatives_are_needed(config: Config) -> Iterator[str]:
-    kind = _kind_trained_on(config)
-    if config.data.negatives != "hard" or kind is None:
+    margin, kind = config.data.hard_margin, _kind_trained_on(config)
+    if config.data.negatives != "hard":
+        if margin is not None:
+            yield f"data.hard_margin={margin}: nothing reads it without data.negatives=hard; set that, or leave it out."
         return
-    view = view_of(kind, config.loss.view, hard=True)
-    if view is not None and (view, kind) not in NEEDS_NEGATIVES:
+    if kind == "triplets":
+        yield "data.negatives=hard: triplets bring their negatives; leave it out."
+        return
+    view = None if kind is None else view_of(kind, config.loss.view, hard=True)
+    if kind is not None and view is not None and (view, kind) not in NEEDS_NEGATIVES:
         yield (
             f"data.negatives=hard: loss={config.names['loss']} is fed {view}, for which no negatives are looked for in {kind} rows; "
-            "leave it out, or train on pairs with a loss of triplets, e.g. loss=mnr."
+            "leave it out, or use a loss of triplets or pairs, e.g. loss=mnr."
         )
 
 

@@ -125,7 +125,8 @@ class Data(Component):
     limit: int | None = Field(ge=2)
     positives: Literal["entailment", "all"]
     negatives: Literal["contradiction", "shuffled", "hard"]
-    hard_margin: float = Field(ge=0, lt=1)
+    # By default none: configs that were recorded before it came to be have none.
+    hard_margin: float | None = Field(default=None, ge=0, lt=1)
     threshold: float = Field(ge=0, le=1)
 
     def arguments(self) -> dict[str, Any]:

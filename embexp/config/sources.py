@@ -71,7 +71,7 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
     try:
         kinds = files.kinds(list(paths) if source.kind == "auto" else read)
     except ConfigError as error:
-        return [*error.problems, *_where_delimiters_differ(section, source, paths, error.problems)]
+        return [*error.problems, *_where_delimiters_differ(section, files, paths)]
     if unscored := [split for split in scored if "scored" not in VIEWS_OF_KIND[kinds[split]]]:
         return [
             f"{section}.{split}={paths[split]}: it holds {kinds[split]} alone, which cannot be scored; name a file with columns "
@@ -82,28 +82,24 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
     return [problem for split in read for problem in _bad_rows(_asked(files, split, source, dev_is_scored))]
 
 
-def _where_delimiters_differ(
-    section: str, source: Files, paths: Mapping[Split, str], problems: Sequence[str]
-) -> Sequence[str]:
+def _where_delimiters_differ(section: str, files: FileSource, paths: Mapping[Split, str]) -> Sequence[str]:
     """What helps where one key cannot fit all the tables, so that what is said of each file leads in a circle."""
     # Not above: it needs this package.
-    from embexp.data.files.columns import hinted_delimiter
-    from embexp.data.files.content import DELIMITED, suffix_of
+    from embexp.data.files.content import TYPED_TAB, delimiter_of
 
-    hinted = {split: hinted_delimiter(problem) for split in paths for problem in problems if f".{split}=" in problem}
-    tables = [split for split, path in paths.items() if suffix_of(Path(path)) in DELIMITED]
-    signs = {split: hinted.get(split) or source.delimiter for split in tables}
-    if not any(hinted.values()) or len(set(signs.values())) == 1:
+    signs = files.delimiters()
+    if len(set(signs.values())) < 2:
         return []
-    names = ", ".join(Path(paths[split]).name for split in tables)
+    names = ", ".join(Path(paths[split]).name for split in signs)
     said = f"{section}.delimiter: is one for all files, and {names} are separated differently; "
     scored = {split: path for split, path in paths.items() if split != "train"}
-    of_scored = {signs.get(split) for split in scored}
-    if "dev" not in scored or len(of_scored) > 1:
+    of_scored = {signs[split] for split in scored if split in signs}
+    if "dev" not in scored or len(of_scored) != 1:
         return [f"{said}write them alike."]
     typed = [f"'{PAIRS}.{split}={path}'" for split, path in scored.items()]
-    if (sign := of_scored.pop()) is not None:
-        typed.append(f"'{PAIRS}.delimiter=\"{sign}\"'")
+    (sign,) = of_scored
+    if any(delimiter_of(Path(path), None) != sign for split, path in scored.items() if split in signs):
+        typed.append(f"'{PAIRS}.delimiter=\"{TYPED_TAB if sign.isspace() else sign}\"'")
     return [
         f"{said}in place of {' and '.join(f'data.{split}' for split in scored)} write evaluation=files {' '.join(typed)}."
     ]

@@ -77,7 +77,7 @@ class CachedSource:
         if files is None:
             return self.source.load(split)
         contents = _contents(files)
-        made_from = {"rows": split, "settings": self.config.model_dump(mode="json"), "files": contents}
+        made_from = {"rows": split, "settings": [self.config.target, self.config.arguments()], "files": contents}
 
         def make(scratch: Path | None) -> Made:
             with _noting() as said:
@@ -129,13 +129,15 @@ def found_or_made(folder: Path, made_from: Mapping[str, Any], make: Callable[[Pa
         made_from: all that decides what is made but the code and the libraries of `embexp.data`; as JSON.
         make: makes it, and may write its table as `TABLE` in the folder that it is given; None: nothing can be written.
     """
-    content = json.dumps({**made_from, "code": code_of("data"), "libraries": versions(LIBRARIES)}, sort_keys=True)
+    content = json.dumps(
+        {**made_from, "code": code_of("data", "config/kinds.py"), "libraries": versions(LIBRARIES)}, sort_keys=True
+    )
     entry = folder / hashlib.sha256(content.encode()).hexdigest()[:32]
     if (found := _read_if_whole(entry)) is not None:
         return found, True
     with ExitStack() as stack:
         try:
-            waiting = f"another process is making the same data in {folder}; waiting for it to end"
+            waiting = f"another process is just making what is wanted here too (in {folder}); waiting for it to end"
             stack.enter_context(alone_with(entry, waiting=waiting))
         except (OSError, NotImplementedError) as error:
             return _unkept(folder, error, make(None)), False

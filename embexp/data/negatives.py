@@ -1,7 +1,7 @@
 """Negatives of pairs: the anchor's own contradictions, as NLI has them, or the positives of other pairs, mined or drawn.
 
 Texts are told apart by their hashes, 8 bytes each, so that none is in memory but those that are being written. Two texts of one hash,
-of which there is one in ten million million pairs of texts, would cost a negative and nothing else: another is drawn.
+which are one in 10^19 pairs of texts, would cost a negative and nothing else: another is drawn.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 REDRAWS = 100
+# Where hard ones were looked for: what is counted.
+HARD, DRAWN = "hard_negative", "drawn_negative"
 
 
 class Miner(Protocol):
@@ -48,14 +50,14 @@ class Triplets:
         pairs: anchor, positive.
         contradictions: of each pair the row whose hypothesis is its negative, or -1.
         drawn: of each other pair the one whose positive is its negative, or -1.
-        hard: of how many it was mined.
+        hard: of how many it was mined; None: no such were looked for.
     """
 
     hypotheses: Dataset | None
     pairs: Dataset
     contradictions: NDArray[np.int64]
     drawn: NDArray[np.int64]
-    hard: int = 0
+    hard: int | None = None
 
     @classmethod
     def of(cls, rows: Rows, pairs: Dataset, *, own: bool, seed: int, miner: Miner | None = None) -> Triplets:
@@ -65,27 +67,30 @@ class Triplets:
             rows: of which the pairs are.
             pairs: anchor, positive.
             own: whether an anchor gets its own contradictions, in turn, where it has any.
-            seed: draws the others.
-            miner: finds them, but where it finds none.
+            seed: draws those that neither an own contradiction nor the miner gives.
+            miner: finds hard ones for the others.
         """
         if not len(pairs):
             return cls(None, pairs, *np.empty((2, 0), np.int64))
-        texts = _Pairs.of(pairs)
-        if miner is not None:
-            hard = _hardest(texts, miner.of(pairs, directed=rows.kind in DIRECTED))
-            drawn = np.where(hard >= 0, hard, _draw(texts, hard < 0, seed))
-            return cls(None, pairs, np.full(len(pairs), -1), drawn, int(np.count_nonzero(hard >= 0)))
+        directed = rows.kind in DIRECTED
+        texts = _Pairs.of(pairs, directed=directed)
         own = own and rows.kind == "nli"
         contradictions = _contradictions(rows, texts) if own else np.full(len(pairs), -1)
         hypotheses = rows.table.select_columns(["hypothesis"]) if own else None
-        return cls(hypotheses, pairs, contradictions, _draw(texts, contradictions < 0, seed))
+        wanted = contradictions < 0
+        hard = np.full(len(pairs), -1)
+        if miner is not None and wanted.any():
+            hard = np.where(wanted, _hardest(texts, miner.of(pairs, directed=directed)), -1)
+        drawn = np.where(hard >= 0, hard, _draw(texts, wanted & (hard < 0), seed))
+        found = None if miner is None else int(np.count_nonzero(hard >= 0))
+        return cls(hypotheses, pairs, contradictions, drawn, found)
 
     @property
     def counts(self) -> dict[str, int]:
-        """Of pairs that found no negative, and of those that have a contradiction, or a hard one."""
+        """Of pairs that found no negative, of those that have a contradiction; where hard ones were looked for, of these, and others."""
         is_own, is_drawn = (int(np.count_nonzero(found >= 0)) for found in (self.contradictions, self.drawn))
-        lost = len(self.pairs) - is_own - is_drawn
-        return {"dropped_no_negative": lost, "own_contradiction": is_own, "hard_negative": self.hard}
+        counts = {"dropped_no_negative": len(self.pairs) - is_own - is_drawn, "own_contradiction": is_own}
+        return counts if self.hard is None else {**counts, HARD: self.hard, DRAWN: is_drawn - self.hard}
 
     def tables(self) -> Iterator[pa.Table]:
         """Anchor, positive, negative, some at a time."""
@@ -111,18 +116,24 @@ class _Pairs:
 
     Attributes:
         anchors, positives: of each pair.
-        known: of each pair a number of both texts, in order.
+        first, second: of two texts that belong together; the same pairs, and, where their texts could change places, these changed.
+        known: of each of them a number of both texts, in order.
     """
 
     anchors: NDArray[np.int64]
     positives: NDArray[np.int64]
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
     known: NDArray[np.int64]
 
     @classmethod
-    def of(cls, pairs: Dataset) -> _Pairs:
-        """Of anchors and positives."""
+    def of(cls, pairs: Dataset, *, directed: bool) -> _Pairs:
+        """Of anchors and positives; directed: the anchor asks for the positive."""
         anchors, positives = np.concatenate([*map(hashes_of, pairs.with_format("arrow").iter(batch_size=AT_ONCE))]).T
-        return cls(anchors, positives, np.unique(_together(anchors, positives)))
+        first, second = anchors, positives
+        if not directed:
+            first, second = np.concatenate([first, second]), np.concatenate([second, first])
+        return cls(anchors, positives, first, second, np.unique(_together(first, second)))
 
     def are_wrong(self, anchors: NDArray[np.int64], texts: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Of texts, whether each is its anchor itself or one of the anchor's positives, and so no negative."""
@@ -154,9 +165,9 @@ def _draw(texts: _Pairs, wanted: NDArray[np.bool_], seed: int) -> NDArray[np.int
     drawn = np.where(wanted, shuffled, -1)
     wrong = np.flatnonzero(wanted & texts.are_wrong(texts.anchors, texts.positives[drawn]))
     none_of: dict[int, set[int]] = defaultdict(set)
-    of_these = np.isin(texts.anchors, texts.anchors[wrong])
-    for anchor, positive in zip(texts.anchors[of_these].tolist(), texts.positives[of_these].tolist(), strict=True):
-        none_of[anchor] |= {anchor, positive}
+    of_these = np.isin(texts.first, texts.anchors[wrong])
+    for anchor, other in zip(texts.first[of_these].tolist(), texts.second[of_these].tolist(), strict=True):
+        none_of[anchor] |= {anchor, other}
     for pair, anchor in zip(wrong.tolist(), texts.anchors[wrong].tolist(), strict=True):
         others = (draw.choice(shuffled) for _ in range(REDRAWS))
         drawn[pair] = next((other for other in others if int(texts.positives[other]) not in none_of[anchor]), -1)

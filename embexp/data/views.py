@@ -10,7 +10,7 @@
 | twins | anchor, positive | the same texts, each beside itself |
 
 A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; with negatives="hard" the
-nearest of these (`embexp.mining`). It is never the anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row
+nearest of these positives (`embexp.mining`). It is never the anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row
 occurs twice, but with positives="all", the textbook's way. What was kept and what dropped is counted. Views are made some rows at
 a time, and written as they are made.
 """
@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 
 from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
 from embexp.config.kinds import NEEDS_NEGATIVES, view_of
-from embexp.data.negatives import Miner, Triplets
+from embexp.data.negatives import HARD, Miner, Triplets
 from embexp.data.repeats import first_of_each
 from embexp.data.rows import DIRECTED, ENTAILMENT, Rows, schema_of
 from embexp.data.tables import filtered, passing, written
@@ -118,7 +118,7 @@ def make_view(
     counts = {"kept": len(dataset), **dropped, "dropped_repeated": repeated}
     if len(dataset) < 2:
         raise ConfigError([f"{rows.name}: {_too_few(name, counts)}."])
-    kept = {key: count for key, count in counts.items() if count or key == "kept"}
+    kept = {key: count for key, count in counts.items() if count or key in ("kept", HARD)}
     return View(name, dataset, kept, is_directed(rows, name))
 
 
@@ -146,7 +146,7 @@ def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str], scrat
         return
     # Without repeats before negatives are drawn: with two negatives a repeated pair would pass for two rows.
     pairs = passing(_once(rows, "pairs", rules, dropped), schema_of(VIEW_COLUMNS["pairs"]), scratch)
-    own = rules.negatives == "contradiction"
+    own = rules.negatives != "shuffled"
     triplets = Triplets.of(rows, pairs, own=own, seed=rules.seed, miner=rules.miner)
     dropped.update(triplets.counts)
     if name == "triplets":

@@ -13,13 +13,15 @@ from tests.config.test_composition import problems_of
     [
         (["loss=tsdae"], "noisy, for which no negatives are looked for in nli rows"),
         (["loss=cosine"], "scored, for which no negatives are looked for in nli rows"),
-        (["loss=mnr", "data=allnli"], "triplets, for which no negatives are looked for in triplets rows"),
+        (["loss=mnr", "data=allnli"], "triplets bring their negatives"),
+        (["loss=mnr", "data.hard_margin=0.1", "data.negatives=shuffled"], "data.hard_margin=0.1: nothing reads it"),
         (["loss=mnr"], None),
         (["loss=mnr", "data=stsb"], None),
     ],
 )
 def test_hard_negatives_are_refused_where_none_are_looked_for(given, fed):
-    given = ["evaluation=helpdesk", "data.negatives=hard", *given]
+    given = ["evaluation=helpdesk", *given]
+    given += [] if any(word.startswith("data.negatives") for word in given) else ["data.negatives=hard"]
     if fed is None:
         assert compose(given).data.negatives == "hard"
         return

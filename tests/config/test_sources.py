@@ -60,7 +60,8 @@ def test_a_key_of_a_file_that_is_left_empty_is_told_with_what_to_do(tmp_path, ov
 @pytest.mark.parametrize(
     ("train", "dev", "test", "typed", "instead"),
     [
-        (";", ",", None, ";", """evaluation=files 'evaluation.source.dev={dev}' 'evaluation.source.delimiter=","'."""),
+        (",", ";", None, ",", """evaluation=files 'evaluation.source.dev={dev}' 'evaluation.source.delimiter=";"'."""),
+        (";", ",", None, ";", "evaluation=files 'evaluation.source.dev={dev}'."),
         (";", ",", None, None, "evaluation=files 'evaluation.source.dev={dev}'."),
         (";", ",", ";", ";", "write them alike."),
         (";", ";", ";", None, None),

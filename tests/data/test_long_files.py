@@ -66,6 +66,15 @@ def test_a_source_reads_its_file_once_for_both_parts(file, tmp_path, caplog):
     assert [sum(word in line for line in told) for word in ("read as", "bad rows", "set aside")] == [1, 1, 1]
 
 
+def test_a_file_that_changes_between_its_parts_is_read_again(tmp_path):
+    file = written(tmp_path, "r.csv", PAIRS)
+    made = source(train=file)
+    made.load("train")
+    written(tmp_path, "r.csv", PAIRS.replace("question", "other question"))
+    assert content(made.load("dev")) == content(source(train=file).load("dev"))
+    assert content(made.load("train")) == content(source(train=file).load("train"))
+
+
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_what_is_wrong_far_behind_is_told_by_its_row(tmp_path, few_at_once, suffix):
     rows = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "score": n % 5} for n in range(30)]

@@ -12,8 +12,10 @@ from datasets import Dataset
 
 from embexp.data import negatives, views
 from embexp.data import rows as rows_module
+from embexp.data.files import splitting
+from embexp.data.files.splitting import Texts, set_aside
 from embexp.data.negatives import REDRAWS, Triplets
-from embexp.data.rows import CONTRADICTION, Rows, rows_from
+from embexp.data.rows import CONTRADICTION, Rows, hashes_of, rows_from
 from embexp.data.tables import TABLE, records_of
 from embexp.data.views import make_view
 
@@ -41,7 +43,9 @@ def with_sets(rows: Rows, pairs: list[Pair], *, own: bool, seed: int) -> list[tu
     """The same by texts."""
     positives, contradictions = defaultdict(set), defaultdict(list)
     for anchor, positive in pairs:
+        # Of NLI the two could change places.
         positives[anchor].add(positive)
+        positives[positive].add(anchor)
     for premise, hypothesis, label in zip(*map(rows.values, ("premise", "hypothesis", "label")), strict=True):
         if own and label == CONTRADICTION and hypothesis not in {premise, *positives[premise]}:
             contradictions[premise].append(hypothesis)
@@ -74,6 +78,35 @@ def test_negatives_are_those_that_sets_of_texts_would_give(monkeypatch, count, t
     made = [record for table in triplets.tables() for record in records_of(table)]
     assert made == with_sets(rows, pairs, own=own, seed=seed)
     assert len(pairs) - len(made) == triplets.counts["dropped_no_negative"]
+
+
+@pytest.mark.parametrize(("kind", "negative"), [("pairs", "b"), ("scored", None)])
+def test_of_rows_that_could_change_places_what_belongs_to_an_anchor_the_other_way_round_is_no_negative(kind, negative):
+    first, second = ["b", "a", "c"], ["a", "d", "b"]
+    names = {"pairs": ("anchor", "positive"), "scored": ("sentence1", "sentence2")}[kind]
+    columns = {names[0]: first, names[1]: second} | ({"score": [1.0] * 3} if kind == "scored" else {})
+    rows = rows_from(kind, columns, name=kind, counts={})
+    triplets = Triplets.of(rows, Dataset.from_dict({"anchor": first, "positive": second}), own=False, seed=0)
+    found = {a: n for table in triplets.tables() for a, _, n in records_of(table)}
+    assert found.get("a") == negative
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_negatives_and_dev_parts_do_not_depend_on_how_a_process_hashes_texts(monkeypatch, own):
+    def otherwise(table: pa.Table, key=hash):
+        return hashes_of(table, lambda text: hash((str(key(text)), "otherwise")))
+
+    def made() -> tuple[object, ...]:
+        rows = nli(300, 400, 0)
+        pairs = pa.table(list(zip(*pairs_of(rows), strict=True)), names=["anchor", "positive"])
+        texts = Texts.of([pairs])
+        dev = set_aside("pairs", texts, fraction=0.1, seed=1)
+        return Triplets.of(rows, Dataset(pairs), own=own, seed=3).drawn.tolist(), dev
+
+    first = made()
+    for module in (negatives, splitting):
+        monkeypatch.setattr(module, "hashes_of", otherwise)
+    assert made() == first
 
 
 @pytest.mark.parametrize("view", ["triplets", "scored"])

@@ -60,7 +60,7 @@ def test_every_view_that_a_kind_promises_can_be_made_and_has_its_columns(kind, n
 def test_a_view_that_is_made_some_rows_at_a_time_is_the_one_made_at_once(tmp_path, monkeypatch, kind, name, positives):
     draw = random.Random(5)
     values = {"label": [ENTAILMENT, NEUTRAL, CONTRADICTION], "score": [0.0, 0.5, 0.6, 1.0]}
-    texts = [f"text {n}" for n in range(6)]
+    texts = [f"text {n}" for n in range(10)]
     drawn = rows(kind, [tuple(draw.choice(values.get(c, texts)) for c in COLUMNS[kind]) for _ in range(50)])
     at_once = view(drawn, name, positives=positives)
     monkeypatch.setattr(data_rows, "AT_ONCE", 7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from embexp.config import Kind
@@ -11,8 +10,6 @@ from embexp.data.rows import COLUMNS
 
 # Of a file's columns.
 MOST_NAMED = 30
-# What tells of a delimiter.
-HINT = re.compile(r"; separated by '.+'\? set '[a-z.]+\.delimiter=\"(.+)\"'")
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("triplets", {"anchor": "anchor", "positive": "positive", "negative": "negative"}),
@@ -77,14 +74,13 @@ def _with_what_was_meant(name: str) -> str:
     return name if meant is None else f"{name} (did you mean {meant}?)"
 
 
-def hinted_delimiter(problem: str) -> str | None:
-    """The delimiter that `match` has said to set, as it is typed; None where it has not."""
-    found = HINT.search(problem)
-    return None if found is None else found[1]
+def delimiter_hinted(found: Sequence[str]) -> str | None:
+    """What a single column is separated by that looks like several; None where it does not."""
+    return next((sign for sign in ";\t|," if len(found) == 1 and sign in found[0]), None)
 
 
 def _hint(found: Sequence[str], section: str) -> str:
     """What to try where a single column holds what looks like several."""
-    delimiter = next((sign for sign in ";\t|," if len(found) == 1 and sign in found[0]), None)
+    delimiter = delimiter_hinted(found)
     shown = "\\t" if delimiter == "\t" else delimiter
     return "" if delimiter is None else f"; separated by {delimiter!r}? set '{section}.delimiter=\"{shown}\"'"

@@ -16,8 +16,10 @@ import pyarrow.parquet as pq
 
 # Of tables that are looked for in a folder, where a .txt or .json mostly tells of them.
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-# Of those whose rows are parted into cells by a sign.
-DELIMITED = (".csv", ".tsv")
+# Of those whose rows are parted into cells, and the sign that does it where no other is named.
+DELIMITED = {".csv": ",", ".tsv": "\t"}
+# A tab as it can be typed.
+TYPED_TAB = "\\t"
 # Of a file that is named.
 READABLE = (*SUFFIXES, ".json", ".txt")
 GZIP = ".gz"
@@ -44,6 +46,11 @@ def suffix_of(path: Path) -> str:
     name = path.name.lower()
     inner = Path(name.removesuffix(GZIP)).suffix
     return inner if name.endswith(GZIP) and inner != ".parquet" else Path(name).suffix
+
+
+def delimiter_of(path: Path, named: str | None) -> str:
+    """The sign between two cells of csv or tsv, where one is named, or not; a tab also as it is typed."""
+    return "\t" if named == TYPED_TAB else named or DELIMITED[suffix_of(path)]
 
 
 @contextmanager

@@ -16,14 +16,12 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from embexp.data.files.content import READABLE, UnreadableError, check_format, suffix_of, text_of
+from embexp.data.files.content import READABLE, UnreadableError, check_format, delimiter_of, suffix_of, text_of
 from embexp.data.files.delimited import Delimited
 from embexp.data.files.records import Records, Row
 from embexp.data.tables import AT_ONCE
 
 HEAD_ROWS = 100
-# A tab as it can be typed.
-TYPED_TAB = "\\t"
 # The column of a file that has no header.
 TEXT = "text"
 
@@ -69,7 +67,7 @@ def read(
             if suffix == ".json" and _is_array(head):
                 return _json_array(head.read())
             return _records(_keys_of(_jsonl(head)), text, _jsonl)
-        delimiter = "\t" if delimiter == TYPED_TAB else delimiter or ("\t" if suffix == ".tsv" else ",")
+        delimiter = delimiter_of(path, delimiter)
         if len(delimiter) != 1 or delimiter in '"\r\n':
             raise UnreadableError(f"{section}.delimiter={delimiter!r} must be one character, such as ';'")
         quoted = suffix == ".csv" if quoted is None else quoted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 from embexp.config import ConfigError, Kind
 from embexp.config.errors import printable
 from embexp.data.files.checking import Checker, Tally
-from embexp.data.files.columns import match
-from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, is_small, suffix_of
+from embexp.data.files.columns import delimiter_hinted, match
+from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, delimiter_of, is_small, suffix_of
 from embexp.data.files.file import File
 from embexp.data.files.readers import read
 from embexp.data.files.records import Records
@@ -70,7 +71,8 @@ class FileSource:
         self.section = "data" if train is not None else "evaluation.source"
         self.called = called
         self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
-        self._halved: tuple[Rows, NDArray[np.bool_]] | None = None
+        # The file as it was, its rows, and which of them are dev.
+        self._halved: tuple[tuple[int, int], Rows, NDArray[np.bool_]] | None = None
 
     def peek_kind(self) -> Kind | None:
         """What the rows of the first file are, from the headers of all files alone; None where no file is given.
@@ -119,6 +121,19 @@ class FileSource:
             for key, value in typed.items()
             if value is not None
         ]
+
+    def delimiters(self) -> dict[Split, str]:
+        """What separates the cells of each file that is a table; none where no header looks as if it were another than is read."""
+        read: dict[Split, str] = {}
+        hinted: dict[Split, str] = {}
+        for split, path in self.paths.items():
+            if path is None or suffix_of(self._path(path)) not in DELIMITED:
+                continue
+            with suppress(UnreadableError):
+                found = delimiter_hinted(self._records(path).columns)
+                read[split] = delimiter_of(self._path(path), self.delimiter)
+                hinted |= {} if found is None else {split: found}
+        return read | hinted if hinted else {}
 
     def bad_rows(self, split: Split, *, dev_is_scored: bool = False) -> Sequence[str]:
         """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it.
@@ -248,11 +263,13 @@ class FileSource:
         return Rows(rows.kind, table, f"{rows.name} ({split} part)", counts)
 
     def _halves(self, file: File, folder: Path | None) -> tuple[Rows, NDArray[np.bool_]]:
-        """All rows of train's file, read once, and which of them are dev."""
-        if self._halved is None:
+        """All rows of train's file, read once while it stays as it is, and which of them are dev."""
+        found = self._path(str(self.paths["train"])).stat()
+        state = found.st_mtime_ns, found.st_size
+        if self._halved is None or self._halved[0] != state:
             rows = self._rows("train", file, folder, to_be_split=True)
             in_dev = np.zeros(len(rows.table), dtype=bool)
             in_dev[self._set_aside(rows.kind, Texts.of(rows.batches(rows.text_columns)))] = True
             log.info("%s: %d of %d rows set aside as dev", file.where, in_dev.sum(), len(in_dev))
-            self._halved = rows, in_dev
-        return self._halved
+            self._halved = state, rows, in_dev
+        return self._halved[1:]
