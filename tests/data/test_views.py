@@ -61,7 +61,8 @@ def test_a_view_that_is_made_some_rows_at_a_time_is_the_one_made_at_once(tmp_pat
     draw = random.Random(5)
     values = {"label": [ENTAILMENT, NEUTRAL, CONTRADICTION], "score": [0.0, 0.5, 0.6, 1.0]}
     texts = [f"text {n}" for n in range(10)]
-    drawn = rows(kind, [tuple(draw.choice(values.get(c, texts)) for c in COLUMNS[kind]) for _ in range(50)])
+    some_rows = [tuple(draw.choice(values.get(c, texts)) for c in COLUMNS[kind]) for _ in range(40)]
+    drawn = rows(kind, [*some_rows, *some_rows[:20]])
     at_once = view(drawn, name, positives=positives)
     monkeypatch.setattr(data_rows, "AT_ONCE", 7)
     some = view(drawn, name, positives=positives, scratch=tmp_path)
