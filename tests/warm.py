@@ -6,6 +6,8 @@
 What is forked has the libraries and no module of embexp: it imports those itself, as a process of its own would, and has its
 own command, folder, environment and files. What asks for more, as what a start takes or imports, starts Python itself.
 
+They hash texts alike: PYTHONHASHSEED is read at a start. Where nothing can be forked, Python is started.
+
 All of a session's workers share two such parents, which the first that asks starts, and which end with pytest. PLAIN has none
 of what reads HF_HOME and HF_ENDPOINT at its import, and so serves processes that have their own.
 """
@@ -51,7 +53,10 @@ class Forked:
 
     def __init__(self, connection: socket.socket, files: Sequence[object]) -> None:
         self._connection, self._files = connection, files
-        self.pid = int(connection.recv(64))
+        told = connection.recv(64)
+        if not told:
+            raise ConnectionResetError
+        self.pid = int(told)
         self.returncode: int | None = None
 
     def wait(self, timeout: float | None = None) -> int:
@@ -82,17 +87,23 @@ def start(
 ) -> Forked | subprocess.Popen:
     """Starts Python with these arguments: -m and a module, or -c and its code, and then those of the program."""
     env = dict(os.environ if env is None else env)
-    if not CAN_FORK:
-        return subprocess.Popen(
-            [sys.executable, *command],
-            cwd=cwd,
-            env=env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            # What starts the tests in the background ignores SIGINT, and so would the child.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-        )
+    # A parent ends at once that would lose threads by forking, or cannot import what it should.
+    with suppress(ConnectionError):
+        if CAN_FORK:
+            return _forked(command, cwd, env, of)
+    return subprocess.Popen(
+        [sys.executable, *command],
+        cwd=cwd,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What starts the tests in the background ignores SIGINT, and so would the child.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def _forked(command: list[str], cwd: Path, env: Mapping[str, str], of: str) -> Forked:
     files = [tempfile.TemporaryFile("w+") for _ in range(2)]  # noqa: SIM115  # read when it has ended
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     connection.connect(_address(of))
