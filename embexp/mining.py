@@ -1,9 +1,9 @@
-"""Hard negatives: of each anchor the text nearest to it that is surely not an answer, as the model sees it before training.
+"""Hard negatives: of each anchor the text nearest to it that is hardly an answer, as the model sees it before training.
 
-Surely not: its similarity is below that of the anchor's least similar positive by a share of that similarity, 5 % by default. Of
-the ways to mine that NV-Retriever compares (https://arxiv.org/abs/2407.15831, TopK-PercPos) it is the one that trains best;
-sentence-transformers' `mine_hard_negatives` calls it `relative_margin`. Unlike there all texts are looked at, however many are too
-near, and a pair for which none is found keeps a negative that is drawn.
+Hardly: its similarity is below that of the anchor's least similar positive by a share of that similarity, 5 % by default, for what
+is nearer may be an answer that nobody marked. Of the ways to mine that NV-Retriever compares (https://arxiv.org/abs/2407.15831,
+TopK-PercPos) it is the one that trained best there; sentence-transformers' `mine_hard_negatives` calls it `relative_margin`. Unlike
+there all texts are looked at, however many are too near, and a pair for which none is found keeps a negative that is drawn.
 """
 
 from __future__ import annotations
