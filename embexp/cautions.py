@@ -34,6 +34,8 @@ FARTHEST = 2
 MOST_DRAWN = 0.1
 # Half the width of a score's 95 % interval.
 WIDTH_TO_TELL = 0.1
+# So near to the highest score that there can be, nothing more is to be seen.
+NEAR_THE_CEILING = 0.005
 # A few pairs that happen to be ranked right say no more than others: no score is held for higher than this.
 HIGHEST_SCORE = 0.9
 NORMAL_95 = 1.96
@@ -52,6 +54,7 @@ def cautions(
     prompts: Prompts,
     dev: Pairs,
     dev_score: float,
+    metric: str,
     loss: nn.Module | None = None,
     dims: Sequence[int] | None = None,
 ) -> list[str]:
@@ -63,6 +66,7 @@ def cautions(
         prompts: that the run sets.
         dev: the pairs by which the best step is chosen.
         dev_score: their correlation, of the model as it is.
+        metric: which one: "spearman_cosine".
         loss: that is trained for; None: of no account.
         dims: that are trained to do alone; None: the embeddings are whole.
     """
@@ -73,6 +77,7 @@ def cautions(
         _of_a_margin_out_of_reach(loss, model),
         _of_unused_prompts(model, prompts),
         _of_a_missing_default(prompts, dev),
+        _of_a_ceiling(dev, dev_score, metric),
         few_pairs(len(dev.scores), dev_score, whose=", the model's before training,"),
     )
     return [told for told in found if told is not None]
@@ -160,6 +165,21 @@ def _of_cut_texts(view: View, model: SentenceTransformer, prompts: Prompts) -> s
     return (
         f"data: {cut} of {len(texts)} texts that were looked at{behind} have more than the {most} tokens that the model reads; "
         "what is over is cut off: split them, or raise model.max_length where the model reads more"
+    )
+
+
+def _of_a_ceiling(dev: Pairs, score: float, metric: str) -> str | None:
+    """Of scores that are 0 and 1, half of each, the best order of the pairs has a Spearman of 0.866: within the two all are equal."""
+    values, counts = np.unique(dev.scores, return_counts=True)
+    if len(values) != 2 or not metric.startswith("spearman"):
+        return None
+    pairs = len(dev.scores)
+    highest = math.sqrt(3 * counts[0] * counts[1] / (pairs**2 - 1))
+    if score < highest - NEAR_THE_CEILING:
+        return None
+    return (
+        f"dev: the model before training has {score:.3f} of {highest:.3f}, the highest Spearman that scores of two values allow: hardly "
+        "anything is left to gain on these pairs; score on harder ones, on graded scores, or on retrieval (evaluation=[own,retrieval])"
     )
 
 

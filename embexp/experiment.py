@@ -183,10 +183,11 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
 
     before = scores_before(config, inputs, score)
     refuse_no_score(before["dev"], config.evaluation.select_by)
-    at_step_0 = before["dev"].metrics[config.evaluation.select_by]
+    metric = config.evaluation.select_by
+    at_step_0 = before["dev"].metrics[metric]
     dev = inputs.pairs["dev"]
     loss, dims = plan.module, config.matryoshka_dims
-    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, loss=loss, dims=dims))
+    warn_of(cautions(view, model, prompts=prompts, dev=dev, dev_score=at_step_0, metric=metric, loss=loss, dims=dims))
     base = prefixed("dev", before["dev"].metrics)
     record.log_metrics(base, 0)
     if "test" in before:

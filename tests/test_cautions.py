@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 from datasets import Dataset
+from scipy.stats import spearmanr
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from embexp.cautions import cautions
@@ -40,7 +41,7 @@ def told(
     directed: bool = True,
 ) -> list[str]:
     dev = Pairs("dev", ["a"] * pairs, ["b"] * pairs, np.zeros(pairs), directed)
-    return cautions(view, model, prompts=prompts, dev=dev, dev_score=score)
+    return cautions(view, model, prompts=prompts, dev=dev, dev_score=score, metric="spearman_cosine")
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,9 @@ def test_a_margin_that_embeddings_of_length_one_never_have_is_told_of(typed, uni
         model.append(Normalize())
     loss = build_loss(config.loss, model, seed=1, dims=config.matryoshka_dims).module
     dev = Pairs("dev", ["a"] * 1_500, ["b"] * 1_500, np.zeros(1_500), True)
-    said = cautions(scored("hello"), model, prompts=NO_PROMPTS, dev=dev, dev_score=0.8, loss=loss)
+    said = cautions(
+        scored("hello"), model, prompts=NO_PROMPTS, dev=dev, dev_score=0.8, metric="spearman_cosine", loss=loss
+    )
     assert said == [] if is_told is None else said[0].startswith(f"loss.triplet_margin=5: {is_told} are of length one")
 
 
@@ -176,3 +179,26 @@ def test_the_width_is_that_of_simulated_scores(model):
     low, high = np.quantile(drawn, [0.025, 0.975])
     (said,) = told(scored("hello"), model, pairs=pairs, score=float(drawn.mean()))
     assert float(said.split("about ")[1].split()[0]) == pytest.approx((high - low) / 2, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("right", "score", "metric", "is_told"),
+    [
+        (100, 0.865, "spearman_cosine", True),
+        (100, 0.85, "spearman_cosine", False),
+        (50, 0.749, "spearman_cosine", True),
+        (100, 0.865, "pearson_cosine", False),
+        (0, 0.9, "spearman_cosine", False),
+    ],
+)
+def test_a_score_that_cannot_be_higher_is_told_of(model, right, score, metric, is_told):
+    scores = np.array([1.0] * right + [0.0] * (200 - right))
+    dev = Pairs("dev", ["a"] * 200, ["b"] * 200, scores)
+    said = cautions(scored("hello"), model, prompts=NO_PROMPTS, dev=dev, dev_score=score, metric=metric)
+    assert any("the highest Spearman that scores of two values allow" in each for each in said) == is_told
+
+
+def test_the_highest_spearman_of_two_values_is_that_of_the_best_order():
+    scores = np.array([1.0] * 60 + [0.0] * 140)
+    best = spearmanr(scores, np.arange(200)[::-1]).statistic
+    assert math.sqrt(3 * 60 * 140 / (200**2 - 1)) == pytest.approx(best)

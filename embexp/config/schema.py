@@ -20,6 +20,11 @@ def _one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _keys_as_words(value: Any) -> Any:
+    """Labels are words, and 1 that of a file that has 1 for one; on a command line no quotes could make it a text."""
+    return {str(key): meaning for key, meaning in value.items()} if isinstance(value, dict) else value
+
+
 class Schema(BaseModel):
     """Unknown keys are refused, values are not converted, and what has been checked stays as it is."""
 
@@ -165,7 +170,9 @@ class Files(Data):
     dev: str | None
     test: str | None
     columns: dict[str, str] | None
-    labels: dict[str, Literal["entailment", "neutral", "contradiction"]] | None
+    labels: Annotated[
+        dict[str, Literal["entailment", "neutral", "contradiction"]] | None, BeforeValidator(_keys_as_words)
+    ]
     score_scale: list[FiniteFloat] | None = Field(min_length=2, max_length=2)
     dev_fraction: float | None = Field(ge=0, le=0.5)
     on_bad_rows: Literal["refuse", "drop"]

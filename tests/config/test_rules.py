@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import compose
+from embexp.data import build_source
 from tests.config.test_composition import problems_of
 
 
@@ -27,3 +28,13 @@ def test_hard_negatives_are_refused_where_none_are_looked_for(given, fed):
         return
     (problem,) = problems_of(*given)
     assert fed in problem
+
+
+def test_labels_that_are_numbers_can_be_named(tmp_path):
+    file = tmp_path / "nli.csv"
+    file.write_text("premise,hypothesis,label\n" + "".join(f"p{n},h{n},{n % 3 + 1}\n" for n in range(30)))
+    labels = "data.labels={1: entailment, 2: neutral, 3: contradiction}"
+    config = compose(["data=files", f"data.train={file}", labels, "evaluation=helpdesk"])
+    assert config.data.labels == {"1": "entailment", "2": "neutral", "3": "contradiction"}
+    rows = build_source(config.data).load("train")
+    assert rows.table["label"][:3] == [0, 1, 2]

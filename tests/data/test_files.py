@@ -327,6 +327,27 @@ def test_rows_that_all_share_a_text_cannot_be_split(tmp_path):
         source(train=file).load("dev")
 
 
+@pytest.mark.parametrize("scores", ["1,2,5", "1,3", "2,1.0,4"])
+def test_stars_from_one_up_are_on_a_scale_that_is_to_be_said(tmp_path, scores):
+    content = "sentence1,sentence2,score\n" + "".join(f"a{s},b{s},{s}\n" for s in scores.split(","))
+    assert "data.score_scale=[lowest,highest]" in problems_of(written(tmp_path, "r.csv", content))
+    assert source(train=tmp_path / "r.csv", dev=tmp_path / "r.csv", score_scale=[1, 5]).load("train") is not None
+
+
+def test_a_tsv_whose_texts_are_quoted_is_told_how_to_read_it(tmp_path, caplog):
+    file = written(tmp_path, "r.tsv", 'anchor\tpositive\n"a"\t"b"\n"c ""d"""\t"e"\n')
+    source(train=file, dev=file).load("train")
+    assert "data.quoted=true takes them away" in caplog.text
+    caplog.clear()
+    assert source(train=file, dev=file, quoted=True).load("train").table["anchor"][:] == ["a", 'c "d"']
+    source(
+        train=written(tmp_path, "s.tsv", STRAY_QUOTES.replace("score", "other")),
+        columns={"anchor": "sentence1", "positive": "sentence2"},
+        dev=file,
+    ).load("train")
+    assert "quotation marks" not in caplog.text
+
+
 @pytest.mark.parametrize(("scores", "expected"), [("0.2,1", [0.2, 1.0]), ("0,5", [0.0, 1.0])])
 def test_the_scale_of_scores_is_detected(tmp_path, scores, expected):
     content = "sentence1,sentence2,score\n" + "".join(f"a{s},b{s},{s}\n" for s in scores.split(","))

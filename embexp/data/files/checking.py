@@ -117,7 +117,7 @@ class Checker:
                 found.add(row, value)
         if found.within(0, 1):
             return 0.0, 1.0
-        if found.within(0, 5) and not found.like_labels:
+        if found.within(0, 5) and not found.like_labels and not found.like_stars:
             return 0.0, 5.0
         if found.no_number is not None and DECIMAL_COMMA.fullmatch(str(found.no_number[1])):
             row, value = found.no_number
@@ -171,6 +171,7 @@ class _Scores:
         numbers: how many are some.
         low, high: of these.
         few: whether they are 0, 1 and 2 alone.
+        whole: whether none has a part of one.
         no_number: the first of the others, and its row.
     """
 
@@ -178,6 +179,7 @@ class _Scores:
     low: float = math.inf
     high: float = -math.inf
     few: bool = True
+    whole: bool = True
     no_number: tuple[int, Any] | None = None
 
     def add(self, row: int, value: Any) -> None:
@@ -189,11 +191,17 @@ class _Scores:
         self.numbers += 1
         self.low, self.high = min(self.low, number), max(self.high, number)
         self.few = self.few and number in (0, 1, 2)
+        self.whole = self.whole and number.is_integer()
 
     @property
     def like_labels(self) -> bool:
         """0, 1, 2 and nothing else look like labels."""
         return self.few and self.high == 2
+
+    @property
+    def like_stars(self) -> bool:
+        """1 to 5, or 1 to 3: whole numbers whose lowest may be the scale's."""
+        return self.whole and self.low == 1
 
     def within(self, low: float, high: float) -> bool:
         """Whether there are any, and all lie there."""

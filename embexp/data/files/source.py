@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +21,17 @@ from embexp.data.files.readers import read
 from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, Rows, Split, schema_of
-from embexp.data.tables import filtered, passing, written
+from embexp.data.tables import filtered, passing, records_of, written
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 log = logging.getLogger(__name__)
 
 # Of the rows, where no fraction is named, and the most of them: what more would tell is not worth the time to score it.
 DEV_FRACTION, MOST_DEV_ROWS = 0.1, 10_000
+# Rows that are looked at for quotation marks.
+LOOKED_AT = 1_000
 
 
 class FileSource:
@@ -245,6 +250,12 @@ class FileSource:
         table = write(file.tables(tally), schema_of(COLUMNS[file.kind]), folder)
         names = ", ".join(f"{ours}: {theirs}" for ours, theirs in file.names.items())
         log.info("%s: read as %s rows (%s)", file.where, file.kind, names)
+        if self.quoted is None and self._is_quoted(split, table):
+            log.warning(
+                "%s: its texts stand in quotation marks, which in a .tsv are characters like others; %s.quoted=true takes them away",
+                file.where,
+                self.section,
+            )
         if file.scale is not None and self.score_scale is None:
             log.info("%s: scores taken as %g to %g", file.where, *file.scale)
         counts = {"read": tally.count}
@@ -252,6 +263,17 @@ class FileSource:
             counts["dropped_bad_rows"] = tally.bad
             log.warning("%s: %d bad rows dropped, the first: row %d: %s", file.where, tally.bad, *tally.told[0])
         return Rows(file.kind, table, self._path(str(self.paths[split])).name, counts)
+
+    def _is_quoted(self, split: Split, table: Dataset) -> bool:
+        """Whether the most of what was looked at of a .tsv has a text that begins and ends with a quotation mark."""
+        if suffix_of(self._path(str(self.paths[split]))) != ".tsv":
+            return False
+        head = table.with_format("arrow")[:LOOKED_AT]
+        rows = [
+            any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row if isinstance(cell, str))
+            for row in records_of(head)
+        ]
+        return sum(rows) > len(rows) / 2
 
     def _part(self, split: Split, file: File, folder: Path | None) -> Rows:
         """Train, or dev: whole groups of rows that are linked by shared texts, so no text is in both."""
