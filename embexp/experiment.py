@@ -251,7 +251,6 @@ def tokens_for(config: Config, inputs: Inputs, view: View) -> Tokens | None:
     # The seed chooses which row's text is a negative, and hardly ever which texts there are.
     of = {"view": view.name, "of": inputs.rows.fingerprint}
     data = config.data
-    # Negatives are the texts that there are, whichever an anchor has.
     rules = {"positives": data.positives, "negatives": data.negatives, "threshold": data.threshold}
     return kept_tokens(
         inputs.encoder.model,
