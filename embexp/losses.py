@@ -15,6 +15,11 @@ import torch
 from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
+    BatchAllTripletLoss,
+    BatchHardSoftMarginTripletLoss,
+    BatchHardTripletLoss,
+    BatchHardTripletLossDistanceFunction,
+    BatchSemiHardTripletLoss,
     CachedMultipleNegativesRankingLoss,
     MultipleNegativesRankingLoss,
     SoftmaxLoss,
@@ -41,7 +46,7 @@ class LossPlan:
     Attributes:
         module: forward(sentence_features, labels) -> scalar; may own parameters, which are trained with the model's.
         view: the views it accepts.
-        batches: "shuffled", or "no_duplicates": no text twice in a batch.
+        batches: one of `embexp.data.batches.SAMPLERS`.
         noise: what makes the first column of the noisy view; None for other views.
     """
 
@@ -235,6 +240,44 @@ class SoftmaxOfEmbeddings(SoftmaxLoss):
         told = self.classifier(torch.cat(read, dim=1).to(self.classifier.weight.dtype))
         loss: Tensor = self.loss_fct(told, labels.view(-1))
         return loss
+
+
+DISTANCES = {
+    "cosine": BatchHardTripletLossDistanceFunction.cosine_distance,
+    "euclidean": BatchHardTripletLossDistanceFunction.euclidean_distance,
+}
+
+
+def batch_all_triplet(model: SentenceTransformer, *, distance: str, triplet_margin: float) -> nn.Module:
+    """BatchAllTripletLoss by the name of a distance: the mean over all triplets of the batch that are not yet apart by the margin.
+
+    Source: Hermans et al. 2017, https://arxiv.org/abs/1703.07737.
+    """
+    return BatchAllTripletLoss(model, DISTANCES[distance], triplet_margin)
+
+
+def batch_hard_triplet(model: SentenceTransformer, *, distance: str, triplet_margin: float) -> nn.Module:
+    """BatchHardTripletLoss: each text, the farthest of its label and the nearest of another.
+
+    Source: Hermans et al. 2017, https://arxiv.org/abs/1703.07737.
+    """
+    return BatchHardTripletLoss(model, DISTANCES[distance], triplet_margin)
+
+
+def batch_hard_soft_margin_triplet(model: SentenceTransformer, *, distance: str) -> nn.Module:
+    """BatchHardSoftMarginTripletLoss: as `batch_hard_triplet`, with a softplus in place of the margin.
+
+    Source: Hermans et al. 2017, https://arxiv.org/abs/1703.07737.
+    """
+    return BatchHardSoftMarginTripletLoss(model, DISTANCES[distance])
+
+
+def batch_semi_hard_triplet(model: SentenceTransformer, *, distance: str, triplet_margin: float) -> nn.Module:
+    """BatchSemiHardTripletLoss: each two texts of a label and the nearest of another that is farther than they are apart.
+
+    Source: Schroff et al. 2015 (FaceNet), https://arxiv.org/abs/1503.03832.
+    """
+    return BatchSemiHardTripletLoss(model, DISTANCES[distance], triplet_margin)
 
 
 def tsdae(model: SentenceTransformer, *, tie_encoder_decoder: bool, decoder: str | None) -> nn.Module:

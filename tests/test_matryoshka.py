@@ -15,7 +15,7 @@ from embexp.losses import build_loss
 from embexp.matryoshka import MatryoshkaOfEmbeddings
 from embexp.models import load_encoder
 from tests.test_experiment import SMALL
-from tests.test_losses import features
+from tests.test_losses import features, rows_for
 from tests.training.test_trainer import Penalised
 
 DIMS, WEIGHTS = [8, 32, 16], [0.5, 1.0, 2.0]
@@ -35,13 +35,19 @@ def value_and_gradients(model, value):
 
 @pytest.mark.parametrize(
     ("loss", "columns", "labels"),
-    [("mnr", 3, None), ("cached_mnr", 3, None), ("cosine", 2, torch.linspace(0, 1, 12)), ("triplet", 3, None)],
+    [
+        ("mnr", 3, None),
+        ("cached_mnr", 3, None),
+        ("cosine", 2, torch.linspace(0, 1, 12)),
+        ("triplet", 3, None),
+        ("batch_all_triplet", 1, torch.arange(12) % 4),
+    ],
 )
 def test_it_has_the_loss_and_the_gradients_of_the_library_s(loss, columns, labels):
-    model, whole = built(f"loss={loss}", dims=None, weights=None)
+    model, whole = built(f"loss={loss}", *rows_for(loss), dims=None, weights=None)
     library = MatryoshkaLoss(model, whole, DIMS, WEIGHTS)
     expected = value_and_gradients(model, library(features(model, *TEXTS[:columns]), labels))
-    model, module = built(f"loss={loss}")
+    model, module = built(f"loss={loss}", *rows_for(loss))
     texts = features(model, *TEXTS[:columns])
     if isinstance(module, MatryoshkaOfEmbeddings):
         embeddings = [model(column)["sentence_embedding"] for column in texts]

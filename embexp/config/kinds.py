@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Literal
 
-Kind = Literal["nli", "scored", "pairs", "triplets", "texts"]
-ViewName = Literal["triplets", "pairs", "scored", "classes", "noisy", "twins"]
+Kind = Literal["nli", "scored", "pairs", "triplets", "labelled", "texts"]
+ViewName = Literal["triplets", "pairs", "scored", "classes", "labelled", "noisy", "twins"]
 
 # What can be made from rows of a kind, the most natural view first: a loss gets the first that it accepts.
 VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
@@ -14,6 +14,8 @@ VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
     "triplets": ("triplets", "pairs", "scored", "noisy", "twins"),
     "pairs": ("pairs", "scored", "triplets", "noisy", "twins"),
     "scored": ("scored", "pairs", "triplets", "noisy", "twins"),
+    # Neither pairs nor triplets: in a batch of them others of the same label would be negatives.
+    "labelled": ("labelled", "scored", "noisy", "twins"),
     "texts": ("noisy", "twins"),
 }
 # Views, and the kinds of rows whose negatives are to be found for them.

@@ -30,6 +30,8 @@ GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/de
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 
 
+# Of a batch that has two texts each of two labels.
+FEWEST_BY_LABEL = 4
 # A shipped loss that is fed this view.
 LOSS_FED: dict[ViewName, str] = {
     "noisy": "tsdae",
@@ -38,6 +40,7 @@ LOSS_FED: dict[ViewName, str] = {
     "triplets": "mnr",
     "scored": "cosine",
     "classes": "softmax",
+    "labelled": "batch_all_triplet",
 }
 
 
@@ -80,8 +83,9 @@ def _loss_is_fed(config: Config) -> Iterator[str]:
         return
     would_do = [known for known in VIEWS_OF_KIND if _is_fed_by(config, known)]
     files = "another file" if isinstance(config.data, Files) else "files"
-    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": files, "texts": files}
-    names = dict.fromkeys(["helpdesk", *(shipped[known] for known in would_do)])
+    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": files, "labelled": files, "texts": files}
+    built_in = "helpdesk" if "nli" in would_do else "helpdesk data.kind=labelled"
+    names = dict.fromkeys([built_in, *(shipped[known] for known in would_do)])
     losses = dict.fromkeys(f"loss={LOSS_FED[view]}" for view in VIEWS_OF_KIND[kind] if view in LOSS_FED)
     pairs = _pairs_to_choose(config)
     scored = "" if pairs is None else f", scored on other pairs ({pairs})"
@@ -114,9 +118,18 @@ def _is_fed_by(config: Config, kind: Kind) -> bool:
 
 
 def _batches_make_sense(config: Config) -> Iterator[str]:
+    name = config.names["loss"]
+    if config.loss.batches == "group_by_label":
+        if set(config.loss.view) != {"labelled"}:
+            fed = " or ".join(config.loss.view)
+            yield f"loss.batches=group_by_label: groups labelled texts, and loss={name} is fed {fed}; use shuffled."
+        if config.batch_size < FEWEST_BY_LABEL or config.batch_size % 2:
+            yield (
+                f"batch_size={config.batch_size}: loss={name} wants two texts each of two labels at least, and labels in twos; use an "
+                f"even number from {FEWEST_BY_LABEL} on."
+            )
     if not config.loss.in_batch_negatives:
         return
-    name = config.names["loss"]
     if config.trainer.accumulation_steps > 1:
         yield (
             f"trainer.accumulation_steps={config.trainer.accumulation_steps}: with loss={name} accumulation adds no in-batch "

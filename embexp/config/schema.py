@@ -78,7 +78,7 @@ class Loss(Component):
     """A loss, shipped or a person's own: how it is fed, beside the arguments of its target."""
 
     view: Annotated[list[ViewName], BeforeValidator(_one_or_more), Field(min_length=1)]
-    batches: Literal["shuffled", "no_duplicates"] = "shuffled"
+    batches: Literal["shuffled", "no_duplicates", "group_by_label"] = "shuffled"
     in_batch_negatives: bool = False
 
     def arguments(self) -> dict[str, Any]:
@@ -123,6 +123,18 @@ class SoftmaxClassifier(Loss):
     concatenation_sent_multiplication: bool
 
 
+class BatchHardSoftMarginTriplet(Loss):
+    """What BatchHardSoftMarginTripletLoss takes."""
+
+    distance: Literal["cosine", "euclidean"]
+
+
+class BatchTriplet(BatchHardSoftMarginTriplet):
+    """What BatchAllTripletLoss, BatchHardTripletLoss and BatchSemiHardTripletLoss take."""
+
+    triplet_margin: float = Field(gt=0)
+
+
 class Data(Component):
     """A source of rows. What its rows are (`kind`) decides which losses it can feed."""
 
@@ -147,6 +159,7 @@ class OwnData(Data):
 class Helpdesk(Data):
     """The built-in corpus."""
 
+    kind: Literal["nli", "labelled"]
     rows: int = Field(ge=1_000, le=1_000_000)
     evaluation_rows: int = Field(ge=100, le=10_000)
     seed: int = Field(ge=0)
@@ -336,6 +349,10 @@ SCHEMAS: dict[str, dict[str, type[Component]]] = {
         "embexp.losses.cached_mnr": CachedMultipleNegativesRanking,
         "embexp.losses.tsdae": DenoisingAutoEncoder,
         "embexp.losses.softmax": SoftmaxClassifier,
+        "embexp.losses.batch_all_triplet": BatchTriplet,
+        "embexp.losses.batch_hard_triplet": BatchTriplet,
+        "embexp.losses.batch_semi_hard_triplet": BatchTriplet,
+        "embexp.losses.batch_hard_soft_margin_triplet": BatchHardSoftMarginTriplet,
     },
     "data": {
         "embexp.data.helpdesk.HelpdeskSource": Helpdesk,

@@ -1,6 +1,6 @@
-"""How rows come to be batches: shuffled, or so that no text occurs twice in one.
+"""How rows come to be batches: shuffled, so that no text occurs twice in one, or so that texts of a label stand together.
 
-In the latter every row is there once an epoch, in as many batches as are said beforehand, and in as many in every epoch:
+In the second every row is there once an epoch, in as many batches as are said beforehand, and in as many in every epoch:
 transformers asks once, and counts steps and epochs by it. sentence-transformers' own sampler fills one batch after the
 other. The rows that could not stand with their neighbours are left for small batches at the end, more than its length says;
 the trainer stops at the length, and never sees these rows: the more of them, the larger the batch. Here all batches of an
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers.base.sampler import DefaultBatchSampler
+from sentence_transformers.base.sampler import DefaultBatchSampler, GroupByLabelBatchSampler
 
 log = logging.getLogger(__name__)
 
@@ -119,6 +119,29 @@ class NoDuplicates(DefaultBatchSampler):
                 found[begin : begin + len(texts), number] = [hash(text) for text in texts]
             begin += len(part)
         return found
+
+
+class GroupedByLabel(GroupByLabelBatchSampler):
+    """The library's: two texts at least of each label that is in a batch; how many rows an epoch has no room for is told."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        left_out = len(self.dataset) - sum(map(len, self))
+        if left_out:
+            log.info(
+                "batches: %d of %d rows, others in each epoch, are left out, for no batch has one text alone of a label, nor one label "
+                "alone",
+                left_out,
+                len(self.dataset),
+            )
+
+
+# By loss.batches.
+SAMPLERS: dict[str, type[DefaultBatchSampler]] = {
+    "shuffled": Shuffled,
+    "no_duplicates": NoDuplicates,
+    "group_by_label": GroupedByLabel,
+}
 
 
 def fill(texts: Rows, *, size: int, batches: int = 0) -> tuple[list[Rows], int]:

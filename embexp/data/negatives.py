@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embexp.data.rows import CONTRADICTION, DIRECTED, Rows, hashes_of
-from embexp.data.tables import AT_ONCE
+from embexp.data.tables import AT_ONCE, parts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -95,7 +95,7 @@ class Triplets:
     def tables(self) -> Iterator[pa.Table]:
         """Anchor, positive, negative, some at a time."""
         pairs = self.pairs.with_format("arrow")
-        for some in _parts(np.flatnonzero((self.contradictions >= 0) | (self.drawn >= 0))):
+        for some in parts(np.flatnonzero((self.contradictions >= 0) | (self.drawn >= 0))):
             is_own = self.contradictions[some] >= 0
             negatives = [pairs[self.drawn[some[~is_own]]]["positive"]]
             if self.hypotheses is not None:
@@ -104,10 +104,6 @@ class Triplets:
             order = np.argsort(np.argsort(is_own, kind="stable"))
             joined = pa.chunked_array([chunk for column in negatives for chunk in column.chunks], type=pa.string())
             yield pairs[some].append_column("negative", joined.take(order))
-
-
-def _parts(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    return (numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
     "scored": ("sentence1", "sentence2", "score"),
     "pairs": ("anchor", "positive"),
     "triplets": ("anchor", "positive", "negative"),
+    "labelled": ("text", "label"),
     "texts": ("text",),
 }
 # Whose first text asks for the others, as a question does: scored rows and NLI's are alike on both sides.
@@ -46,6 +47,11 @@ def text_key(text: str) -> int:
     return hash(" ".join(text.casefold().split()).rstrip(ENDINGS) or text)
 
 
+def label_number(word: str) -> int:
+    """The number that stands for a text's label: the same everywhere, so that no list of all labels is needed."""
+    return int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), signed=True)
+
+
 def hashes_of(table: pa.Table, key: Callable[[str], int] = hash) -> NDArray[np.int64]:
     """A number of 8 bytes for each text of some rows, [rows, texts of a row]; of this process: see `text_key`."""
     columns = [table.column(name).to_pylist() for name in table.column_names if name not in TYPES]
@@ -57,8 +63,8 @@ class Rows:
     """One split.
 
     Attributes:
-        kind: what a row is; `COLUMNS[kind]` are its columns. `label` is 0 entailment, 1 neutral, 2 contradiction;
-            `score` lies in 0..1.
+        kind: what a row is; `COLUMNS[kind]` are its columns. NLI's `label` is 0 entailment, 1 neutral,
+            2 contradiction; a text's any number that texts of its label have, and no others; `score` lies in 0..1.
         table: exactly these columns, in this order; no missing value, no blank text.
         name: what messages and logs call it: "helpdesk train", "my.csv".
         counts: what was read and what was dropped, and why: {"read": 10, "dropped_bad_rows": 1}.

@@ -66,6 +66,11 @@ def filtered(tables: Iterable[pa.Table], kept: NDArray[np.bool_]) -> Iterator[pa
         yield table.filter(pa.array(kept[start:end]))
 
 
+def parts(numbers: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    """Of rows, as many at a time as are made at once."""
+    return (numbers[start : start + AT_ONCE] for start in range(0, len(numbers), AT_ONCE))
+
+
 def records_of(table: pa.Table) -> Iterator[tuple[Any, ...]]:
     """Its rows as plain values."""
     return zip(*(column.to_pylist() for column in table.columns), strict=True)

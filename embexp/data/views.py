@@ -4,8 +4,10 @@
 |---|---|---|
 | triplets | anchor, positive, negative | triplets as they are, or pairs (next line), each with a negative |
 | pairs | anchor, positive | NLI: entailed hypotheses; scored rows from the threshold up; pairs as they are |
-| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; others: positive 1, negative 0 |
+| scored | sentence1, sentence2, score | scored rows; NLI: entailment 1, else 0; others: positive 1, negative 0; labelled: next |
+|        |                             | texts: each with another of its label 1, with one of another label 0 |
 | classes | sentence1, sentence2, label | NLI rows |
+| labelled | text, label | labelled texts; labels are 0, 1, 2, ... |
 | noisy | text | the texts of any rows, flat, unique, unlabelled; the noise is made while training |
 | twins | anchor, positive | the same texts, each beside itself |
 
@@ -31,6 +33,7 @@ import pyarrow.compute as pc
 
 from embexp.config import VIEWS_OF_KIND, ConfigError, Kind, ViewName
 from embexp.config.kinds import NEEDS_NEGATIVES, view_of
+from embexp.data.labelled import Labelled
 from embexp.data.negatives import HARD, Miner, Triplets
 from embexp.data.repeats import first_of_each
 from embexp.data.rows import DIRECTED, ENTAILMENT, Rows, schema_of
@@ -44,6 +47,7 @@ VIEW_COLUMNS: dict[ViewName, tuple[str, ...]] = {
     "pairs": ("anchor", "positive"),
     "scored": ("sentence1", "sentence2", "score"),
     "classes": ("sentence1", "sentence2", "label"),
+    "labelled": ("text", "label"),
     "noisy": ("text",),
     "twins": ("anchor", "positive"),
 }
@@ -51,6 +55,7 @@ VIEW_COLUMNS: dict[ViewName, tuple[str, ...]] = {
 SCORED_AS: dict[Kind, str] = {
     "nli": "{}entailed pairs count 1, and {}others 0",
     "triplets": "{}pairs with a positive count 1, and {}with a negative 0",
+    "labelled": "{}pairs of one label count 1, and {}of two labels 0",
     "pairs": "{}right pairs count 1, and {}wrong ones, each with a text of another row, 0",
 }
 # Of texts by themselves.
@@ -141,6 +146,14 @@ def is_directed(rows: Rows, view: ViewName) -> bool:
 
 def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str], scratch: Path | None) -> Iterator[pa.Table]:
     """The rows of a view, some at a time; why others are not there is counted as they are read."""
+    if rows.kind == "labelled" and name not in FLAT:
+        texts = Labelled.of(rows)
+        dropped.update(texts.dropped)
+        if name == "labelled":
+            yield from texts.tables()
+        else:
+            yield from (_as_view(name, table.columns) for table in texts.pairs(rules.seed))
+        return
     if (name, rows.kind) not in NEEDS_NEGATIVES:
         yield from _once(rows, name, rules, dropped)
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
 from embexp.config import Config
-from embexp.data.batches import NoDuplicates, Shuffled
+from embexp.data.batches import SAMPLERS
 from embexp.data.views import View
 from embexp.losses import LossPlan
 from embexp.prompts import prompts_of
@@ -34,7 +34,7 @@ def training_arguments(
         weight_decay=trainer.weight_decay,
         max_grad_norm=trainer.max_grad_norm,
         optim="adamw_torch_fused",
-        batch_sampler=NoDuplicates if plan.batches == "no_duplicates" else Shuffled,
+        batch_sampler=SAMPLERS[plan.batches],
         prompts=column_prompts(view, prompts_of(config.model)),
         router_mapping={**column_roles(view)} if has_routes(model) else {},
         seed=config.seed,

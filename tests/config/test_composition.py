@@ -184,7 +184,8 @@ def test_the_losses_that_are_recommended_are_fed_what_they_are_recommended_for()
     from embexp.config.rules import LOSS_FED
 
     for view, loss in LOSS_FED.items():
-        assert view in compose([f"loss={loss}"]).loss.view
+        rows = ["data.kind=labelled"] if view == "labelled" else []
+        assert view in compose([f"loss={loss}", *rows]).loss.view
 
 
 def test_texts_that_a_loss_cannot_be_fed_are_answered_with_the_loss_that_can(tmp_path):

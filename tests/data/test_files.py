@@ -55,6 +55,8 @@ def problems_of(file: Path, **given) -> str:
         ("Query,Positive", "a,b", "pairs"),
         ("query,positive,negative", "a,b,c", "triplets"),
         ("text", "a", "texts"),
+        ("text,label", "a,b", "labelled"),
+        ("id,Sentence,Intent", "1,a,b", "labelled"),
     ],
 )
 def test_columns_are_recognised_by_name(tmp_path, header, row, kind):

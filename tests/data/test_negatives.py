@@ -99,7 +99,7 @@ def test_negatives_and_dev_parts_do_not_depend_on_how_a_process_hashes_texts(mon
     def made() -> tuple[object, ...]:
         rows = nli(300, 400, 0)
         pairs = pa.table(list(zip(*pairs_of(rows), strict=True)), names=["anchor", "positive"])
-        texts = Texts.of([pairs])
+        texts = Texts.of("pairs", [pairs])
         dev = set_aside("pairs", texts, fraction=0.1, seed=1)
         return Triplets.of(rows, Dataset(pairs), own=own, seed=3).drawn.tolist(), dev
 

@@ -23,7 +23,7 @@ def faq(*sizes: int) -> list[tuple[str, str]]:
 def texts(pairs: list[tuple[str, str]]) -> Texts:
     """As they are read: some at a time."""
     table = pa.table({"anchor": [anchor for anchor, _ in pairs], "positive": [positive for _, positive in pairs]})
-    return Texts.of([table[:5], table[5:]])
+    return Texts.of("pairs", [table[:5], table[5:]])
 
 
 def answers_of(pairs: list[tuple[str, str]], rows: list[int]) -> set[str]:

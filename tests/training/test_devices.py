@@ -31,10 +31,12 @@ from embexp.training import (
 from embexp.training.group import Group, meeting_place
 from embexp.training.shared import ROWS, SharedCollator, SharedSteps
 from tests.test_losses import LOSSES
+from tests.test_losses import rows_for as corpus_for
 from tests.training.test_trainer import SMALL, run, weights
 
 TWO = ["trainer.device=cpu", "devices=2"]
-SHARED = ("angle", "cached_mnr", "cosent", "cosine", "mnr", "softmax", "triplet", "tsdae")
+LABELLED = tuple(loss for loss in LOSSES if loss.startswith("batch_"))
+SHARED = ("angle", *LABELLED, "cached_mnr", "cosent", "cosine", "mnr", "softmax", "triplet", "tsdae")
 IN_ONE_GO = StepEncoder(chunk_tokens=64)
 
 
@@ -87,6 +89,8 @@ def rows_for(loss: str, count: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{f"text{n}": text() for n in range(names)} for _ in range(count)]
     if loss in ("angle", "cosent", "cosine", "head"):
         rows = [{**row, "label": draw.random()} for row in rows]
+    if loss in LABELLED:
+        rows = [{"text": row["text0"], "label": number % 3} for number, row in enumerate(rows)]
     if loss == "softmax":
         rows = [{**row, "label": draw.randrange(3)} for row in rows]
     return rows
@@ -96,7 +100,9 @@ def built(loss: str) -> tuple[Any, nn.Module]:
     name, _, cut = loss.partition(" ")
     # In parts that do not divide either.
     parts = ["loss.mini_batch_size=2"] if name == "cached_mnr" else []
-    config = compose([f"loss={'cosine' if name == 'head' else name}", *parts, "model=tiny", "model.dropout=0.0"])
+    config = compose(
+        [f"loss={'cosine' if name == 'head' else name}", *parts, "model=tiny", "model.dropout=0.0", *corpus_for(name)]
+    )
     model = load_encoder(config.model).model
     torch.manual_seed(1)  # of what a decoder or a head has beside the encoder
     dims = [32, 8] if cut else None

@@ -11,6 +11,7 @@ from embexp.config import compose
 from embexp.denoising import SortedDenoisingLoss
 from embexp.encoding import encode_unpadded, vocabulary
 from embexp.training import accelerations
+from tests.test_losses import rows_for
 from tests.training.test_trainer import SMALL, run
 
 # cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient: below; fast_dropout draws otherwise: in
@@ -33,12 +34,15 @@ def losses(folder, *overrides: str) -> list[float]:
 WITHOUT_A_HEAD = {"fused_cross_entropy"}
 
 
-@pytest.mark.parametrize(("loss", "idle"), [("mnr", WITHOUT_A_HEAD), ("cosine", WITHOUT_A_HEAD), ("tsdae", set())])
+@pytest.mark.parametrize(
+    ("loss", "idle"),
+    [("mnr", WITHOUT_A_HEAD), ("cosine", WITHOUT_A_HEAD), ("tsdae", set()), ("batch_hard_triplet", WITHOUT_A_HEAD)],
+)
 def test_the_losses_are_those_without_each_lever(tmp_path, loss, idle):
-    with_all = losses(tmp_path / "on", f"loss={loss}")
+    with_all = losses(tmp_path / "on", f"loss={loss}", *rows_for(loss))
     assert len(with_all) == 50
     for lever in sorted(set(LEVERS) - OTHERWISE_TESTED - idle):
-        without = losses(tmp_path / lever, f"loss={loss}", f"trainer.{lever}={LEVERS[lever]}")
+        without = losses(tmp_path / lever, f"loss={loss}", *rows_for(loss), f"trainer.{lever}={LEVERS[lever]}")
         assert with_all == pytest.approx(without, abs=1e-4), lever
 
 

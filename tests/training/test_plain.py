@@ -13,6 +13,7 @@ from embexp.config import Config, compose
 from embexp.losses import build_loss
 from embexp.models import load_encoder
 from embexp.training.trainer import EmbeddingTrainer
+from tests.test_losses import rows_for
 from tests.training.test_trainer import SMALL, run
 
 STEPS = 20
@@ -61,7 +62,7 @@ def plain(config: Config, batches: list[dict], folder):
     return trainer.losses, plan.module.state_dict()
 
 
-@pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae"])
+@pytest.mark.parametrize("loss", ["mnr", "cosine", "tsdae", "batch_all_triplet"])
 def test_a_run_is_what_the_library_s_trainer_makes_of_its_batches(tmp_path, monkeypatch, loss):
     batches, losses, modules, norms = [], [], [], []
     original = EmbeddingTrainer.training_step
@@ -79,6 +80,7 @@ def test_a_run_is_what_the_library_s_trainer_makes_of_its_batches(tmp_path, monk
         [
             *SMALL,
             f"loss={loss}",
+            *rows_for(loss),
             f"max_steps={STEPS}",
             "model.dropout=0.0",
             f"trainer.max_grad_norm={CLIPPED}",

@@ -10,7 +10,7 @@ from typing import Any
 
 from embexp.config import ConfigError, Kind
 from embexp.data.files.records import Records, Row
-from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL
+from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL, label_number
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
@@ -81,7 +81,7 @@ class Checker:
             try:
                 if isinstance(record, str):
                     raise ValueError(record)
-                values = tuple(self._value(ours, record.get(theirs), scale) for ours, theirs in columns)
+                values = tuple(self._value(kind, ours, record.get(theirs), scale) for ours, theirs in columns)
             except ValueError as error:
                 tally.add_bad(number, str(error))
             else:
@@ -131,11 +131,12 @@ class Checker:
             [f"{where}: scores are {found}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"]
         )
 
-    def _value(self, column: str, value: Any, scale: tuple[float, float] | None) -> Any:
+    def _value(self, kind: Kind, column: str, value: Any, scale: tuple[float, float] | None) -> Any:
         if value is None:
             raise ValueError(f"{column} is missing")
         if column == "label":
-            return self._label(value)
+            word = _label(value)
+            return label_number(word) if kind == "labelled" else self._meaning(word, value)
         if column == "score":
             assert scale is not None
             number = _number(value)
@@ -151,16 +152,12 @@ class Checker:
             raise ValueError(f"{column} has half of a character, {half[0]!a}, at letter {half.start() + 1}")
         return value.strip()
 
-    def _label(self, value: Any) -> int:
-        # Parquet has whole numbers as floats where it had to hold a missing one.
-        word = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
-        if not word:
-            raise ValueError("label is empty")
-        if word not in self.labels:
+    def _meaning(self, word: str, value: Any) -> int:
+        if word.lower() not in self.labels:
             raise ValueError(
                 f"label {value!r} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels"
             )
-        return self.labels[word]
+        return self.labels[word.lower()]
 
 
 @dataclass
@@ -222,6 +219,21 @@ def refuse_what_is_no_text(column: str, value: Any) -> None:
     """
     if not isinstance(value, str):
         raise ValueError(f"{column} is {value!r}, not a text")
+
+
+def _label(value: Any) -> str:
+    """A label as it is written.
+
+    Raises:
+        ValueError: it is empty, or several.
+    """
+    if isinstance(value, (list, dict)):
+        raise ValueError(f"label is {value!r}, not one word or number")
+    # Parquet has whole numbers as floats where it had to hold a missing one.
+    word = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if not word:
+        raise ValueError("label is empty")
+    return word
 
 
 def _number(value: Any) -> float | None:

@@ -23,6 +23,11 @@ KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("pairs", {"anchor": "query", "positive": "document"}),
     ("pairs", {"anchor": "query", "positive": "passage"}),
     ("pairs", {"anchor": "query", "positive": "positive"}),
+    *(
+        ("labelled", {"text": text, "label": label})
+        for text in ("text", "sentence")
+        for label in ("label", "intent", "category", "class")
+    ),
     ("texts", {"text": "text"}),
     ("texts", {"text": "sentence"}),
 )

@@ -153,7 +153,7 @@ class FileSource:
             file = self._file(split)
             tables = list(file.tables(Tally()))
             if split == "train" and dev_is_scored and self._is_split(file.kind):
-                texts = Texts.of(tables)
+                texts = Texts.of(file.kind, tables)
                 wrong = what_cannot_be_scored(file.kind, texts, self._set_aside(file.kind, texts))
                 return [] if wrong is None else [f"{file.where}: {wrong}."]
         except ConfigError as error:
@@ -291,7 +291,7 @@ class FileSource:
         if self._halved is None or self._halved[0] != state:
             rows = self._rows("train", file, folder, to_be_split=True)
             in_dev = np.zeros(len(rows.table), dtype=bool)
-            in_dev[self._set_aside(rows.kind, Texts.of(rows.batches(rows.text_columns)))] = True
+            in_dev[self._set_aside(rows.kind, Texts.of(rows.kind, rows.batches(COLUMNS[rows.kind])))] = True
             log.info("%s: %d of %d rows set aside as dev", file.where, in_dev.sum(), len(in_dev))
             self._halved = state, rows, in_dev
         return self._halved[1:]

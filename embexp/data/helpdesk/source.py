@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embexp.config import Kind
 from embexp.data.helpdesk.phrasing import STYLES, Language, Meaning, draw_meaning, language, other, say
-from embexp.data.rows import CONTRADICTION, ENTAILMENT, NEUTRAL, Rows, Split, rows_from
+from embexp.data.rows import CONTRADICTION, ENTAILMENT, NEUTRAL, Rows, Split, label_number, rows_from
 
 HIGHEST = 5
 # Share of the pairs whose words mislead.
@@ -18,10 +18,10 @@ DENIALS = 0.4
 
 
 class HelpdeskSource:
-    """NLI rows to train on, graded pairs to be scored on.
+    """NLI rows or labelled texts to train on, graded pairs to be scored on.
 
     Args:
-        kind: of the training rows: nli.
+        kind: of the training rows: nli, or labelled, by what is wanted.
         limit: the first so many training rows.
         rows: training rows.
         evaluation_rows: pairs of dev, and of test.
@@ -29,6 +29,7 @@ class HelpdeskSource:
     """
 
     def __init__(self, *, kind: Kind, limit: int | None, rows: int, evaluation_rows: int, seed: int) -> None:
+        self.kind = kind
         self.rows = min(rows, limit or rows)
         self.evaluation_rows = evaluation_rows
         self.seed = seed
@@ -38,7 +39,11 @@ class HelpdeskSource:
         return []
 
     def load(self, split: Split) -> Rows:
-        """NLI rows for train; scored pairs for dev and test."""
+        """NLI rows or labelled texts for train; scored pairs for dev and test."""
+        if split == "train" and self.kind == "labelled":
+            found = [(text, label_number(intent)) for text, intent in classes("train", count=self.rows, seed=self.seed)]
+            columns = dict(zip(("text", "label"), map(list, zip(*found, strict=True)), strict=True))
+            return rows_from("labelled", columns, name="helpdesk train", counts={"read": len(found)})
         if split == "train":
             rows = list(nli("train", count=self.rows, seed=self.seed))
             columns = dict(zip(("premise", "hypothesis", "label"), map(list, zip(*rows, strict=True)), strict=True))

@@ -1,0 +1,196 @@
+"""Labelled texts: read from files, parted into train and dev, paired, and batched label by label."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from embexp.config import ConfigError, compose
+from embexp.data.batches import GroupedByLabel
+from embexp.data.rows import Rows, label_number, rows_from
+from embexp.data.views import View, make_view
+from tests.data.test_files import problems_of, source, written
+
+RULES = {"positives": "entailment", "negatives": "contradiction", "threshold": 0.6}
+
+
+def labelled(*sizes: int) -> Rows:
+    """Labels with so many texts each."""
+    found = [(f"text {n} of {label}", 10 - label) for label, size in enumerate(sizes) for n in range(size)]
+    texts, labels = map(list, zip(*found, strict=True))
+    return rows_from("labelled", {"text": texts, "label": labels}, name="some rows", counts={})
+
+
+def view(rows: Rows, name: str, seed: int = 1) -> View:
+    return make_view(rows, [name], **RULES, seed=seed)
+
+
+def file_of(folder: Path, *sizes: int) -> Path:
+    rows = [f"text {n} of {label},{label}\n" for label, size in enumerate(sizes) for n in range(size)]
+    return written(folder, "intents.csv", "text,label\n" + "".join(rows))
+
+
+def label_of(text: str) -> str:
+    return text.rpartition(" ")[2]
+
+
+def test_labels_are_words_or_numbers_and_the_same_in_every_file(tmp_path):
+    csv = written(tmp_path, "a.csv", "text,label\none, Refund \ntwo,7\nthree,refund\n")
+    jsonl = written(
+        tmp_path,
+        "b.jsonl",
+        '{"text": "four", "label": "Refund"}\n{"text": "5", "label": 7}\n{"text": "6", "label": 7.0}\n',
+    )
+    made = source(train=csv, dev=jsonl)
+    assert made.load("train").values("label") == [label_number(word) for word in ("Refund", "7", "refund")]
+    assert made.load("dev").values("label") == [label_number(word) for word in ("Refund", "7", "7")]
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("null", "label is missing"),
+        ('" "', "label is empty"),
+        ('["a", "b"]', "label is ['a', 'b'], not one word or number"),
+    ],
+)
+def test_a_row_without_one_label_is_named(tmp_path, label, told):
+    file = written(tmp_path, "r.jsonl", f'{{"text": "a", "label": "x"}}\n{{"text": "b", "label": {label}}}\n')
+    assert f"row 2: {told}" in problems_of(file)
+
+
+def test_texts_are_kept_once_and_not_alone_and_their_labels_are_counted_through():
+    rows = rows_from(
+        "labelled",
+        {"text": ["a", "b", "a", "c", "d", "e", "a"], "label": [7, 7, 7, -3, -3, 5, -3]},
+        name="some rows",
+        counts={},
+    )
+    made = view(rows, "labelled")
+    assert made.dataset["text"][:] == ["a", "b", "c", "d"]
+    assert made.dataset["label"][:] == [1, 1, 0, 0]
+    assert made.counts == {"kept": 4, "dropped_repeated_text": 2, "dropped_alone_in_label": 1}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [((5,), "only one label has two different texts"), ((1, 1, 1), "no label has"), ((3, 1), "only one label has")],
+)
+@pytest.mark.parametrize("name", ["labelled", "scored"])
+def test_fewer_than_two_labels_with_two_texts_are_refused(name, sizes, told):
+    with pytest.raises(ConfigError, match=told):
+        view(labelled(*sizes), name)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_text_is_paired_with_one_of_its_label_and_one_of_another(seed):
+    made = view(labelled(9, 2, 30, 1), "scored", seed).dataset
+    pairs = list(zip(made["sentence1"], made["sentence2"], made["score"], strict=True))
+    for first, second, score in pairs:
+        assert first != second
+        assert (label_of(first) == label_of(second)) == (score == 1)
+    right = [frozenset(pair[:2]) for pair in pairs if pair[2] == 1]
+    # The two of a label that has no more are one pair.
+    assert len(set(right)) == len(right) == 9 + 1 + 30
+    assert Counter(second for _, second, score in pairs if score == 1 and label_of(second) != "1") == Counter(
+        first for first, _, score in pairs if score == 1 and label_of(first) != "1"
+    )
+    assert Counter(first for first, _, score in pairs if score == 0) == Counter(set(next(zip(*pairs, strict=True))))
+
+
+def test_wrong_ones_are_drawn_from_all_other_labels_alike():
+    found: Counter[str] = Counter()
+    for seed in range(40):
+        made = view(labelled(20, 40, 60), "scored", seed).dataset
+        table = zip(made["sentence1"], made["sentence2"], made["score"], strict=True)
+        found += Counter(label_of(second) for first, second, score in table if not score and label_of(first) == "0")
+    assert found["2"] / found.total() == pytest.approx(0.6, abs=0.05)
+
+
+def test_another_seed_pairs_otherwise_and_the_same_seed_alike():
+    rows = labelled(20, 20)
+    first, again, other = (list(view(rows, "scored", seed).dataset["sentence2"]) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("sizes", [(4, 4), (10,) * 6, (3,) * 40, (200, 5, 5)])
+def test_a_part_is_set_aside_in_which_labels_have_company(tmp_path, sizes, seed):
+    made = source(train=file_of(tmp_path, *sizes), seed=seed)
+    train, dev = made.load("train"), made.load("dev")
+    assert not set(train.values("text")) & set(dev.values("text"))
+    assert len(train.table) + len(dev.table) == sum(sizes)
+    assert len(dev.table) <= max(4, 2 * round(sum(sizes) / 10))
+    assert min(Counter(dev.values("label")).values()) > 1
+    for rows in (train, dev):
+        assert set(view(rows, "scored").dataset["score"]) == {0.0, 1.0}
+
+
+def test_equal_texts_stay_on_one_side(tmp_path):
+    rows = "".join(f"text {n // 2}{'.' * (n % 2)},{n // 2 % 3}\n" for n in range(120))
+    made = source(train=written(tmp_path, "r.csv", "text,label\n" + rows))
+    train, dev = ({text.rstrip(".") for text in made.load(split).values("text")} for split in ("train", "dev"))
+    assert dev
+    assert not train & dev
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [
+        ((2, 2), "of the 0 texts left to train on 0 labels have two or more"),
+        ((30,), "set aside as dev 1 label has two or more, and 2 such labels are wanted; give data.dev=FILE"),
+        ((1,) * 30, "set aside as dev 0 labels have two or more"),
+    ],
+)
+def test_what_cannot_be_parted_is_told_before_anything_is_loaded(tmp_path, sizes, told):
+    with pytest.raises(ConfigError) as refused:
+        compose(["data=files", f"data.train={file_of(tmp_path, *sizes)}", "loss=batch_all_triplet"])
+    assert told in str(refused.value) or "no dev set can be set aside" in str(refused.value)
+
+
+def test_batches_have_two_texts_or_more_of_each_label_and_what_is_left_out_is_told(caplog):
+    caplog.set_level(logging.INFO)
+    labels = [label for label, size in enumerate((9, 20, 3, 6)) for _ in range(size)]
+    made = GroupedByLabel(
+        Dataset.from_dict({"text": list(map(str, labels)), "label": labels}),
+        batch_size=8,
+        drop_last=False,
+        valid_label_columns=["label"],
+    )
+    batches = list(made)
+    assert len(batches) == len(made)
+    for batch in batches:
+        counts = Counter(labels[row] for row in batch)
+        assert len(counts) >= 2
+        assert min(counts.values()) >= 2
+    (said,) = caplog.messages
+    assert f"batches: {len(labels) - sum(map(len, batches))} of 38 rows" in said
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_a_batch_that_cannot_be_grouped_is_refused_with_what_can(size):
+    with pytest.raises(ConfigError, match=r"wants two texts each of two labels.* even number from 4 on"):
+        compose(["loss=batch_hard_triplet", "data.kind=labelled", f"batch_size={size}"])
+
+
+def test_rows_that_are_not_labelled_are_answered_with_rows_that_are():
+    with pytest.raises(ConfigError, match=r"data that would do: helpdesk data.kind=labelled, files \(rows of kind lab"):
+        compose(["loss=batch_all_triplet"])
+    with pytest.raises(ConfigError, match=r"loss.batches=group_by_label: groups labelled texts, and loss=cosine"):
+        compose(["loss=cosine", "loss.batches=group_by_label"])
+
+
+def test_labels_of_the_built_in_corpus_are_what_is_wanted_in_its_texts():
+    from embexp.data import build_source
+
+    rows = build_source(compose(["loss=batch_all_triplet", "data.kind=labelled", "data.limit=500"]).data).load("train")
+    assert rows.kind == "labelled"
+    sizes = [len(list(group)) for _, group in groupby(sorted(rows.values("label")))]
+    assert sum(sizes) == 500
+    assert np.ptp(sizes) <= 1
