@@ -217,11 +217,15 @@ def _end_with_the_sweep() -> None:
 
 
 def perform(job: DictConfig) -> None:
-    """Runs a composed job in this process, as Hydra would."""
+    """Runs a composed job in this process, as Hydra would.
+
+    Raises:
+        Exception: whatever kept the run from its beginning; what breaks in it is in its result.
+    """
     from embexp.command import job as task
 
     setup_globals()
-    run_job(
+    done = run_job(
         task_function=task,
         config=job,
         job_dir_key="hydra.sweep.dir",
@@ -229,6 +233,8 @@ def perform(job: DictConfig) -> None:
         # Only its callbacks are asked for: the config is composed.
         hydra_context=HydraContext(config_loader=None, callbacks=Callbacks(job)),
     )
+    # Hydra keeps an exception until somebody asks for what came out.
+    _ = done.return_value
 
 
 def main() -> None:
@@ -238,6 +244,8 @@ def main() -> None:
         job, sys.argv = pickle.load(sys.stdin.buffer)
         Thread(target=_end_with_the_sweep, daemon=True, name="embexp-sweep-watch").start()
         perform(job)
+    except ConfigError as error:
+        sys.exit("\n".join(error.problems))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Terminated:

@@ -12,9 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import DictConfig
 
-from embexp import launch
+from embexp import command, launch
 from embexp.config import ConfigError, compose
+from embexp.config.composition import _loader, checked
 from hydra_plugins.embexp_launcher import ProcessLauncher
 from tests.test_main import SMALL, embexp, results, statuses, wait_for
 
@@ -102,6 +106,33 @@ def test_a_job_on_the_cpu_takes_no_gpus_of_those_beside_it(monkeypatch):
     jobs = [compose(["devices=4", "trainer.device=cpu"]), compose([])]
     shares = ProcessLauncher(n_jobs=None, cores_per_job=1, jobs_per_gpu=1).run(jobs)
     assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["0", "1"]
+
+
+def job_of(folder: Path, *overrides: str, config_dir: Path | None = None) -> DictConfig:
+    """A job as a launcher is given it by Hydra."""
+    where = [f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=0", "hydra.job.num=0", "hydra.job.id=0"]
+    with _loader(config_dir) as loader:
+        return loader.load_configuration("config", [*overrides, *where], RunMode.MULTIRUN)
+
+
+def test_a_job_s_process_which_has_no_hydra_knows_the_options_of_a_list(tmp_path):
+    (tmp_path / "mine" / "loss").mkdir(parents=True)
+    (tmp_path / "mine" / "loss" / "own.yaml").write_text(
+        "_target_: sentence_transformers.sentence_transformer.losses.ContrastiveLoss\nview: scored\n"
+    )
+    job = job_of(tmp_path, "loss=own", "evaluation=[stsb,classification]", config_dir=tmp_path / "mine")
+    GlobalHydra.instance().clear()
+    assert checked(job, job.hydra).names["evaluation"] == "stsb+classification"
+
+
+def test_what_keeps_a_run_from_its_beginning_is_not_kept_back(tmp_path, monkeypatch):
+    def broken(composed: DictConfig) -> float:
+        raise RuntimeError("before the run")
+
+    monkeypatch.setattr(command, "job", broken)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="before the run"):
+        launch.perform(job_of(tmp_path))
 
 
 @pytest.mark.slow

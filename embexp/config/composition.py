@@ -115,7 +115,7 @@ def checked(composed: DictConfig, hydra: Any) -> Config:
     """The checked config of what Hydra composed and of the options that it chose, as its own node tells them."""
     values = _values(composed)
     names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
-    chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", list(hydra.overrides.task))
+    chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", hydra)
     names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
     return check(values, names, elsewhere=LAUNCHERS.get(str(hydra.launcher._target_)) is SlurmSubmission)
 
@@ -129,10 +129,10 @@ def _values(composed: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def _listed(group: str, overrides: list[str]) -> list[str]:
+def _listed(group: str, hydra: Any) -> list[str]:
     """The options of a group for which a list was chosen: Hydra's record of choices leaves lists out."""
-    loader: ConfigLoader = GlobalHydra.instance().config_loader()
-    found = loader.compute_defaults_list("config", overrides, RunMode.RUN).defaults
+    with _loader_of(hydra) as loader:
+        found = loader.compute_defaults_list("config", list(hydra.overrides.task), RunMode.RUN).defaults
     paths = [default.config_path for default in found if default.config_path and default.package == group]
     return [path.removeprefix(f"{group}/") for path in paths if path.startswith(f"{group}/")]
 
@@ -146,6 +146,17 @@ def keep_to_own_options() -> None:
     theirs = ConfigStore.instance().repo.get("hydra", {})
     for path in (conf_folder() / "hydra").glob("*/*.yaml"):
         theirs.get(path.parent.name, {}).pop(path.name, None)
+
+
+@contextmanager
+def _loader_of(hydra: Any) -> Iterator[ConfigLoader]:
+    """What has composed a job; where a launcher sent the job to another process, made there anew."""
+    if GlobalHydra.instance().is_initialized():
+        yield GlobalHydra.instance().config_loader()
+        return
+    own = next((source.path for source in hydra.runtime.config_sources if source.provider == "command-line"), None)
+    with _loader(own) as loader:
+        yield loader
 
 
 @contextmanager
