@@ -376,6 +376,15 @@ def test_a_key_of_one_loss_is_not_a_key_of_another():
     assert "it is a key of hydra/launcher=joblib" in problem
 
 
+def test_the_key_of_a_section_that_was_typed_without_it_is_named_before_one_that_looks_alike():
+    (problem,) = problems_of("data=files", "train=p.csv")
+    assert problem == "train: nothing reads this key. Did you mean 'data.train'? See them all with --cfg job."
+    (problem,) = problems_of("train=p.csv")
+    assert problem == "train: nothing reads this key; data.train does, with data=files: data=files data.train=p.csv."
+    (problem,) = problems_of("scale=30")
+    assert "Did you mean 'loss.scale'?" in problem
+
+
 def test_no_key_is_named_for_one_that_is_like_none():
     assert problems_of("model.foo=3") == ["model.foo: nothing reads this key. See them all with --cfg job."]
     assert problems_of("trainr.precision=fp32") == [
