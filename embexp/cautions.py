@@ -19,6 +19,7 @@ from embexp.data.views import View
 from embexp.evaluation import Pairs
 from embexp.prompts import Prompts
 from embexp.training import column_prompts
+from embexp.units import counted
 
 # A run keeps what it is warned of here: see `embexp.record`.
 log = logging.getLogger(__name__)
@@ -190,7 +191,7 @@ def few_pairs(pairs: int, score: float, *, whose: str = "") -> str | None:
     Pearson's is a little less.
     """
     if pairs <= 3:
-        return f"dev: {pairs} pairs: their scores tell nothing"
+        return f"dev: {counted(pairs, 'pair')}: scores on so few tell nothing"
     held = max(-HIGHEST_SCORE, min(HIGHEST_SCORE, score))
     reach = NORMAL_95 * math.sqrt((1 + held**2 / 2) / (pairs - 3))
     width = (math.tanh(math.atanh(held) + reach) - math.tanh(math.atanh(held) - reach)) / 2

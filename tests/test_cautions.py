@@ -151,7 +151,7 @@ def test_of_many_rows_some_are_looked_at_from_end_to_end(model):
 @pytest.mark.parametrize(
     ("pairs", "score", "said"),
     [
-        (2, 1.0, "dev: 2 pairs: their scores tell nothing"),
+        (2, 1.0, "dev: 2 pairs: scores on so few tell nothing"),
         (
             20,
             0.8,

@@ -84,7 +84,8 @@ def draw(
     unranked = [run for run in runs if id(run) not in is_ranked]
     named = unranked if most_unranked is None else unranked[-most_unranked:]
     if left := len(unranked) - len(named):
-        said = f"{left} earlier runs without a score are not named here: --csv FILE tells of all."
+        of_them = "1 earlier run without a score is" if left == 1 else f"{left} earlier runs without a score are"
+        said = f"{of_them} not named here: --csv FILE tells of all."
         console.print(said, style="dim", highlight=False, soft_wrap=True)
     for run in named:
         reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")

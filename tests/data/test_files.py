@@ -290,6 +290,35 @@ def test_many_bad_rows_are_told_ten_at_a_time_and_counted(tmp_path):
     assert told.splitlines()[-1].endswith("2 of 2 rows are bad.")
 
 
+def test_where_much_of_a_file_is_bad_to_leave_it_out_is_not_the_first_advice(tmp_path):
+    told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 20 + "a,b\n" * 20)).splitlines()[-1]
+    assert told.endswith(
+        "20 of 40 rows are bad; so many are a sign that the file is not what it is read as: mend that first, for "
+        "data.on_bad_rows=drop leaves them all out."
+    )
+    head = "premise,hypothesis,label\n"
+    rows = ["a,b,entailment\n"] * 20 + ["a,b,maybe\n"] * 9 + ["a,b,unsure\n"]
+    told = problems_of(written(tmp_path, "r.csv", head + "".join(rows))).splitlines()[-1]
+    assert told.endswith(
+        "10 of 30 rows are bad; say what every label of the file means, maybe, unsure too: 'data.labels={LABEL: entailment, ...}'."
+    )
+    # Where hardly any row has one, it may be none that anybody gave.
+    rows = ["a,b,0\n"] * 20 + ["a,b,-1\n"]
+    told = problems_of(written(tmp_path, "r.csv", head + "".join(rows))).splitlines()[-1]
+    assert told.endswith("1 of 21 rows is bad; data.on_bad_rows=drop leaves it out.")
+
+
+def test_an_open_quotation_mark_is_told_by_its_row_whatever_else_was_dropped_before(tmp_path, caplog):
+    file = written(tmp_path, "r.csv", 'anchor,positive\na,b\n,d\n"e,f\n' + "g,h\n" * 30)
+    with caplog.at_level(logging.WARNING):
+        source(train=file, dev=file, on_bad_rows="drop").load("train")
+    assert caplog.text.strip().endswith(
+        "32 bad rows dropped, the first: row 3: anchor is empty; row 4, where a quotation mark may be opened and not closed, takes "
+        "30 more with it"
+    )
+    assert "row 4, where a quotation mark may be opened" in problems_of(file).splitlines()[-1]
+
+
 def test_half_of_a_character_is_a_bad_row_and_not_a_crash(tmp_path):
     file = written(
         tmp_path, "r.jsonl", '{"anchor": "a", "positive": "b"}\n{"anchor": "c", "positive": "so \\ud83d sad"}\n'

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from embexp.config import ConfigError, Kind
-from embexp.data.files.records import Records, Row
+from embexp.config.errors import printable
+from embexp.data.files.records import Records, Row, Swallowed
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL
+from embexp.units import counted
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
+# Of a file's rows, as many may be left out without a thought; and as many as are told one by one.
+FEW = 0.1
 HALF = re.compile("[\ud800-\udfff]")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+
+
+class UnknownLabelError(ValueError):
+    """A label of which nobody said what it means."""
+
+    def __init__(self, label: Any, told: str) -> None:
+        super().__init__(told)
+        self.label = str(label).strip()
 
 
 @dataclass
@@ -25,11 +38,15 @@ class Tally:
     Attributes:
         good, bad: how many rows.
         told: the first of the bad ones: (row number, what is wrong).
+        swallowed: by the number of a broken row, how many lines it took with it.
+        unknown: the first labels that nobody explained, and how many rows have one of these.
     """
 
     good: int = 0
     bad: int = 0
     told: list[tuple[int, str]] = field(default_factory=list)
+    swallowed: Counter[int] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
 
     @property
     def count(self) -> int:
@@ -41,6 +58,19 @@ class Tally:
         self.bad += 1
         if self.bad <= MOST_TOLD:
             self.told.append((number, problem))
+
+    def add_label(self, label: str) -> None:
+        """One more that is unknown."""
+        if label in self.unknown or len(self.unknown) < MOST_TOLD:
+            self.unknown[label] += 1
+
+    @property
+    def of_the_costliest(self) -> str:
+        """What is to be said of the broken row that took the most others with it; nothing where none did."""
+        if not self.swallowed:
+            return ""
+        row, lost = self.swallowed.most_common(1)[0]
+        return f"; row {row}, where a quotation mark may be opened and not closed, takes {lost} more with it"
 
 
 class Checker:
@@ -80,10 +110,13 @@ class Checker:
         for number, record in rows:
             try:
                 if isinstance(record, str):
+                    tally.swallowed.update([record.by] if isinstance(record, Swallowed) else ())
                     raise ValueError(record)
                 values = tuple(self._value(ours, record.get(theirs), scale) for ours, theirs in columns)
             except ValueError as error:
                 tally.add_bad(number, str(error))
+                if isinstance(error, UnknownLabelError):
+                    tally.add_label(error.label)
             else:
                 tally.good += 1
                 yield values
@@ -93,9 +126,20 @@ class Checker:
         lines = [f"{where}: row {number}: {problem}." for number, problem in tally.told]
         if tally.bad > len(tally.told):
             lines.append(f"{where}: and {tally.bad - len(tally.told)} more.")
-        summary = f"{tally.bad} of {tally.count} rows are bad"
-        summary += f"; {self.section}.on_bad_rows=drop leaves them out." if tally.good else "."
-        return [*lines, f"{where}: {summary}"]
+        summary = f"{tally.bad} of {counted(tally.count, 'row')} {'is' if tally.bad == 1 else 'are'} bad"
+        return [*lines, f"{where}: {summary}{tally.of_the_costliest}{self._cure(tally)}."]
+
+    def _cure(self, tally: Tally) -> str:
+        """To leave out much of a file is none where its labels, or whatever else is wrong with it, can be mended."""
+        drop = f"{self.section}.on_bad_rows=drop"
+        if tally.unknown.total() > FEW * tally.count:
+            found = ", ".join(map(printable, tally.unknown))
+            return f"; say what every label of the file means, {found} too: '{self.section}.labels={{LABEL: entailment, ...}}'"
+        if not tally.good:
+            return ""
+        if tally.bad <= max(MOST_TOLD, FEW * tally.count):
+            return f"; {drop} leaves {'it' if tally.bad == 1 else 'them'} out"
+        return f"; so many are a sign that the file is not what it is read as: mend that first, for {drop} leaves them all out"
 
     def scale(self, records: Records, column: str, where: str) -> tuple[float, float]:
         """The lowest and highest score that there can be.
@@ -157,8 +201,9 @@ class Checker:
         if not word:
             raise ValueError("label is empty")
         if word not in self.labels:
-            raise ValueError(
-                f"label {value!r} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels"
+            raise UnknownLabelError(
+                value,
+                f"label {value!r} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels",
             )
         return self.labels[word]
 
