@@ -248,8 +248,25 @@ BAD = {
         "row 2: what stands in the array must be a JSON object",
     ),
     "array of texts": ("r.json", '["a", "b"]', "row 1: what stands in the array must be a JSON object"),
-    "json of keys": ("r.json", '{"data":\n[{"text": "a"}]}', "row 1: broken JSON"),
-    "empty array": ("r.json", "[]", "its columns are none"),
+    "json of keys": (
+        "r.json",
+        '{"data":\n[{"text": "a"}]}',
+        "one object, whose key 'data' holds 1 row: write that list",
+    ),
+    "jsonl of keys": (
+        "r.jsonl",
+        '{"v": 1, "d": [{"text": "a"}]}\n',
+        "one object, whose key 'd' holds 1 row: write that",
+    ),
+    "json of one row": ("r.json", '{"text":\n"a"}', "row 1: broken JSON"),
+    "empty array": ("r.json", "[]", "it holds no rows: its array is empty"),
+    "no header": (
+        "r.csv",
+        "Where is it?,Over there.\nc,d\n",
+        "its first line looks like a row, not like names of columns: Where is it?, Over there.; write the names in a line above",
+    ),
+    "no header above numbers": ("r.tsv", "a word\tb\t3.5\n", "its first line looks like a row"),
+    "no header and semicolons": ("r.csv", "Where is it?;Over there.\n", "set 'data.delimiter=\";\"'"),
 }
 
 
