@@ -457,6 +457,18 @@ def test_the_encoding_that_is_named_is_used(tmp_path, encoding, works):
             made.load("train")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ISO-8859-1", "iso8859-15"])
+def test_a_file_of_cp1252_that_is_said_to_be_latin_1_is_refused_and_gives_no_control_characters(tmp_path, encoding):
+    file = written(tmp_path, "r.csv", "anchor,positive\na,b\ncafé,“so”\n".encode("cp1252"))
+    for drop in ("refuse", "drop"):
+        told = problems_of(file, encoding=encoding, on_bad_rows=drop)
+        assert told.endswith(
+            f"row 3: byte 0x93 is a control character in {encoding}, which no text has; data.encoding=cp1252 would read it."
+        )
+    latin = written(tmp_path, "l.csv", "anchor,positive\ncafé,b\n".encode("latin-1"))
+    assert list(source(train=latin, dev=latin, encoding=encoding).load("train").table["anchor"]) == ["café"]
+
+
 def test_utf_16_is_read_where_it_is_named(tmp_path):
     file = written(tmp_path, "r.tsv", "anchor\tpositive\ncafé\tb\n".encode("utf-16"))
     assert list(source(train=file, dev=file, encoding="utf-16").load("train").table["anchor"]) == ["café"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from collections import Counter
@@ -11,6 +12,7 @@ from typing import Any
 
 from embexp.config import ConfigError, Kind
 from embexp.config.errors import printable
+from embexp.data.files.content import UnreadableError
 from embexp.data.files.records import Records, Row, Swallowed
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL
 from embexp.units import counted
@@ -20,6 +22,8 @@ MOST_TOLD = 10
 # Of a file's rows, as many may be left out without a thought; and as many as are told one by one.
 FEW = 0.1
 HALF = re.compile("[\ud800-\udfff]")
+# What cp1252 has for signs where latin-1 has control characters that no text holds.
+OF_CP1252 = re.compile("[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
@@ -80,13 +84,22 @@ class Checker:
         labels: a file's label: entailment, neutral or contradiction; None: these words, or 0, 1, 2.
         score_scale: the lowest and highest possible score; None: told from the values.
         section: of the config, where the keys stand that help.
+        encoding: of the files, where they are text.
     """
 
-    def __init__(self, *, labels: Mapping[str, str] | None, score_scale: Sequence[float] | None, section: str) -> None:
+    def __init__(
+        self,
+        *,
+        labels: Mapping[str, str] | None,
+        score_scale: Sequence[float] | None,
+        section: str,
+        encoding: str = "utf-8",
+    ) -> None:
         own = {word.lower(): LABELS[meaning] for word, meaning in (labels or {}).items()}
         self.labels = own or {**LABELS, **{str(number): number for number in LABELS.values()}}
         self.score_scale = score_scale
         self.section = section
+        self.encoding = encoding
 
     def good(
         self,
@@ -105,8 +118,12 @@ class Checker:
             names: our name of each column: the file's.
             scale: of their scores, if they have any.
             tally: is kept of good and bad ones.
+
+        Raises:
+            UnreadableError: a text shows that the file is of another encoding than was said.
         """
         columns = [(ours, names[ours]) for ours in COLUMNS[kind]]
+        latin = _is_latin(self.encoding)
         for number, record in rows:
             try:
                 if isinstance(record, str):
@@ -119,6 +136,8 @@ class Checker:
                     tally.add_label(error.label)
             else:
                 tally.good += 1
+                if latin:
+                    self._refuse_signs_of_cp1252(number, values)
                 yield values
 
     def told(self, where: str, tally: Tally) -> list[str]:
@@ -195,6 +214,14 @@ class Checker:
             raise ValueError(f"{column} has half of a character, {half[0]!a}, at letter {half.start() + 1}")
         return value.strip()
 
+    def _refuse_signs_of_cp1252(self, number: int, values: Iterable[Any]) -> None:
+        for value in values:
+            if isinstance(value, str) and (found := OF_CP1252.search(value)) is not None:
+                raise UnreadableError(
+                    f"row {number}: byte 0x{ord(found[0]):02x} is a control character in {self.encoding}, which no text has; "
+                    f"{self.section}.encoding=cp1252 would read it"
+                )
+
     def _label(self, value: Any) -> int:
         # Parquet has whole numbers as floats where it had to hold a missing one.
         word = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip().lower()
@@ -257,6 +284,14 @@ class _Scores:
             return "no numbers"
         other = "" if self.no_number is None else f" (and row {self.no_number[0]} has {self.no_number[1]!r})"
         return f"from {self.low:g} to {self.high:g}{other}"
+
+
+def _is_latin(encoding: str) -> bool:
+    """Whether files are said to be in latin-1, as those that are in cp1252 often are."""
+    try:
+        return codecs.lookup(encoding).name in ("iso8859-1", "iso8859-15")
+    except LookupError:
+        return False
 
 
 def refuse_what_is_no_text(column: str, value: Any) -> None:

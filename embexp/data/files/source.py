@@ -76,7 +76,7 @@ class FileSource:
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None else "evaluation.source"
         self.called = called
-        self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
+        self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section, encoding=encoding)
         # The file as it was, its rows, and which of them are dev.
         self._halved: tuple[tuple[int, int], Rows, NDArray[np.bool_]] | None = None
 
