@@ -10,13 +10,13 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, TripletLoss
 from sentence_transformers.sentence_transformer.losses.triplet import TripletDistanceMetric
-from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from embexp.data.negatives import DRAWN, HARD
 from embexp.data.views import View
 from embexp.evaluation import Pairs
+from embexp.losses import is_of_length_one
 from embexp.prompts import Prompts
 from embexp.training import column_prompts
 from embexp.units import counted
@@ -109,7 +109,7 @@ def _of_a_margin_out_of_reach(loss: nn.Module | None, model: SentenceTransformer
     triplets = loss.loss if isinstance(loss, MatryoshkaLoss) else loss
     if not isinstance(triplets, TripletLoss) or triplets.distance_metric is not TripletDistanceMetric.EUCLIDEAN:
         return None
-    if triplets.triplet_margin < FARTHEST or not (cut or isinstance(list(model)[-1], Normalize)):
+    if triplets.triplet_margin < FARTHEST or not (cut or is_of_length_one(model)):
         return None
     which = "cut embeddings (matryoshka_dims)" if cut else "this model's embeddings"
     return (
