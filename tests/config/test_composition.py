@@ -258,7 +258,7 @@ def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(mo
     monkeypatch.setattr("embexp.config.rules.has_cuda", lambda: False)
     monkeypatch.setattr("embexp.config.launching.shutil.which", lambda program: program)
     asked = ["trainer.device=cuda", "trainer.precision=fp16", "batch_size=32,64"]
-    assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True)) == 2
+    assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True).jobs) == 2
     with pytest.raises(ConfigError, match="no NVIDIA driver"):
         check_command([*asked, "hydra/launcher=submitit_local"], multirun=True)
 
@@ -352,7 +352,7 @@ def test_every_job_of_a_sweep_is_checked_before_the_first():
 
 
 def test_a_sweep_becomes_one_job_a_combination():
-    jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True)
+    jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True).jobs
     assert len(jobs) == 4
 
 
@@ -364,7 +364,7 @@ def test_what_only_an_experiment_file_can_sweep_is_told_how_it_is_typed(typed):
 
 
 def test_a_sweep_without_an_experiment_may_say_so_by_hydra_s_sign_alone():
-    assert check_command(["~experiment", "seed=1,2"], multirun=True)
+    assert check_command(["~experiment", "seed=1,2"], multirun=True).jobs
     with pytest.raises(ConfigError, match="experiment=null: there is none"):
         check_command(["experiment=null,book_cosine"], multirun=True)
 
@@ -414,7 +414,7 @@ def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job
         with pytest.raises(HydraException, match=r"data\.path"):
             loader.load_configuration("config", typed, RunMode.MULTIRUN)
         loader.load_configuration("config", given, RunMode.MULTIRUN)
-    assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True)
+    assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True).jobs
 
 
 def test_a_text_in_place_of_a_list_is_told():
