@@ -10,15 +10,16 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss, TripletLoss
 from sentence_transformers.sentence_transformer.losses.triplet import TripletDistanceMetric
-from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from embexp.data.negatives import DRAWN, HARD
 from embexp.data.views import View
 from embexp.evaluation import Pairs
+from embexp.losses import is_of_length_one
 from embexp.prompts import Prompts
 from embexp.training import column_prompts
+from embexp.units import counted
 
 # A run keeps what it is warned of here: see `embexp.record`.
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ def _of_a_margin_out_of_reach(loss: nn.Module | None, model: SentenceTransformer
     triplets = loss.loss if isinstance(loss, MatryoshkaLoss) else loss
     if not isinstance(triplets, TripletLoss) or triplets.distance_metric is not TripletDistanceMetric.EUCLIDEAN:
         return None
-    if triplets.triplet_margin < FARTHEST or not (cut or isinstance(list(model)[-1], Normalize)):
+    if triplets.triplet_margin < FARTHEST or not (cut or is_of_length_one(model)):
         return None
     which = "cut embeddings (matryoshka_dims)" if cut else "this model's embeddings"
     return (
@@ -190,7 +191,7 @@ def few_pairs(pairs: int, score: float, *, whose: str = "") -> str | None:
     Pearson's is a little less.
     """
     if pairs <= 3:
-        return f"dev: {pairs} pairs: their scores tell nothing"
+        return f"dev: {counted(pairs, 'pair')}: scores on so few tell nothing"
     held = max(-HIGHEST_SCORE, min(HIGHEST_SCORE, score))
     reach = NORMAL_95 * math.sqrt((1 + held**2 / 2) / (pairs - 3))
     width = (math.tanh(math.atanh(held) + reach) - math.tanh(math.atanh(held) - reach)) / 2

@@ -113,8 +113,10 @@ def run_command() -> int:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         said = IN_TORCHRUN_A_SWEEP if multirun else IN_TORCHRUN_A_RUN
         raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
-    jobs = check_command(overrides, multirun=multirun, config_dir=config_dir)
+    jobs, cautions = check_command(overrides, multirun=multirun, config_dir=config_dir)
     refuse_a_folder_that_cannot_be_written_to(() if multirun else overrides)
+    for told in cautions:
+        print(told, file=sys.stderr)
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()
     ask_for_large_pages()

@@ -193,8 +193,10 @@ def log_to(folder: Path) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """Checks every job of the command, scores them one after the other, draws the table, and gives the exit code."""
     refuse_training(arguments.overrides)
-    jobs = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
+    jobs, cautions = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
     refuse_a_folder_that_cannot_be_written_to()
+    for told in cautions:
+        print(told, file=sys.stderr)
     raise_on_sigterm()
     ask_for_large_pages()
     with uncollected():

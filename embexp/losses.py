@@ -7,6 +7,7 @@ its arguments. A factory takes the model and those arguments and gives an nn.Mod
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
     SoftmaxLoss,
 )
+from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -37,6 +39,12 @@ from embexp.denoising import SortedDenoisingLoss
 from embexp.matryoshka import matryoshka
 from embexp.model_files import find
 from embexp.models import quiet_loading
+
+log = logging.getLogger(__name__)
+
+# The key of a margin that may be left to the model, and what it is then.
+MARGIN = "triplet_margin"
+MARGIN_OF_LENGTH_ONE, MARGIN_OF_ANY_LENGTH = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +106,8 @@ def build_loss(
                 for key in unknown
             ]
         )
+    if MARGIN in arguments and arguments[MARGIN] is None:
+        arguments[MARGIN] = margin_for(model, cut=dims is not None)
     try:
         module = target(model, **arguments)
     except (TypeError, ValueError) as error:
@@ -113,6 +123,26 @@ def build_loss(
     if dims is not None:
         module = matryoshka(model, module, dims=dims, weights=weights)
     return LossPlan(module, tuple(config.view), config.batches, noise)
+
+
+def margin_for(model: SentenceTransformer, *, cut: bool) -> float:
+    """The margin of triplets, where none is named; it is told.
+
+    Args:
+        model: to be trained.
+        cut: whether the loss is that of embeddings that are cut, which are brought to length one.
+    """
+    if cut or is_of_length_one(model):
+        margin, why = MARGIN_OF_LENGTH_ONE, "embeddings of length one are at most 2 apart"
+    else:
+        margin, why = MARGIN_OF_ANY_LENGTH, "sentence-transformers' default, for embeddings of any length"
+    log.info("loss.%s: %g, %s", MARGIN, margin, why)
+    return margin
+
+
+def is_of_length_one(model: SentenceTransformer) -> bool:
+    """Whether all embeddings of a model are of length one."""
+    return isinstance(list(model)[-1], Normalize)
 
 
 def refuse_what_teaches_nothing(view: View, model: SentenceTransformer, *, name: str) -> None:

@@ -6,6 +6,7 @@ Nothing that was downloaded is unpickled: only safetensors are fetched.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,6 +24,8 @@ OF_A_MODEL: dict[str, Any] = {
     "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors", "*.py"],
     "ignore_patterns": ["onnx/*", "openvino/*", "*/onnx/*", "*/openvino/*"],
 }
+# The keys of a pooling's and of a checkpoint's config that say how many dimensions they have.
+WIDTHS = ("embedding_dimension", "word_embedding_dimension", "hidden_size")
 
 
 @dataclass(frozen=True)
@@ -78,14 +81,10 @@ def is_no_model(path: str, key: str = "model.path") -> str | None:
 
 def packaged(package: str, path: str, *, revision: str | None) -> Path | None:
     """The folder of a model inside an installed package; None where it is not installed or carries another model."""
-    carried = PACKAGES.get(package)
-    if carried is None or carried.path.lower() != path.lower() or revision not in (None, carried.revision):
+    folder = _in_package(package, path, revision)
+    if folder is None:
         return None
-    try:
-        folder = Path(str(distribution(package).locate_file(carried.folder)))
-    except PackageNotFoundError:
-        return None
-    for name, expected in carried.hashes.items():
+    for name, expected in PACKAGES[package].hashes.items():
         with (folder / name).open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
@@ -93,6 +92,48 @@ def packaged(package: str, path: str, *, revision: str | None) -> Path | None:
                 [f"model.package={package}: {name} is not the published one (sha256 {found}); install it again."]
             )
     return folder
+
+
+def _in_package(package: str, path: str, revision: str | None) -> Path | None:
+    carried = PACKAGES.get(package)
+    if carried is None or carried.path.lower() != path.lower() or revision not in (None, carried.revision):
+        return None
+    try:
+        return Path(str(distribution(package).locate_file(carried.folder)))
+    except PackageNotFoundError:
+        return None
+
+
+def dimension_of(path: str, *, revision: str | None, package: str | None, pooling: str | None) -> int | None:
+    """How many dimensions a model's embeddings have, read off its configs alone; None where loading it must tell.
+
+    Args:
+        path, revision, package: as `find` takes them; what only the hub or its cache has is not looked at.
+        pooling: in place of its own; None: its own, or of a plain checkpoint one of a kind.
+    """
+    local = Path(path).expanduser()
+    folder = local if local.is_dir() else None if package is None else _in_package(package, path, revision)
+    if folder is None:
+        return None
+    try:
+        listed = folder / "modules.json"
+        modules = _json(listed) if listed.is_file() else [{"type": "Transformer", "path": ""}]
+        kinds = {module["type"].rpartition(".")[2]: folder / module["path"] for module in modules}
+        # Whatever else there is may change it.
+        if len(kinds) < len(modules) or not {"Transformer"} <= set(kinds) <= {"Transformer", "Pooling", "Normalize"}:
+            return None
+        settings = _json(kinds["Pooling"] / "config.json") if "Pooling" in kinds else _json(folder / "config.json")
+        width = next(settings[key] for key in WIDTHS if key in settings)
+        modes = settings.get("pooling_mode", [key for key, on in settings.items() if "pooling_mode_" in key and on])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration):
+        return None
+    if not isinstance(width, int):
+        return None
+    return width * (len(modes) if pooling is None and isinstance(modes, list) and modes else 1)
+
+
+def _json(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def doubt_of_a_plain(folder: Path, *, pooling: str) -> str | None:

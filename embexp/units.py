@@ -41,5 +41,10 @@ def duration(seconds: float) -> str:
     return " ".join(parts)
 
 
+def counted(number: int, what: str) -> str:
+    """ "1 bad row", "3 bad rows"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def _two_or_more(value: float) -> str:
     return f"{value:.{1 if value < 10 else 0}f}"

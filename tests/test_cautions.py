@@ -61,10 +61,16 @@ def test_pairs_that_no_prompt_is_put_before_are_told_of(model, prompts, directed
 @pytest.mark.parametrize(
     ("typed", "unit_length", "is_told"),
     [
-        (["loss=triplet"], False, None),
-        (["loss=triplet"], True, "this model's embeddings"),
+        (["loss=triplet"], True, None),
+        (["loss=triplet", "matryoshka_dims=[32,8]"], False, None),
+        (["loss=triplet", "loss.triplet_margin=5.0"], False, None),
+        (["loss=triplet", "loss.triplet_margin=5.0"], True, "this model's embeddings"),
         (["loss=triplet", "loss.triplet_margin=0.5"], True, None),
-        (["loss=triplet", "matryoshka_dims=[32,8]"], False, "cut embeddings (matryoshka_dims)"),
+        (
+            ["loss=triplet", "loss.triplet_margin=5.0", "matryoshka_dims=[32,8]"],
+            False,
+            "cut embeddings (matryoshka_dims)",
+        ),
         (["loss=mnr", "matryoshka_dims=[32,8]"], True, None),
     ],
 )
@@ -151,7 +157,7 @@ def test_of_many_rows_some_are_looked_at_from_end_to_end(model):
 @pytest.mark.parametrize(
     ("pairs", "score", "said"),
     [
-        (2, 1.0, "dev: 2 pairs: their scores tell nothing"),
+        (2, 1.0, "dev: 2 pairs: scores on so few tell nothing"),
         (
             20,
             0.8,

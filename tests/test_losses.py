@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import nullcontext
 from itertools import chain
 
 import pytest
 import torch
 from datasets import Dataset
+from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import AutoConfig, AutoModel
 
 from embexp.config import ConfigError, compose
@@ -71,6 +73,29 @@ def test_twins_of_a_model_without_dropout_of_its_own_are_refused():
         module.p = 0.0
     with pytest.raises(ConfigError, match=r"loss=simcse: .* this model has none, .* use model.dropout=0.1"):
         refuse_what_teaches_nothing(twins, model, name="simcse")
+
+
+@pytest.mark.parametrize(
+    ("unit_length", "typed", "margin", "why"),
+    [
+        (False, [], 5.0, "loss.triplet_margin: 5, sentence-transformers' default"),
+        (True, [], 0.5, "loss.triplet_margin: 0.5, embeddings of length one are at most 2 apart"),
+        (False, ["matryoshka_dims=[32,8]"], 0.5, "loss.triplet_margin: 0.5, "),
+        (True, ["loss.triplet_margin=0.7"], 0.7, ""),
+    ],
+)
+def test_a_margin_that_nobody_named_is_one_that_the_embeddings_can_have_and_is_told(
+    unit_length, typed, margin, why, caplog
+):
+    config = compose(["model=tiny", "loss=triplet", *typed])
+    model = load_encoder(config.model).model
+    if unit_length:
+        model.append(Normalize())
+    with caplog.at_level(logging.INFO, logger="embexp.losses"):
+        built = build_loss(config.loss, model, seed=1, dims=config.matryoshka_dims).module
+    assert getattr(built, "loss", built).triplet_margin == margin
+    assert why in caplog.text
+    assert bool(caplog.text) == bool(why)
 
 
 @pytest.mark.parametrize("labels", [[0, 2], [0, 0]])

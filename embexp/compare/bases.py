@@ -9,6 +9,9 @@ from embexp.compare.ranking import differing
 from embexp.compare.runs import Run
 
 BEFORE = "before training"
+# The setting whose values are long; where there is but one, the word will do.
+PROMPTS = "model.prompts"
+NONE = {ABSENT, "null"}
 # Of a base's runs that are named by their ranks.
 MOST_RANKS = 5
 
@@ -34,18 +37,21 @@ def bases(order: Sequence[tuple[int, Run]], scores: Mapping[int, Hashable]) -> l
 
 
 def _by_settings(rows: Sequence[Sequence[Run]]) -> list[str] | None:
-    """By the settings that all runs of a base share and those of others have otherwise; None where they do not tell."""
+    """By the settings that all runs of a base share and those of others have otherwise; None where they do not tell, or at length."""
     runs = [run for row in rows for run in row]
     keys = [key for key in differing(runs) if all(len({run.params.get(key) for run in row}) == 1 for row in rows)]
     # The model's settings are what makes it another; the others may differ by chance.
     keys.sort(key=lambda key: not _is_of_model(key))
     shown = {key: values_of(runs, key) for key in keys}
+    if PROMPTS in shown and len(set(shown[PROMPTS]) - NONE) == 1:
+        shown[PROMPTS] = {value: words if value in NONE else "with prompts" for value, words in shown[PROMPTS].items()}
     for told in (*([key] for key in keys), keys):
         labels = [
             ", ".join(_told(key, shown[key].get(row[0].params.get(key, ""), ABSENT)) for key in told) for row in rows
         ]
         if len(set(labels)) == len(rows):
-            return labels
+            # Longer, they would make the column, and so the table, as wide; the runs' own rows have what they say.
+            return labels if max(map(len, labels)) <= LONGEST else None
     return None
 
 
@@ -54,6 +60,8 @@ def _is_of_model(key: str) -> bool:
 
 
 def _told(key: str, value: str) -> str:
+    if value in NONE:
+        return f"without {key.removeprefix('model.')}"
     return value if _is_of_model(key) else f"{key}={value}"
 
 

@@ -83,18 +83,29 @@ def _from(text: str, begin: int) -> str:
 
 
 def label_of(run: Run, keys: Collection[str], others: Sequence[Run]) -> str:
-    """The settings that tell a run from others, or those that it alone is without, in a sentence; its name where none does.
+    """The settings that tell runs apart, of each the same ones, as this run has them or is without; its name where none does.
 
     Args:
         run: one of the others.
-        keys: in which they differ.
+        keys: in which they differ; what follows from the option of its group, as a loss's own from the loss, is not told.
         others: the best first; where there is much to tell, what a run has in common with it is not told.
     """
-    told = {key: f"{key}={values_of(others, key)[run.params[key]]}" for key in keys if key in run.params}
+    told = {}
+    for key in keys:
+        if key in run.params:
+            told[key] = f"{key}={values_of(others, key)[run.params[key]]}"
+        elif not key.startswith("loss."):
+            told[key] = f"without {key}"
+    told = {key: words for key, words in told.items() if not _follows(key, keys, others)}
     if len(", ".join(told.values())) > LONGEST_LABEL and run is not others[0]:
-        told = {key: words for key, words in told.items() if run.params[key] != others[0].params.get(key)}
-    lacks = [f"without {key}" for key in keys if key not in run.params]
-    return ", ".join(told.values()) or ", ".join(lacks) or run.name
+        told = {key: words for key, words in told.items() if run.params.get(key) != others[0].params.get(key)}
+    return ", ".join(told.values()) or run.name
+
+
+def _follows(key: str, keys: Collection[str], runs: Sequence[Run]) -> bool:
+    """Whether a setting is the same in all runs that have the same option of its group, which is told too."""
+    group, dot, _ = key.partition(".")
+    return bool(dot) and group in keys and _different(runs, [group]) == _different(runs, [group, key])
 
 
 def of_the_best(label: str) -> str:

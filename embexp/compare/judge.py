@@ -27,6 +27,7 @@ from embexp.statistics import (
     differences_with_best,
     interval,
 )
+from embexp.units import counted
 
 JUDGED = re.compile(
     r"(?P<split>dev|test)/(?P<statistic>pearson|spearman)_(?P<similarity>cosine|manhattan|euclidean|dot)"
@@ -120,7 +121,8 @@ def too_few_pairs(runs: Sequence[Run], metric: str) -> str | None:
     if asked is None or left is None or (pairs := len(left[1]["score"])) >= FEWEST_PAIRS:
         return None
     return (
-        f"{pairs} {asked['split']} pairs are too few for an interval or a verdict, which take {FEWEST_PAIRS} at least"
+        f"{counted(pairs, asked['split'] + ' pair')} {'is' if pairs == 1 else 'are'} too few for an interval or a verdict, which take "
+        f"{FEWEST_PAIRS} at least"
     )
 
 

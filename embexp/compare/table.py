@@ -68,10 +68,12 @@ def draw(
             console.print(more, style="dim", highlight=False, soft_wrap=True)
         if without:
             console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
-        for line in told_of_cautions(ranked(of_set, metric)):
+        cautioned = told_of_cautions(ranked(of_set, metric))
+        for line in cautioned:
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         unjudged = None if verdicts else too_few_pairs(of_set, metric)
-        for line in [f"{unjudged}."] if unjudged else _told(verdicts, of_set, has_intervals=INTERVAL not in without):
+        why = [] if unjudged is None or _is_told(unjudged, cautioned) else [f"{unjudged}."]
+        for line in why if unjudged else _told(verdicts, of_set, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if any(column in SCORES for column in seen):
         said = "dev, test: cosine similarity against the scores of the pairs"
@@ -84,7 +86,8 @@ def draw(
     unranked = [run for run in runs if id(run) not in is_ranked]
     named = unranked if most_unranked is None else unranked[-most_unranked:]
     if left := len(unranked) - len(named):
-        said = f"{left} earlier runs without a score are not named here: --csv FILE tells of all."
+        of_them = "1 earlier run without a score is" if left == 1 else f"{left} earlier runs without a score are"
+        said = f"{of_them} not named here: --csv FILE tells of all."
         console.print(said, style="dim", highlight=False, soft_wrap=True)
     for run in named:
         reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
@@ -103,6 +106,12 @@ def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
 
     found = warned([(rank, run.cautions) for rank, run in ranked_runs], label)
     return [f"! {whose}: {said}" for whose, said in found]
+
+
+def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:
+    """Whether a caution, which tells what scores on so few pairs are worth, has said how few there are."""
+    pairs, split, *_ = unjudged.split()
+    return any(f" {split}: {pairs} pair" in line for line in cautioned)
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], *, has_intervals: bool) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from warnings import catch_warnings, filterwarnings
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -40,6 +40,7 @@ from embexp.config.overrides import (
 )
 from embexp.config.ranges import corners, parse, said_of_ranges, trials
 from embexp.config.schema import Config
+from embexp.config.unread import cautions_of
 from embexp.shipped import conf_folder
 
 # The options of evaluation that are scored at the end; the others bring the pairs by which the best step is chosen.
@@ -62,8 +63,15 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
         return _compose_job(loader, parse(overrides))
 
 
-def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None) -> list[list[str]]:
-    """Composes and checks every job of a command before the first one starts; returns each job's overrides.
+class Checked(NamedTuple):
+    """A command that can be run: each job's overrides, and what a person should hear of them all first."""
+
+    jobs: list[list[str]]
+    cautions: list[str]
+
+
+def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None) -> Checked:
+    """Composes and checks every job of a command before the first one starts.
 
     A search's jobs are all as typed: what is drawn later is checked at the ends of its ranges.
 
@@ -75,14 +83,15 @@ def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str |
         jobs = _jobs(loader, parsed) if multirun else [list(overrides)]
         searched = multirun and any(override.is_sweep_override() for override in parse(jobs[0]))
         problems: dict[str, None] = {}
+        configs = []
         for job in corners(parse(jobs[0])) if searched else jobs:
             try:
-                _compose_job(loader, parse(job))
+                configs.append(_compose_job(loader, parse(job)))
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
             raise ConfigError(said_of_ranges(problems, parsed))
-        return jobs
+        return Checked(jobs, cautions_of(configs))
 
 
 def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from embexp.config.schema import Config, DenoisingAutoEncoder, SoftmaxClassifier
+from embexp.config.schema import Config, DenoisingAutoEncoder, Pretrained, SoftmaxClassifier, Tiny
 
 
 def cuts_go_together(config: Config) -> Iterator[str]:
@@ -14,6 +14,8 @@ def cuts_go_together(config: Config) -> Iterator[str]:
     for key, given in (("matryoshka_dims", dims), ("evaluation.dims", config.evaluation.dims)):
         if given is not None and len(set(given)) < len(given):
             yield f"{key}={given}: the same twice; name each once."
+        if given is not None and (there := _dimension(config)) is not None and max(given) > there:
+            yield f"{key}={given}: the model's embeddings have {there} dimensions, and no more."
     if weights is not None and dims is None:
         yield f"matryoshka_weights={weights}: nothing reads them without matryoshka_dims; name these too, or leave them out."
     elif weights is not None and dims is not None and len(weights) != len(dims):
@@ -23,6 +25,19 @@ def cuts_go_together(config: Config) -> Iterator[str]:
             f"matryoshka_dims={dims}: loss={config.names['loss']} has weights of its own that read whole embeddings, and these "
             "cannot be cut; use another loss, or leave it out."
         )
+
+
+def _dimension(config: Config) -> int | None:
+    """Of the model's embeddings, where its configs tell it; of what the hub has, and of a model of one's own, loading tells it."""
+    # Not above: it needs this package.
+    from embexp.model_files import dimension_of
+
+    model = config.model
+    if isinstance(model, Tiny):
+        return model.hidden_size
+    if not isinstance(model, Pretrained):
+        return None
+    return dimension_of(model.path, revision=model.revision, package=model.package, pooling=model.pooling)
 
 
 def with_cuts_in_order(config: Config) -> Config:

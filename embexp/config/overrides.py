@@ -213,13 +213,18 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
     if others := _options_with(parent.replace(".", "/"), name):
         return f"{key}: nothing reads this key here; it is a key of {' and of '.join(others)}."
+    if not parent and (options := _options_that_have(key, known)):
+        group = options[0].partition("=")[0]
+        return f"{key}: nothing reads this key; {group}.{key} does, with {options[0]}: {options[0]} {group}.{text_of(override)}."
     likely = _likely(key, known, in_a_section=node is not None)
     said = "" if likely is None else f" Did you mean {likely!r}?"
     return f"{key}: nothing reads this key.{said} See them all with --cfg job."
 
 
 def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None:
-    """The key that was meant: of the same section, else of any; where there is no such section, one that is like the whole."""
+    """The key that was meant: the only one that ends so; of the same section, else of any; without such a section, one like the whole."""
+    if len(same := [each for each in known if each.rpartition(".")[2] == key]) == 1:
+        return same[0]
     if not in_a_section and (whole := closest(key, known)) is not None:
         return whole
     parent, _, name = key.rpartition(".")
@@ -234,6 +239,13 @@ def _options_with(group: str, name: str) -> list[str]:
     """The shipped options of a group that have a key of this name: ["loss=tsdae"]."""
     files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
     return [f"{group}={file.stem}" for file in files if name in OmegaConf.load(file)]
+
+
+def _options_that_have(name: str, known: Sequence[str]) -> list[str]:
+    """The shipped options that have a key of this name, where none that was chosen has it."""
+    if any(each.rpartition(".")[2] == name for each in known):
+        return []
+    return [option for group in _groups() for option in _options_with(group, name)]
 
 
 def _pairs_with(name: str) -> list[str]:

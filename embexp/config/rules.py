@@ -261,6 +261,14 @@ def _files_to_score_on_are_scored(config: Config) -> Iterator[str]:
             )
 
 
+def _a_dev_file_is_all_of_dev(config: Config) -> Iterator[str]:
+    data = config.data
+    if isinstance(data, Files) and data.dev is not None and data.dev_fraction:
+        yield (
+            f"data.dev_fraction={data.dev_fraction:g}: nothing of train is set aside beside data.dev={data.dev}; leave one of the two out."
+        )
+
+
 def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     evaluation = config.evaluation
     given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
@@ -340,5 +348,6 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _evaluations_have_their_files,
     _something_is_scored,
     _files_to_score_on_are_scored,
+    _a_dev_file_is_all_of_dev,
     _store_is_known,
 )

@@ -39,6 +39,15 @@ def kind_of(data: Data) -> Kind | None:
     return _opened(data).peek_kind() if isinstance(data, Files) else None
 
 
+def kinds_of(files: Files) -> dict[Split, Kind]:
+    """What the rows of each file are that is named.
+
+    Raises:
+        ConfigError: as of `kind_of`.
+    """
+    return _opened(files).kinds([split for split in SPLITS if getattr(files, split) is not None])
+
+
 def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
     """Folders and files that are not there or not what they should be, and the bad rows of files that are read in no time."""
     for section, source in sources_of(config):

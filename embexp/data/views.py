@@ -38,6 +38,7 @@ from embexp.data.negatives import HARD, Miner, Triplets
 from embexp.data.repeats import first_of_each
 from embexp.data.rows import DIRECTED, ENTAILMENT, Rows, schema_of
 from embexp.data.tables import filtered, passing, written
+from embexp.units import counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -133,7 +134,7 @@ def _too_few(name: ViewName, counts: Mapping[str, int]) -> str:
     if counts.get("dropped_no_negative"):
         return (
             f"{left} left as {name}: a negative is the positive of another pair and none of the anchor's own, and "
-            f"{counts['dropped_no_negative']} pairs found none; name data with more different positives"
+            f"{counted(counts['dropped_no_negative'], 'pair')} found none; name data with more different positives"
         )
     lost = ", ".join(f"{number} {cause}" for cause, number in counts.items() if cause != "kept" and number)
     return f"{left} left as {name} ({lost or 'there were no more'}); name data with more of them"

@@ -21,6 +21,7 @@ from embexp.tracking.journal import Journal, journals_under
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import told
+from embexp.units import counted
 
 
 def sync(folders: Sequence[Path], *, uri: str | None) -> int:
@@ -43,9 +44,11 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
             state, whole = f"not all sent ({told(error)})", False
             missing += 1
         lines = sum(1 for _ in journal.entries(before)) - sum(1 for _ in journal.entries(journal.sent().bytes))
-        print(f"{journal.path.parent}: {lines} lines sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}")
+        print(
+            f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}"
+        )
     if not waiting:
-        print(f"nothing is missing: {len(found)} journals in {', '.join(map(str, folders))}")
+        print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
 
 

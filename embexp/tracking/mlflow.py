@@ -150,9 +150,10 @@ class MLflowTracker(Tracker):
         background.try_now(WAIT_SECONDS[status])
         if not background.done:
             failure = background.failure
+            lines = sum(1 for _ in journal.entries(journal.sent().bytes))
             log.warning(
-                "tracker: %d lines are not sent yet (%s); python -m embexp.tracking sync %s  sends them",
-                sum(1 for _ in journal.entries(journal.sent().bytes)),
+                "tracker: %s not sent yet (%s); python -m embexp.tracking sync %s  sends them",
+                "1 line is" if lines == 1 else f"{lines} lines are",
                 told(failure) if failure is not None else "the server is slow",
                 _shown(journal.path.parent),
             )

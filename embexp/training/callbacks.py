@@ -18,6 +18,7 @@ from embexp.data.noisy import NoisyTexts
 from embexp.interrupts import Preemption
 from embexp.tracking import MetricLogger
 from embexp.training.diverged import diverged
+from embexp.units import counted
 
 log = logging.getLogger(__name__)
 progress = logging.getLogger("progress")
@@ -97,7 +98,8 @@ class Scores(TrainerCallback):
         self.clock.pause()
         self.score(step)
         if self.patience is not None and self.since_best >= self.patience and step < last:
-            log.info("stopped at step %d of %d: no better score in %d evaluations", step, last, self.patience)
+            waited = counted(self.patience, "evaluation")
+            log.info("stopped at step %d of %d: no better score in %s", step, last, waited)
             control.should_training_stop = True
         # At the last step there is nothing left that an interruption could lose but the final scores.
         control.should_save = self.checkpoints

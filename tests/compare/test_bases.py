@@ -22,10 +22,19 @@ def test_they_are_told_apart_by_the_setting_that_differs_in_the_order_of_the_run
     without = [run(0.7, base=0.71, **{"model.prompts": "null", "batch_size": size}) for size in (32, 64)]
     text = drawn([*with_prompts, *without])
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    at = lines.index("before training 0.6700")
+    assert "before training (with prompts) 0.6700" in lines
+    assert "before training (without prompts) 0.7100" in lines
+    others = [run(0.7, base=0.72, **{"model.prompts": PROMPTS.replace("query:", "ask:"), "batch_size": 32})]
+    lines = [" ".join(line.split()) for line in drawn([*with_prompts, *others]).splitlines()]
     # On a line of its own: it would leave little room for scores.
-    assert lines[at + 1] == '(…uery: "query: ", document: "passage: "})'
-    assert lines[at + 2] == "before training (null) 0.7100"
+    assert lines[lines.index("before training 0.6700") + 1] == '(…uery: "query: ", document: "passage: "})'
+
+
+def test_settings_that_are_long_together_make_no_column_wider_than_scores():
+    prompts = (PROMPTS, PROMPTS.replace("passage: ", ""), "null")
+    runs = [run(0.6, model=model, **{"model.prompts": of_model}) for model in "ab" for of_model in prompts]
+    told = words(runs, [number / 10 for number in range(6)])
+    assert told == [f"before training (of {rank})" for rank in range(1, 7)]
 
 
 def test_the_models_own_settings_come_before_those_that_differ_by_chance():

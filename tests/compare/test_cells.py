@@ -190,3 +190,22 @@ def test_what_is_no_terminal_gets_the_whole_table(many):
 def test_a_run_without_the_setting_that_the_others_have_is_called_by_that():
     cut, whole = (Run(name, Status.FINISHED, None, params) for name, params in (("a", {"dims": "[8]"}), ("b", {})))
     assert [label_of(run, ["dims"], [cut, whole]) for run in (cut, whole)] == ["dims=[8]", "without dims"]
+
+
+def test_of_runs_the_same_settings_are_told_and_none_that_follows_from_the_option_of_its_group():
+    losses = {"mnr": {"loss.scale": "20"}, "cosent": {"loss.scale": "30"}, "triplet": {"loss.margin": "5"}, "tsdae": {}}
+    runs = [Run(loss, Status.FINISHED, None, {"loss": loss, **own}) for loss, own in losses.items()]
+    assert [label_of(run, ["loss", "loss.scale"], runs) for run in runs] == [f"loss={loss}" for loss in losses]
+    scales = [*runs, Run("mnr", Status.FINISHED, None, {"loss": "mnr", "loss.scale": "40"})]
+    labels = [label_of(run, ["loss", "loss.scale"], scales) for run in scales]
+    assert labels[0] == "loss=mnr, loss.scale=20"
+    assert labels[3:] == ["loss=tsdae", "loss=mnr, loss.scale=40"]
+    limited = [
+        Run(size, Status.FINISHED, None, {"batch_size": size, **limit})
+        for size in ("16", "32")
+        for limit in ({"data.limit": "99"}, {})
+    ]
+    assert [label_of(run, ["batch_size", "data.limit"], limited) for run in limited[:2]] == [
+        "batch_size=16, data.limit=99",
+        "batch_size=16, without data.limit",
+    ]

@@ -279,3 +279,8 @@ def test_of_too_few_pairs_the_table_has_no_intervals_and_says_why(tmp_path):
     assert "[" not in text
     assert "6 dev pairs are too few for an interval or a verdict, which take 20 at least.\n" in text
     assert "worse than" not in text
+    # What they were warned of is the same, and more.
+    few = "dev: 6 pairs are few: a score of 0.50 on them is known to about 0.80 up or down (95 %)"
+    warned = drawn([replace(judged(tmp_path, size, noise=0.2, pairs=6), cautions=(few,)) for size in (32, 64)])
+    assert f"! all runs: {few}\n" in warned
+    assert "too few" not in warned

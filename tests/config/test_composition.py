@@ -259,7 +259,7 @@ def test_what_a_gpu_is_wanted_for_may_be_sent_to_slurm_from_a_machine_without(mo
     monkeypatch.setattr("embexp.config.rules.has_cuda", lambda: False)
     monkeypatch.setattr("embexp.config.launching.shutil.which", lambda program: program)
     asked = ["trainer.device=cuda", "trainer.precision=fp16", "batch_size=32,64"]
-    assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True)) == 2
+    assert len(check_command([*asked, "hydra/launcher=submitit_slurm"], multirun=True).jobs) == 2
     with pytest.raises(ConfigError, match="no NVIDIA driver"):
         check_command([*asked, "hydra/launcher=submitit_local"], multirun=True)
 
@@ -353,7 +353,7 @@ def test_every_job_of_a_sweep_is_checked_before_the_first():
 
 
 def test_a_sweep_becomes_one_job_a_combination():
-    jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True)
+    jobs = check_command(["batch_size=32,64", "loss=mnr,cosine"], multirun=True).jobs
     assert len(jobs) == 4
 
 
@@ -365,7 +365,7 @@ def test_what_only_an_experiment_file_can_sweep_is_told_how_it_is_typed(typed):
 
 
 def test_a_sweep_without_an_experiment_may_say_so_by_hydra_s_sign_alone():
-    assert check_command(["~experiment", "seed=1,2"], multirun=True)
+    assert check_command(["~experiment", "seed=1,2"], multirun=True).jobs
     with pytest.raises(ConfigError, match="experiment=null: there is none"):
         check_command(["experiment=null,book_cosine"], multirun=True)
 
@@ -375,6 +375,15 @@ def test_a_key_of_one_loss_is_not_a_key_of_another():
     assert problem == "loss.deletion_ratio: nothing reads this key here; it is a key of loss=tsdae."
     (problem,) = problems_of("hydra.launcher.n_jobs=2")
     assert "it is a key of hydra/launcher=joblib" in problem
+
+
+def test_the_key_of_a_section_that_was_typed_without_it_is_named_before_one_that_looks_alike():
+    (problem,) = problems_of("data=files", "train=p.csv")
+    assert problem == "train: nothing reads this key. Did you mean 'data.train'? See them all with --cfg job."
+    (problem,) = problems_of("train=p.csv")
+    assert problem == "train: nothing reads this key; data.train does, with data=files: data=files data.train=p.csv."
+    (problem,) = problems_of("scale=30")
+    assert "Did you mean 'loss.scale'?" in problem
 
 
 def test_no_key_is_named_for_one_that_is_like_none():
@@ -406,7 +415,7 @@ def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job
         with pytest.raises(HydraException, match=r"data\.path"):
             loader.load_configuration("config", typed, RunMode.MULTIRUN)
         loader.load_configuration("config", given, RunMode.MULTIRUN)
-    assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True)
+    assert BasicSweeper.split_arguments(parse(given), None)[0] == check_command(typed, multirun=True).jobs
 
 
 def test_a_text_in_place_of_a_list_is_told():

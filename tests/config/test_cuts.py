@@ -31,6 +31,14 @@ def test_the_order_in_which_dimensions_are_typed_makes_no_other_run():
             ["matryoshka_weights=[1.0]", "matryoshka_dims=[32,8]"],
             "matryoshka_weights=[1.0]: must be as many as matryoshka_dims, of which there are 2.",
         ),
+        (
+            ["matryoshka_dims=[33,16]"],
+            "matryoshka_dims=[33, 16]: the model's embeddings have 32 dimensions, and no more.",
+        ),
+        (
+            ["model=minilm", "evaluation.dims=[384,385]"],
+            "evaluation.dims=[384, 385]: the model's embeddings have 384 dimensions, and no more.",
+        ),
         (["matryoshka_dims=[32]", "loss=tsdae"], "loss=tsdae has weights of its own that read whole embeddings"),
     ],
 )

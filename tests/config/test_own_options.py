@@ -36,12 +36,12 @@ def test_a_named_sweep_of_ones_own_runs_every_combination_of_its_keys_and_what_i
         "  sweeper:\n    params:\n      batch_size: 16,32\n      learning_rate: 2e-5,5e-5\n      seed: range(1,3)\n"
     )
     assert is_sweep(["experiment=grid"], config_dir=tmp_path)
-    jobs = check_command(["experiment=grid"], multirun=True, config_dir=tmp_path)
+    jobs = check_command(["experiment=grid"], multirun=True, config_dir=tmp_path).jobs
     assert len(jobs) == 8
     config = compose(jobs[-1], config_dir=tmp_path)
     assert (config.batch_size, config.learning_rate, config.seed) == (32, 5e-5, 2)
     assert (config.names["loss"], config.max_steps) == ("cosine", 2)
-    assert len(check_command(["experiment=grid", "seed=7"], multirun=True, config_dir=tmp_path)) == 4
+    assert len(check_command(["experiment=grid", "seed=7"], multirun=True, config_dir=tmp_path).jobs) == 4
 
 
 def test_a_named_search_of_ones_own_needs_nothing_but_its_name(tmp_path):
@@ -52,7 +52,7 @@ def test_a_named_search_of_ones_own_needs_nothing_but_its_name(tmp_path):
         "  sweeper:\n    n_trials: 3\n    params:\n      learning_rate: tag(log, interval(1e-5, 1e-3))\n"
     )
     assert is_sweep(["experiment=ours"], config_dir=tmp_path)
-    assert len(check_command(["experiment=ours"], multirun=True, config_dir=tmp_path)) == 3
+    assert len(check_command(["experiment=ours"], multirun=True, config_dir=tmp_path).jobs) == 3
 
 
 def test_an_option_of_embexp_s_own_is_not_held_against_a_plugin_s_of_the_same_name():
@@ -169,7 +169,7 @@ def test_a_group_of_ones_own_is_one_where_a_config_has_a_default_of_it(tmp_path)
         option.write_text(f"# @package _global_\nbatch_size: {size}\n")
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "ours.yaml").write_text("# @package _global_\ndefaults:\n  - /prompts: short\n")
-    jobs = check_command(["experiment=ours", "prompts=short,long"], multirun=True, config_dir=tmp_path)
+    jobs = check_command(["experiment=ours", "prompts=short,long"], multirun=True, config_dir=tmp_path).jobs
     assert [compose(job, config_dir=tmp_path).batch_size for job in jobs] == [16, 64]
 
 

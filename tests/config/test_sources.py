@@ -106,9 +106,9 @@ def test_bad_rows_are_told_with_all_else_before_anything_is_loaded_and_read_once
     given = ["data=files", f"data.train={rows}", f"data.dev={dev}"]
     told = [
         f"data.train={rows}: row 3: anchor is empty.",
-        f"data.train={rows}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
+        f"data.train={rows}: 1 of 2 rows is bad; data.on_bad_rows=drop leaves it out.",
         f"data.dev={dev}: row 2: score 'high' is not a number from 0 to 1.",
-        f"data.dev={dev}: 1 of 2 rows are bad; data.on_bad_rows=drop leaves them out.",
+        f"data.dev={dev}: 1 of 2 rows is bad; data.on_bad_rows=drop leaves it out.",
         "batch_size=1: loss=mnr takes its negatives from the batch; it must be at least 2.",
     ]
     with pytest.raises(ConfigError) as refused:

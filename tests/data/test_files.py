@@ -250,8 +250,25 @@ BAD = {
         "row 2: what stands in the array must be a JSON object",
     ),
     "array of texts": ("r.json", '["a", "b"]', "row 1: what stands in the array must be a JSON object"),
-    "json of keys": ("r.json", '{"data":\n[{"text": "a"}]}', "row 1: broken JSON"),
-    "empty array": ("r.json", "[]", "its columns are none"),
+    "json of keys": (
+        "r.json",
+        '{"data":\n[{"text": "a"}]}',
+        "one object, whose key 'data' holds 1 row: write that list",
+    ),
+    "jsonl of keys": (
+        "r.jsonl",
+        '{"v": 1, "d": [{"text": "a"}]}\n',
+        "one object, whose key 'd' holds 1 row: write that",
+    ),
+    "json of one row": ("r.json", '{"text":\n"a"}', "row 1: broken JSON"),
+    "empty array": ("r.json", "[]", "it holds no rows: its array is empty"),
+    "no header": (
+        "r.csv",
+        "Where is it?,Over there.\nc,d\n",
+        "its first line looks like a row, not like names of columns: Where is it?, Over there.; write the names in a line above",
+    ),
+    "no header above numbers": ("r.tsv", "a word\tb\t3.5\n", "its first line looks like a row"),
+    "no header and semicolons": ("r.csv", "Where is it?;Over there.\n", "set 'data.delimiter=\";\"'"),
 }
 
 
@@ -290,6 +307,35 @@ def test_many_bad_rows_are_told_ten_at_a_time_and_counted(tmp_path):
     # Where it would leave none it is no advice.
     told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 2))
     assert told.splitlines()[-1].endswith("2 of 2 rows are bad.")
+
+
+def test_where_much_of_a_file_is_bad_to_leave_it_out_is_not_the_first_advice(tmp_path):
+    told = problems_of(written(tmp_path, "r.csv", "anchor,positive\n" + "a,\n" * 20 + "a,b\n" * 20)).splitlines()[-1]
+    assert told.endswith(
+        "20 of 40 rows are bad; so many are a sign that the file is not what it is read as: mend that first, for "
+        "data.on_bad_rows=drop leaves them all out."
+    )
+    head = "premise,hypothesis,label\n"
+    rows = ["a,b,entailment\n"] * 20 + ["a,b,maybe\n"] * 9 + ["a,b,unsure\n"]
+    told = problems_of(written(tmp_path, "r.csv", head + "".join(rows))).splitlines()[-1]
+    assert told.endswith(
+        "10 of 30 rows are bad; say what every label of the file means, maybe, unsure too: 'data.labels={LABEL: entailment, ...}'."
+    )
+    # Where hardly any row has one, it may be none that anybody gave.
+    rows = ["a,b,0\n"] * 20 + ["a,b,-1\n"]
+    told = problems_of(written(tmp_path, "r.csv", head + "".join(rows))).splitlines()[-1]
+    assert told.endswith("1 of 21 rows is bad; data.on_bad_rows=drop leaves it out.")
+
+
+def test_an_open_quotation_mark_is_told_by_its_row_whatever_else_was_dropped_before(tmp_path, caplog):
+    file = written(tmp_path, "r.csv", 'anchor,positive\na,b\n,d\n"e,f\n' + "g,h\n" * 30)
+    with caplog.at_level(logging.WARNING):
+        source(train=file, dev=file, on_bad_rows="drop").load("train")
+    assert caplog.text.strip().endswith(
+        "32 bad rows dropped, the first: row 3: anchor is empty; row 4, where a quotation mark may be opened and not closed, takes "
+        "30 more with it"
+    )
+    assert "row 4, where a quotation mark may be opened" in problems_of(file).splitlines()[-1]
 
 
 def test_half_of_a_character_is_a_bad_row_and_not_a_crash(tmp_path):
@@ -411,6 +457,18 @@ def test_the_encoding_that_is_named_is_used(tmp_path, encoding, works):
     else:
         with pytest.raises(ConfigError, match="no such encoding"):
             made.load("train")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ISO-8859-1", "iso8859-15"])
+def test_a_file_of_cp1252_that_is_said_to_be_latin_1_is_refused_and_gives_no_control_characters(tmp_path, encoding):
+    file = written(tmp_path, "r.csv", "anchor,positive\na,b\ncafé,“so”\n".encode("cp1252"))
+    for drop in ("refuse", "drop"):
+        told = problems_of(file, encoding=encoding, on_bad_rows=drop)
+        assert told.endswith(
+            f"row 3: byte 0x93 is a control character in {encoding}, which no text has; data.encoding=cp1252 would read it."
+        )
+    latin = written(tmp_path, "l.csv", "anchor,positive\ncafé,b\n".encode("latin-1"))
+    assert list(source(train=latin, dev=latin, encoding=encoding).load("train").table["anchor"]) == ["café"]
 
 
 def test_utf_16_is_read_where_it_is_named(tmp_path):

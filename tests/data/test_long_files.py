@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embexp.config import ConfigError
+from embexp.config import ConfigError, compose
+from embexp.data import build_source
 from embexp.data.files import file as opened
 from embexp.data.files import readers
 from embexp.data.files import source as sources
@@ -53,6 +55,23 @@ def test_rows_are_written_into_the_folder_and_are_those_that_are_read_at_once(
     assert content(some) == content(at_once)
     # Of the file as a whole, which is written before it is split, nothing stays.
     assert [each.name for each in folder.iterdir()] == ([TABLE] if some else [])
+
+
+@pytest.mark.parametrize(("silence", "said"), [(0, ["is being read, 7 rows so far"]), (60, [])])
+def test_who_waits_for_a_long_file_is_told_once_of_it_and_not_where_its_rows_are_kept(
+    file, tmp_path, few_at_once, monkeypatch, caplog, silence, said
+):
+    monkeypatch.setattr(opened, "SILENCE_SECONDS", silence)
+    data = compose(["data=files", f"data.train={file}", "data.on_bad_rows=drop"]).data
+    caplog.set_level(logging.INFO)
+    build_source(data, cache=str(tmp_path / "cache")).load("train")
+    assert [each.message for each in caplog.records if "so far" in each.message] == [
+        f"data.train={file}: {words}" for words in said
+    ]
+    caplog.clear()
+    build_source(data, cache=str(tmp_path / "cache")).load("train")
+    assert "read as pairs rows" in caplog.text
+    assert "so far" not in caplog.text
 
 
 def test_a_source_reads_its_file_once_for_both_parts(file, tmp_path, caplog):

@@ -21,7 +21,7 @@ def test_a_quotation_mark_that_is_broken_within_a_line_costs_that_row(tmp_path):
     assert told[0].endswith("is a character like others.")
     assert "row 3: ',' expected" in told[0]
     assert "data.quoted=false" in told[0]
-    assert told[1].endswith("1 of 4 rows are bad; data.on_bad_rows=drop leaves them out.")
+    assert told[1].endswith("1 of 4 rows is bad; data.on_bad_rows=drop leaves it out.")
     assert kept(file) == (['a "1"', "a\n3", "a, 4"], 1)
 
 

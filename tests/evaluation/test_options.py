@@ -47,7 +47,7 @@ def test_an_experiment_s_evaluation_can_be_a_word_or_a_list(tmp_path, stsb):
 
 
 def test_lists_and_words_can_be_swept(stsb):
-    jobs = check_command(["evaluation=[stsb,latency],stsb,helpdesk", stsb], multirun=True)
+    jobs = check_command(["evaluation=[stsb,latency],stsb,helpdesk", stsb], multirun=True).jobs
     assert [compose(job).names["evaluation"] for job in jobs] == ["stsb+latency", "stsb", "helpdesk"]
 
 

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from embexp.config import ConfigError, Kind
-from embexp.data.files.records import Records, Row
+from embexp.config.errors import printable
+from embexp.data.files.content import UnreadableError
+from embexp.data.files.records import Records, Row, Swallowed
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL, label_number
+from embexp.units import counted
 
 LABELS = {"entailment": ENTAILMENT, "neutral": NEUTRAL, "contradiction": CONTRADICTION}
 MOST_TOLD = 10
+# Of a file's rows, as many may be left out without a thought; and as many as are told one by one.
+FEW = 0.1
 HALF = re.compile("[\ud800-\udfff]")
+# What cp1252 has for signs where latin-1 has control characters that no text holds.
+OF_CP1252 = re.compile("[\x80\x82-\x8c\x8e\x91-\x9c\x9e\x9f]")
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+
+
+class UnknownLabelError(ValueError):
+    """A label of which nobody said what it means."""
+
+    def __init__(self, label: Any, told: str) -> None:
+        super().__init__(told)
+        self.label = str(label).strip()
 
 
 @dataclass
@@ -25,11 +42,15 @@ class Tally:
     Attributes:
         good, bad: how many rows.
         told: the first of the bad ones: (row number, what is wrong).
+        swallowed: by the number of a broken row, how many lines it took with it.
+        unknown: the first labels that nobody explained, and how many rows have one of these.
     """
 
     good: int = 0
     bad: int = 0
     told: list[tuple[int, str]] = field(default_factory=list)
+    swallowed: Counter[int] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
 
     @property
     def count(self) -> int:
@@ -42,6 +63,19 @@ class Tally:
         if self.bad <= MOST_TOLD:
             self.told.append((number, problem))
 
+    def add_label(self, label: str) -> None:
+        """One more that is unknown."""
+        if label in self.unknown or len(self.unknown) < MOST_TOLD:
+            self.unknown[label] += 1
+
+    @property
+    def of_the_costliest(self) -> str:
+        """What is to be said of the broken row that took the most others with it; nothing where none did."""
+        if not self.swallowed:
+            return ""
+        row, lost = self.swallowed.most_common(1)[0]
+        return f"; row {row}, where a quotation mark may be opened and not closed, takes {lost} more with it"
+
 
 class Checker:
     """Judges rows.
@@ -50,13 +84,22 @@ class Checker:
         labels: a file's label: entailment, neutral or contradiction; None: these words, or 0, 1, 2.
         score_scale: the lowest and highest possible score; None: told from the values.
         section: of the config, where the keys stand that help.
+        encoding: of the files, where they are text.
     """
 
-    def __init__(self, *, labels: Mapping[str, str] | None, score_scale: Sequence[float] | None, section: str) -> None:
+    def __init__(
+        self,
+        *,
+        labels: Mapping[str, str] | None,
+        score_scale: Sequence[float] | None,
+        section: str,
+        encoding: str = "utf-8",
+    ) -> None:
         own = {word.lower(): LABELS[meaning] for word, meaning in (labels or {}).items()}
         self.labels = own or {**LABELS, **{str(number): number for number in LABELS.values()}}
         self.score_scale = score_scale
         self.section = section
+        self.encoding = encoding
 
     def good(
         self,
@@ -75,17 +118,26 @@ class Checker:
             names: our name of each column: the file's.
             scale: of their scores, if they have any.
             tally: is kept of good and bad ones.
+
+        Raises:
+            UnreadableError: a text shows that the file is of another encoding than was said.
         """
         columns = [(ours, names[ours]) for ours in COLUMNS[kind]]
+        latin = _is_latin(self.encoding)
         for number, record in rows:
             try:
                 if isinstance(record, str):
+                    tally.swallowed.update([record.by] if isinstance(record, Swallowed) else ())
                     raise ValueError(record)
                 values = tuple(self._value(kind, ours, record.get(theirs), scale) for ours, theirs in columns)
             except ValueError as error:
                 tally.add_bad(number, str(error))
+                if isinstance(error, UnknownLabelError):
+                    tally.add_label(error.label)
             else:
                 tally.good += 1
+                if latin:
+                    self._refuse_signs_of_cp1252(number, values)
                 yield values
 
     def told(self, where: str, tally: Tally) -> list[str]:
@@ -93,9 +145,20 @@ class Checker:
         lines = [f"{where}: row {number}: {problem}." for number, problem in tally.told]
         if tally.bad > len(tally.told):
             lines.append(f"{where}: and {tally.bad - len(tally.told)} more.")
-        summary = f"{tally.bad} of {tally.count} rows are bad"
-        summary += f"; {self.section}.on_bad_rows=drop leaves them out." if tally.good else "."
-        return [*lines, f"{where}: {summary}"]
+        summary = f"{tally.bad} of {counted(tally.count, 'row')} {'is' if tally.bad == 1 else 'are'} bad"
+        return [*lines, f"{where}: {summary}{tally.of_the_costliest}{self._cure(tally)}."]
+
+    def _cure(self, tally: Tally) -> str:
+        """To leave out much of a file is none where its labels, or whatever else is wrong with it, can be mended."""
+        drop = f"{self.section}.on_bad_rows=drop"
+        if tally.unknown.total() > FEW * tally.count:
+            found = ", ".join(map(printable, tally.unknown))
+            return f"; say what every label of the file means, {found} too: '{self.section}.labels={{LABEL: entailment, ...}}'"
+        if not tally.good:
+            return ""
+        if tally.bad <= max(MOST_TOLD, FEW * tally.count):
+            return f"; {drop} leaves {'it' if tally.bad == 1 else 'them'} out"
+        return f"; so many are a sign that the file is not what it is read as: mend that first, for {drop} leaves them all out"
 
     def scale(self, records: Records, column: str, where: str) -> tuple[float, float]:
         """The lowest and highest score that there can be.
@@ -152,10 +215,19 @@ class Checker:
             raise ValueError(f"{column} has half of a character, {half[0]!a}, at letter {half.start() + 1}")
         return value.strip()
 
+    def _refuse_signs_of_cp1252(self, number: int, values: Iterable[Any]) -> None:
+        for value in values:
+            if isinstance(value, str) and (found := OF_CP1252.search(value)) is not None:
+                raise UnreadableError(
+                    f"row {number}: byte 0x{ord(found[0]):02x} is a control character in {self.encoding}, which no text has; "
+                    f"{self.section}.encoding=cp1252 would read it"
+                )
+
     def _meaning(self, word: str, value: Any) -> int:
         if word.lower() not in self.labels:
-            raise ValueError(
-                f"label {value!r} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels"
+            raise UnknownLabelError(
+                value,
+                f"label {value!r} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels",
             )
         return self.labels[word.lower()]
 
@@ -209,6 +281,14 @@ class _Scores:
             return "no numbers"
         other = "" if self.no_number is None else f" (and row {self.no_number[0]} has {self.no_number[1]!r})"
         return f"from {self.low:g} to {self.high:g}{other}"
+
+
+def _is_latin(encoding: str) -> bool:
+    """Whether files are said to be in latin-1, as those that are in cp1252 often are."""
+    try:
+        return codecs.lookup(encoding).name in ("iso8859-1", "iso8859-15")
+    except LookupError:
+        return False
 
 
 def refuse_what_is_no_text(column: str, value: Any) -> None:

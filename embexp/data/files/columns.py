@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from embexp.config import Kind
@@ -10,6 +11,9 @@ from embexp.data.rows import COLUMNS
 
 # Of a file's columns.
 MOST_NAMED = 30
+# Of the name of one: what has more is a text.
+MOST_WORDS = 4
+DECIMAL = re.compile(r"-?\d+\.\d+")
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
     ("triplets", {"anchor": "anchor", "positive": "positive", "negative": "negative"}),
@@ -65,12 +69,25 @@ def match(
         if kind in (None, known) and all(theirs in lower for theirs in columns.values()):
             return known, {ours: lower[theirs] for ours, theirs in columns.items()}
     options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
+    if delimiter_hinted(found) is None and any(map(_is_content, found)):
+        return (
+            f"its first line looks like a row, not like names of columns: {_listed(found)}; write the names in a line above it; known are "
+            f"{options}; or, if these are the names, say with {section}.columns which is which"
+        )
     return f"its columns are {_listed(found) or 'none'}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
 
 
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(map(printable, names[:MOST_NAMED]))
     return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
+
+
+def _is_content(name: str) -> bool:
+    """Whether it is a sentence or a number that counts no columns, as hardly any of them is called."""
+    words = name.split()
+    return (
+        len(words) > MOST_WORDS or (len(words) > 1 and name.endswith((".", "?", "!"))) or bool(DECIMAL.fullmatch(name))
+    )
 
 
 def _with_what_was_meant(name: str) -> str:

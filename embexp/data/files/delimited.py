@@ -9,7 +9,8 @@ from typing import Any, TextIO
 
 from embexp.config.errors import printable
 from embexp.data.files.content import UnreadableError
-from embexp.data.files.records import Row
+from embexp.data.files.records import Row, Swallowed
+from embexp.units import counted
 
 LONGEST_CELL = 2**31 - 1  # characters
 
@@ -67,11 +68,11 @@ class Delimited:
                     if cells:
                         yield first, dict(zip(columns, cells, strict=True))
                     continue
-                wrong = f"{len(cells)} cells, the header has {len(columns)}"
+                wrong = f"{counted(len(cells), 'cell')}, the header has {len(columns)}"
             yield first, wrong
             # All its lines count: what of them is a row and what the inside of a cell is not known.
             for row in range(first + 1, skipped + reader.line_num + 1):
-                yield row, f"belongs to row {first}, which is broken"
+                yield row, Swallowed.of(first)
 
     def _cells(self, lines: Iterable[str]) -> Any:
         # Once for the process: csv's own limit is shorter than some documents.

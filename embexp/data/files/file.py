@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
+from time import monotonic
 
 import pyarrow as pa
 
@@ -15,6 +18,12 @@ from embexp.data.files.content import UnreadableError
 from embexp.data.files.records import Records
 from embexp.data.rows import COLUMNS, arrow_table
 from embexp.data.tables import AT_ONCE
+
+# Not of this package: what that says of rows is kept with them, and said again where they are.
+log = logging.getLogger("embexp.reading")
+
+# A person who waits longer is told for what.
+SILENCE_SECONDS = 3
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,13 @@ class File:
         Raises:
             ConfigError: as it is used: the file cannot be read to its end, there is no good row in it, or bad ones are refused.
         """
+        tell_at = monotonic() + SILENCE_SECONDS
         try:
             good = self._good(tally)
             while some := list(islice(good, AT_ONCE)):
+                if monotonic() > tell_at:
+                    log.info("%s: is being read, %d rows so far", self.where, tally.count)
+                    tell_at = math.inf
                 columns = zip(*some, strict=True)
                 yield arrow_table(self.kind, dict(zip(COLUMNS[self.kind], map(list, columns), strict=True)))
         except UnreadableError as error:

@@ -16,10 +16,12 @@ from typing import Any, TextIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from embexp.config.errors import printable
 from embexp.data.files.content import READABLE, UnreadableError, check_format, delimiter_of, suffix_of, text_of
 from embexp.data.files.delimited import Delimited
 from embexp.data.files.records import Records, Row
 from embexp.data.tables import AT_ONCE
+from embexp.units import counted
 
 HEAD_ROWS = 100
 # The column of a file that has no header.
@@ -66,6 +68,7 @@ def read(
         if suffix in (".jsonl", ".json"):
             if suffix == ".json" and _is_array(head):
                 return _json_array(head.read())
+            _refuse_rows_within(head, in_lines=suffix == ".jsonl")
             return _records(_keys_of(_jsonl(head)), text, _jsonl)
         delimiter = delimiter_of(path, delimiter)
         if len(delimiter) != 1 or delimiter in '"\r\n':
@@ -137,12 +140,50 @@ def _is_array(text: TextIO) -> bool:
     return first.startswith("[")
 
 
+def _refuse_rows_within(text: TextIO, *, in_lines: bool) -> None:
+    """The text is at its begin again.
+
+    Args:
+        text: of the file.
+        in_lines: whether an object must be one line.
+
+    Raises:
+        UnreadableError: all of it is one object, and the rows are a list in this.
+    """
+    begin = text.tell()
+    lines = filter(str.strip, iter(text.readline, ""))
+    value = _parsed(next(lines, ""))
+    if value is None and not in_lines:
+        # Its first line is none by itself, but all of them together may be.
+        text.seek(begin)
+        value = _parsed(text.read())
+    elif next(lines, None) is not None:
+        value = None
+    text.seek(begin)
+    for key, rows in value.items() if isinstance(value, dict) else ():
+        if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            raise UnreadableError(
+                f"it is one object, whose key {printable(key)!r} holds {counted(len(rows), 'row')}: write that list alone as .json, or "
+                "one of its objects a line as .jsonl"
+            )
+
+
+def _parsed(text: str) -> Any:
+    """What JSON says; None where it is none."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return None
+
+
 def _json_array(text: str) -> Records:
     """The objects of an array, numbered from 1; the columns as of jsonl."""
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
         raise UnreadableError(f"line {error.lineno}: broken JSON: {error.msg}") from None
+    if not values:
+        raise UnreadableError("it holds no rows: its array is empty")
     rows: list[Row] = [
         (number, value if isinstance(value, dict) else "what stands in the array must be a JSON object")
         for number, value in enumerate(values, start=1)

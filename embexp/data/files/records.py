@@ -7,6 +7,24 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
+
+class Swallowed(str):
+    """What is said of a line that another row, which is broken, has taken with it.
+
+    Attributes:
+        by: the number of that row.
+    """
+
+    by: int
+
+    @classmethod
+    def of(cls, row: int) -> Swallowed:
+        """By the row of this number."""
+        said = cls(f"belongs to row {row}, which is broken")
+        said.by = row
+        return said
+
+
 # Its number, and its values by column; a sentence instead, of what could not be read.
 Row = tuple[int, dict[str, Any] | str]
 

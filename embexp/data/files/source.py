@@ -22,6 +22,7 @@ from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, Rows, Split, schema_of
 from embexp.data.tables import filtered, passing, records_of, written
+from embexp.units import counted
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -75,7 +76,7 @@ class FileSource:
         # Files that are only scored on stand in another section of the config.
         self.section = "data" if train is not None else "evaluation.source"
         self.called = called
-        self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section)
+        self._checker = Checker(labels=labels, score_scale=score_scale, section=self.section, encoding=encoding)
         # The file as it was, its rows, and which of them are dev.
         self._halved: tuple[tuple[int, int], Rows, NDArray[np.bool_]] | None = None
 
@@ -261,7 +262,8 @@ class FileSource:
         counts = {"read": tally.count}
         if tally.bad:
             counts["dropped_bad_rows"] = tally.bad
-            log.warning("%s: %d bad rows dropped, the first: row %d: %s", file.where, tally.bad, *tally.told[0])
+            dropped, costliest = counted(tally.bad, "bad row"), tally.of_the_costliest
+            log.warning("%s: %s dropped, the first: row %d: %s%s", file.where, dropped, *tally.told[0], costliest)
         return Rows(file.kind, table, self._path(str(self.paths[split])).name, counts)
 
     def _is_quoted(self, split: Split, table: Dataset) -> bool:

@@ -1,0 +1,92 @@
+"""What is told of a command whose config is right: keys of files that none of its jobs reads, and jobs that no score would compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import Any
+
+import yaml
+
+from embexp.config.kinds import view_of
+from embexp.config.schema import Config, Files
+from embexp.config.sections import data_schema
+from embexp.config.sources import PAIRS, kinds_of
+from embexp.shipped import conf_folder
+
+# What decides which rows of a file are set aside as dev.
+OF_THE_SPLIT = ("limit", "dev_fraction", "seed")
+
+
+def cautions_of(jobs: Sequence[Config]) -> list[str]:
+    """A sentence for each, told before the first job starts.
+
+    Args:
+        jobs: all of a command, checked. A key that one of them reads may stand there for the others too.
+    """
+    found = [_unread(job) for job in jobs]
+    for_all = [key for key in found[0] if all(key in unread for unread in found)]
+    typed = [(key, value, found[0][key]) for key in for_all for value in dict.fromkeys(_set_to(jobs, key))]
+    unread = [f"{key}={value}: nothing reads it, for {why}; leave it out." for key, value, why in typed]
+    return [*unread, *_dev_parts_that_differ(jobs)]
+
+
+def _unread(job: Config) -> dict[str, str]:
+    """The keys of files that nothing reads, whether or not they are set, and why."""
+    found = {}
+    if isinstance(job.data, Files):
+        kinds = kinds_of(job.data)
+        train = kinds["train"]
+        found = _unread_in("data", set(kinds.values()))
+        if train != "scored":
+            found["data.threshold"] = f"{train} rows have no scores"
+        elif (view := view_of(train, job.loss.view, hard=job.data.negatives == "hard")) not in ("pairs", "triplets"):
+            found["data.threshold"] = f"loss={job.names['loss']} is fed {view}, of whatever score"
+        if train != "nli" and job.data.negatives != "hard":
+            found["data.negatives"] = f"{train} rows bring no contradictions"
+        if not _is_split(job.data):
+            found |= {f"data.{key}": "nothing is set aside as dev" for key in ("dev_fraction", "seed")}
+    source = None if job.evaluation.source is None else data_schema(job.evaluation.source)
+    return found | (_unread_in(PAIRS, set(kinds_of(source).values())) if isinstance(source, Files) else {})
+
+
+def _unread_in(section: str, kinds: set[str]) -> dict[str, str]:
+    of_kind = {"labels": ("nli", "no file has NLI labels"), "score_scale": ("scored", "no file has scores")}
+    return {f"{section}.{key}": why for key, (kind, why) in of_kind.items() if kind not in kinds}
+
+
+def _is_split(data: Files) -> bool:
+    return data.dev is None and data.dev_fraction != 0 and kinds_of(data)["train"] != "texts"
+
+
+def _set_to(jobs: Sequence[Config], key: str) -> Iterator[str]:
+    """What a key is set to that is not its default, job by job, as it is typed."""
+    section, _, name = key.rpartition(".")
+    for job in jobs:
+        value = job.evaluation.source[name] if section == PAIRS and job.evaluation.source else getattr(job.data, name)
+        # Of a train file that nobody scores a part of, embexp sets the fraction itself.
+        if value != _defaults()[name] and not (name == "dev_fraction" and value == 0):
+            yield _typed(value)
+
+
+def _typed(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((conf_folder() / "data" / "files.yaml").read_text(encoding="utf-8"))
+    return values
+
+
+def _dev_parts_that_differ(jobs: Sequence[Config]) -> Iterator[str]:
+    """Scores on dev sets of their own say nothing beside each other."""
+    scored = [job.data for job in jobs if isinstance(job.data, Files) and job.evaluation.source is None]
+    split = [data for data in scored if _is_split(data)]
+    for key in OF_THE_SPLIT:
+        values = dict.fromkeys(_typed(getattr(data, key)) for data in split)
+        if len(values) > 1 and len({data.train for data in split}) == 1:
+            yield (
+                f"data.{key}={','.join(values)}: without a dev file each job takes its dev set from the rows that it reads: those that differ "
+                "in this are scored on different pairs and cannot be compared; name data.dev=FILE, or other pairs for all: evaluation=stsb."
+            )

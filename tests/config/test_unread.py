@@ -1,0 +1,104 @@
+"""What is told of a command that is right: keys that none of its jobs reads, and jobs whose scores cannot be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from embexp.config import ConfigError, compose
+from embexp.config.composition import check_command
+
+ROWS = {
+    "pairs": ("question,answer", "question {0},answer {0}"),
+    "nli": ("premise,hypothesis,label", "premise {0},hypothesis {0},entailment"),
+    "scored": ("sentence1,sentence2,score", "one {0},other {0},0.5"),
+    "texts": ("text", "text {0}"),
+}
+
+
+@pytest.fixture
+def files(tmp_path) -> dict[str, Path]:
+    """One of each kind."""
+    made = {kind: tmp_path / f"{kind}.csv" for kind in ROWS}
+    for kind, (head, row) in ROWS.items():
+        made[kind].write_text("\n".join([head, *(row.format(number) for number in range(40))]) + "\n")
+    return made
+
+
+def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
+    words = [word.format(**files) for word in typed]
+    return check_command(["data=files", *words], multirun=True, **given).cautions
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["data.train={pairs}", "data.threshold=0.9"], "data.threshold=0.9: nothing reads it, for pairs rows have no scores"),
+        (["data.train={pairs}", "data.score_scale=[0,5]"], "data.score_scale=[0.0, 5.0]: nothing reads it, for no file"),
+        (["data.train={pairs}", "data.labels={{a: neutral}}"], "data.labels={'a': 'neutral'}: nothing reads it, for no file"),
+        (["data.train={pairs}", "data.negatives=shuffled"], "data.negatives=shuffled: nothing reads it, for pairs rows bring no"),
+        (["data.train={pairs}", "data.dev={scored}", "data.seed=7"], "data.seed=7: nothing reads it, for nothing is set aside"),
+        (["data.train={scored}", "data.threshold=0.9", "loss=cosine"], "data.threshold=0.9: nothing reads it, for loss=cosine is"),
+        (
+            ["data.train={texts}", "data.dev={scored}", "loss=tsdae", "data.labels={{a: neutral}}"],
+            "data.labels={'a': 'neutral'}: nothing reads it, for no file has NLI labels",
+        ),
+        (
+            ["data.train={pairs}", "evaluation=files", "evaluation.source.dev={pairs}", "evaluation.source.score_scale=[0,5]"],
+            "evaluation.source.score_scale=[0, 5]: nothing reads it, for no file has scores",
+        ),
+        (["data.train={scored}", "data.threshold=0.9"], None),
+        (["data.train={scored}", "data.score_scale=[0,1]"], None),
+        (["data.train={nli}", "data.negatives=shuffled"], None),
+        (["data.train={pairs}", "data.dev={scored}", "data.score_scale=[0,1]"], None),
+        (["data.train={pairs}", "data.seed=7"], None),
+        (["data.train={pairs}", "evaluation=helpdesk"], None),
+        # One of the jobs reads it.
+        (["data.train={pairs},{scored}", "data.threshold=0.9"], None),
+        (["data.train={scored}", "data.threshold=0.9", "loss=cosine,mnr"], None),
+    ],
+)  # fmt: skip
+def test_a_key_that_no_job_reads_of_the_rows_that_there_are_is_told(files, typed, said):
+    cautions = told(files, *typed)
+    assert len(cautions) == (said is not None)
+    if said is not None:
+        assert cautions[0].startswith(said)
+        assert cautions[0].endswith("; leave it out.")
+
+
+def test_a_key_of_an_experiment_file_is_told_as_one_that_is_typed(files, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ndata: {threshold: 0.8}\n")
+    (said,) = told(files, "data.train={pairs}", "experiment=mine", config_dir=tmp_path)
+    assert said.startswith("data.threshold=0.8: nothing reads it")
+
+
+def test_a_fraction_beside_a_dev_file_is_refused(files):
+    given = ["data=files", f"data.train={files['pairs']}", f"data.dev={files['scored']}"]
+    with pytest.raises(ConfigError) as refused:
+        compose([*given, "data.dev_fraction=0.2"])
+    assert refused.value.problems == [
+        f"data.dev_fraction=0.2: nothing of train is set aside beside data.dev={files['scored']}; leave one of the two out."
+    ]
+    compose([*given, "data.dev_fraction=0"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ["data.limit=20,30"],
+            "data.limit=20,30: without a dev file each job takes its dev set from the rows that it reads",
+        ),
+        (["data.limit=20,null"], "data.limit=20,null: without a dev file"),
+        (["data.dev_fraction=0.1,0.2"], "data.dev_fraction=0.1,0.2: without a dev file"),
+        (["data.limit=20,30", "data.dev={scored}"], None),
+        (["data.limit=20,30", "evaluation=helpdesk"], None),
+        (["data.limit=20", "batch_size=8,16"], None),
+    ],
+)
+def test_jobs_that_would_be_scored_on_dev_sets_of_their_own_are_told_before_the_first(files, typed, said):
+    cautions = told(files, "data.train={pairs}", *typed)
+    assert len(cautions) == (said is not None)
+    assert said is None or cautions[0].startswith(said)
