@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 from embexp.data.negatives import DRAWN, HARD
 from embexp.data.views import View
 from embexp.evaluation import Pairs
-from embexp.losses import is_of_length_one
+from embexp.loss_plan import is_of_length_one
 from embexp.prompts import Prompts
 from embexp.training import column_prompts
 from embexp.units import counted

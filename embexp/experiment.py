@@ -29,7 +29,7 @@ from embexp.evaluation import Scores, score_pairs, write_predictions
 from embexp.inputs import Inputs, fingerprints, keys_of, load_inputs, what_was_loaded
 from embexp.interrupts import Preempted, Terminated
 from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
-from embexp.losses import LossPlan, build_loss, refuse_what_teaches_nothing
+from embexp.loss_plan import LossPlan, build_loss, refuse_what_teaches_nothing
 from embexp.matryoshka import refuse_too_many
 from embexp.mining import miner_for
 from embexp.models import quiet_loading

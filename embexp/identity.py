@@ -39,6 +39,7 @@ DECIDING = (
     "denoising.py",
     "experiment.py",
     "inputs.py",
+    "loss_plan.py",
     "loss_ways.py",
     "losses.py",
     "matryoshka.py",

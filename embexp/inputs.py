@@ -19,7 +19,7 @@ from embexp.config.schema import DenoisingAutoEncoder
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
-from embexp.losses import found_target
+from embexp.loss_plan import found_target
 from embexp.model_files import find
 from embexp.models import Encoder, load_encoder
 from embexp.prompts import prompts_of

@@ -11,7 +11,7 @@ OFTEN_ALIKE = (
     "embexp.evaluation.sts",
     "embexp.experiment",
     "embexp.inputs",
-    "embexp.losses",
+    "embexp.loss_plan",
     "embexp.training.accelerations",
 )
 # What the job before said, and what this one has.

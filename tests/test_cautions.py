@@ -14,7 +14,7 @@ from embexp.cautions import cautions
 from embexp.config import compose
 from embexp.data.views import View
 from embexp.evaluation import Pairs, score_pairs
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 from embexp.prompts import NO_PROMPTS, Prompts
 

@@ -7,7 +7,7 @@ import torch
 
 from embexp.config import compose
 from embexp.encoding import StepEncoder
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 
 NOISY = ["order", "where refund", "the parcel that long ago never came", "x"]

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModel
 
 from embexp.config import ConfigError, compose
 from embexp.data.views import View
-from embexp.losses import build_loss, refuse_what_teaches_nothing
+from embexp.loss_plan import build_loss, refuse_what_teaches_nothing
 from embexp.models import load_encoder, weights_hash
 from embexp.shipped import conf_folder
 from tests.hub_server import HubServer
@@ -91,7 +91,7 @@ def test_a_margin_that_nobody_named_is_one_that_the_embeddings_can_have_and_is_t
     model = load_encoder(config.model).model
     if unit_length:
         model.append(Normalize())
-    with caplog.at_level(logging.INFO, logger="embexp.losses"):
+    with caplog.at_level(logging.INFO, logger="embexp.loss_plan"):
         built = build_loss(config.loss, model, seed=1, dims=config.matryoshka_dims).module
     assert getattr(built, "loss", built).triplet_margin == margin
     assert why in caplog.text
@@ -167,7 +167,7 @@ def test_tsdae_learns_to_tell_the_text():
 BERT = """
 import torch
 from embexp.config import compose
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 config = compose(["model=bert", "loss=tsdae", "model.max_length=32", "model.dropout=0.0"])
 encoder = load_encoder(config.model)

@@ -11,7 +11,7 @@ from embexp.evaluate import evaluate_model
 from embexp.evaluation import evaluation_pairs, score_pairs
 from embexp.evaluation.dims import DimsEvaluation
 from embexp.experiment import run_experiment
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.matryoshka import MatryoshkaOfEmbeddings
 from embexp.models import load_encoder
 from tests.test_experiment import SMALL

@@ -9,55 +9,41 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from embexp.config.cuts import cuts_go_together
-from embexp.config.errors import ConfigError, nearest
-from embexp.config.kinds import NEEDS_NEGATIVES, VIEWS_OF_KIND, Kind, ViewName, view_of
+from embexp.config.errors import nearest
+from embexp.config.feeding import (
+    a_dev_file_is_all_of_dev,
+    files_to_score_on_are_scored,
+    loss_is_fed,
+    negatives_are_needed,
+    searched_split,
+    something_is_scored,
+)
 from embexp.config.schema import (
     SCHEMAS,
     Config,
     DenoisingAutoEncoder,
     Files,
-    Hub,
     MLflow,
     MultipleNegativesRanking,
     Pretrained,
 )
-from embexp.config.sources import kind_of, sources_of, what_is_wrong_with_rows
+from embexp.config.sources import sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
 
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 # What an MLflow store's URI begins with; its plugins bring others.
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
-
-
 # Of a batch that has two texts each of two labels.
 FEWEST_BY_LABEL = 4
-# A shipped loss that is fed this view.
-LOSS_FED: dict[ViewName, str] = {
-    "noisy": "tsdae",
-    "twins": "simcse",
-    "pairs": "mnr",
-    "triplets": "mnr",
-    "scored": "cosine",
-    "classes": "softmax",
-    "labelled": "batch_all_triplet",
-}
 
 
 def train_on_all(config: Config) -> Config:
     """The config with nothing of a person's train file set aside as dev, unless that part is scored or was asked for."""
-    scored = config.evaluation.source is None or _searched_split(config) == "dev"
+    scored = config.evaluation.source is None or searched_split(config) == "dev"
     if scored or not isinstance(config.data, Files) or config.data.dev_fraction is not None:
         return config
     return config.model_copy(update={"data": config.data.model_copy(update={"dev_fraction": 0.0})})
-
-
-def _searched_split(config: Config) -> str | None:
-    """The split of the data that retrieval makes queries and documents of; None where it has others."""
-    beside = config.evaluation.retrieval
-    if beside is None or beside.source != "pairs" or beside.path is not None or beside.queries is not None:
-        return None
-    return beside.split
 
 
 def _targets_are_there(config: Config) -> Iterator[str]:
@@ -75,46 +61,6 @@ def _model_can_be_found(config: Config) -> Iterator[str]:
 
     if isinstance(config.model, Pretrained) and (wrong := is_no_model(config.model.path)) is not None:
         yield wrong
-
-
-def _loss_is_fed(config: Config) -> Iterator[str]:
-    kind = _kind_trained_on(config)
-    if kind is None or _is_fed_by(config, kind):
-        return
-    would_do = [known for known in VIEWS_OF_KIND if _is_fed_by(config, known)]
-    files = "another file" if isinstance(config.data, Files) else "files"
-    shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": files, "labelled": files, "texts": files}
-    built_in = "helpdesk" if "nli" in would_do else "helpdesk data.kind=labelled"
-    names = dict.fromkeys([built_in, *(shipped[known] for known in would_do)])
-    losses = dict.fromkeys(f"loss={LOSS_FED[view]}" for view in VIEWS_OF_KIND[kind] if view in LOSS_FED)
-    pairs = _pairs_to_choose(config)
-    scored = "" if pairs is None else f", scored on other pairs ({pairs})"
-    yield (
-        f"loss={config.names['loss']} data={config.names['data']}: this loss is fed {' or '.join(config.loss.view)}, "
-        f"which cannot be made from {kind} rows; a loss that they can feed: {', '.join(losses)}{scored}; data that would do: "
-        f"{', '.join(names)} (rows of kind {', '.join(would_do)})."
-    )
-
-
-def _negatives_are_needed(config: Config) -> Iterator[str]:
-    margin, kind = config.data.hard_margin, _kind_trained_on(config)
-    if config.data.negatives != "hard":
-        if margin is not None:
-            yield f"data.hard_margin={margin}: nothing reads it without data.negatives=hard; set that, or leave it out."
-        return
-    if kind == "triplets":
-        yield "data.negatives=hard: triplets bring their negatives; leave it out."
-        return
-    view = None if kind is None else view_of(kind, config.loss.view, hard=True)
-    if kind is not None and view is not None and (view, kind) not in NEEDS_NEGATIVES:
-        yield (
-            f"data.negatives=hard: loss={config.names['loss']} is fed {view}, for which no negatives are looked for in {kind} rows; "
-            "leave it out, or use a loss of triplets or pairs, e.g. loss=mnr."
-        )
-
-
-def _is_fed_by(config: Config, kind: Kind) -> bool:
-    return bool(set(config.loss.view) & set(VIEWS_OF_KIND[kind]))
 
 
 def _batches_make_sense(config: Config) -> Iterator[str]:
@@ -217,58 +163,6 @@ def _selection_is_scored(config: Config) -> Iterator[str]:
         )
 
 
-def _something_is_scored(config: Config) -> Iterator[str]:
-    data, kind = config.data, _kind_trained_on(config)
-    if (pairs := _pairs_to_choose(config)) is not None:
-        # Of rows that the loss cannot be fed it is told with the loss that can: there may be others in their place.
-        if kind is None or _is_fed_by(config, kind):
-            yield (
-                f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
-                f"use {pairs}."
-            )
-    elif config.evaluation.source is None and isinstance(data, Files) and data.dev is None and data.dev_fraction == 0:
-        yield (
-            f"data.dev_fraction=0: with evaluation={config.names['evaluation']} there is nothing to score on; name data.dev=FILE, "
-            "let a part of train be set aside, or score on other pairs: evaluation=stsb."
-        )
-
-
-def _pairs_to_choose(config: Config) -> str | None:
-    """The pairs that could be scored on where the data bring none; None where they do, or others were chosen."""
-    data = config.data
-    # Each file's kind is told from its own header: texts to train on may go with pairs to score on.
-    by_header = isinstance(data, Files) and data.kind == "auto"
-    beside = isinstance(data, Files) and by_header and data.dev is not None
-    unscored = (isinstance(data, Hub) and "dev" not in data.splits) or (
-        _kind_trained_on(config) == "texts" and not beside
-    )
-    if config.evaluation.source is not None or not unscored:
-        return None
-    of_yours = "data.dev=FILE" if by_header else "evaluation=files evaluation.source.dev=FILE"
-    return f"evaluation=stsb, evaluation=helpdesk, or {of_yours} with pairs of yours"
-
-
-def _files_to_score_on_are_scored(config: Config) -> Iterator[str]:
-    data = config.data
-    if config.evaluation.source is None or not isinstance(data, Files):
-        return
-    for split, file in (("dev", data.dev), ("test", data.test)):
-        # One that is empty is told of as such.
-        if file and _searched_split(config) != split:
-            yield (
-                f"data.{split}={file}: is not read where evaluation={config.names['evaluation']} names other pairs to score on; leave "
-                f"it out, score on it alone (evaluation=own), or beside them: 'evaluation.sets={{{split}: {file}}}'."
-            )
-
-
-def _a_dev_file_is_all_of_dev(config: Config) -> Iterator[str]:
-    data = config.data
-    if isinstance(data, Files) and data.dev is not None and data.dev_fraction:
-        yield (
-            f"data.dev_fraction={data.dev_fraction:g}: nothing of train is set aside beside data.dev={data.dev}; leave one of the two out."
-        )
-
-
 def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     evaluation = config.evaluation
     given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
@@ -318,14 +212,6 @@ def _store_is_known(config: Config) -> Iterator[str]:
         yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
 
 
-def _kind_trained_on(config: Config) -> Kind | None:
-    try:
-        return kind_of(config.data)
-    except ConfigError:
-        # Told by what_is_wrong_with_rows.
-        return None
-
-
 def has_cuda() -> bool:
     """Whether there may be a CUDA GPU, as far as can be told without torch, which decides in the end."""
     return platform.system() == "Windows" or any(Path(device).exists() for device in GPU_DEVICES)
@@ -335,8 +221,8 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _targets_are_there,
     _model_can_be_found,
     what_is_wrong_with_rows,
-    _loss_is_fed,
-    _negatives_are_needed,
+    loss_is_fed,
+    negatives_are_needed,
     _batches_make_sense,
     _devices_can_share,
     hardware_can_do_it,
@@ -346,8 +232,8 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _twins_differ,
     _selection_is_scored,
     _evaluations_have_their_files,
-    _something_is_scored,
-    _files_to_score_on_are_scored,
-    _a_dev_file_is_all_of_dev,
+    something_is_scored,
+    files_to_score_on_are_scored,
+    a_dev_file_is_all_of_dev,
     _store_is_known,
 )

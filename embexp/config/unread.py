@@ -87,7 +87,7 @@ def _dev_parts_that_differ(jobs: Sequence[Config]) -> Iterator[str]:
         values = dict.fromkeys(_typed(getattr(data, key)) for data in split)
         if len(values) > 1 and len({data.train for data in split}) == 1:
             yield (
-                f"data.{key}={','.join(values)}: without a dev file each job takes its dev set from the rows that it reads: those that "
+                f"data.{key}={','.join(values)}: without a dev file each job takes its dev set from the rows that it reads; those that "
                 "differ in this are scored on different pairs and cannot be compared; name data.dev=FILE, or other pairs for all: "
                 "evaluation=stsb."
             )

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import refuse_what_is_no_text
-from embexp.data.rows import COLUMNS, TYPES, Rows, Split, arrow_table, schema_of
+from embexp.data.rows import COLUMNS, TYPES, Rows, Split, arrow_table, label_number, schema_of
 from embexp.data.stored import Stored, first_line, of_hub, of_parquet
 from embexp.data.tables import written
 from embexp.network import hub_is_reachable
@@ -69,7 +69,7 @@ class HubSource:
 
         Raises:
             ConfigError: neither mirror, nor cache, nor hub has it; it lacks a column; or a column has other values than
-                texts, the labels 0 to 2, or scores of 0 to 5.
+                texts, NLI's labels 0 to 2, or scores of 0 to 5.
         """
         return self.load_into(split, None)
 
@@ -90,7 +90,7 @@ class HubSource:
         if split == "train" and self.limit is not None:
             stored = stored.first(self.limit)
         scale = _scale(stored.values(theirs["score"]), name) if "score" in theirs else STS_SCALE
-        if "label" in theirs:
+        if self.kind == "nli":
             _check_labels(stored.values(theirs["label"]), name)
         for ours, column in theirs.items():
             if ours not in TYPES and not stored.has_texts(column):
@@ -116,6 +116,10 @@ class HubSource:
                 shown = map(_shown, values["score"])
                 values["score"] = [HIDDEN if score is None else score / scale for score in shown]
             marked = values.get("label", values.get("score", [0] * len(table)))
+            if self.kind == "labelled":
+                words = ["" if label in (None, HIDDEN) else str(label).strip() for label in values["label"]]
+                marked = [0 if word else HIDDEN for word in words]
+                values["label"] = list(map(label_number, words))
             texts = [values[column] for column in values if column not in TYPES]
             kept = [
                 row

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from embexp.config import Config
 from embexp.data.batches import SAMPLERS
 from embexp.data.views import View
-from embexp.losses import LossPlan
+from embexp.loss_plan import LossPlan
 from embexp.prompts import prompts_of
 from embexp.routes import has_routes
 from embexp.training.collation import column_prompts, column_roles

@@ -29,7 +29,7 @@ import cloudpickle
 from embexp.config import Config, ConfigError
 from embexp.data.tokens import Tokens
 from embexp.data.views import View
-from embexp.losses import LossPlan
+from embexp.loss_plan import LossPlan
 from embexp.models import Encoder
 from embexp.training.group import Group, GroupBroken, meeting_place
 from embexp.training.hardware import Hardware

@@ -16,7 +16,7 @@ from embexp.data.noisy import NoisyTexts
 from embexp.data.tokens import Tokens
 from embexp.data.views import View
 from embexp.interrupts import Preemption, waiting_for_a_good_moment
-from embexp.losses import LossPlan
+from embexp.loss_plan import LossPlan
 from embexp.memory import peak_memory
 from embexp.models import Encoder
 from embexp.record import Record

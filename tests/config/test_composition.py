@@ -181,7 +181,7 @@ def test_nothing_to_score_on_is_told_by_the_fraction_that_makes_it_so(tmp_path):
 
 
 def test_the_losses_that_are_recommended_are_fed_what_they_are_recommended_for():
-    from embexp.config.rules import LOSS_FED
+    from embexp.config.feeding import LOSS_FED
 
     for view, loss in LOSS_FED.items():
         rows = ["data.kind=labelled"] if view == "labelled" else []

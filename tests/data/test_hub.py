@@ -12,6 +12,7 @@ import pytest
 from embexp.config import ConfigError, compose
 from embexp.data import build_source, stored
 from embexp.data.hub import HubSource
+from embexp.data.rows import label_number
 from embexp.data.tables import TABLE
 from tests.hub_server import HubServer
 
@@ -164,6 +165,14 @@ def test_scores_that_are_hidden_or_missing_are_dropped_and_counted(tmp_path):
     loaded = source(tmp_path, kind="scored").load("train")
     assert loaded.table.to_dict()["score"] == [0.25, 0.5, 1.0]
     assert loaded.counts == {"read": 6, "dropped_hidden_or_empty": 3}
+
+
+def test_labels_of_texts_are_any_and_those_that_are_hidden_or_missing_are_dropped(tmp_path):
+    labels = [3, 700, 3, -1, None, 0]
+    written(tmp_path / "train.parquet", [{"text": f"text {n}", "label": label} for n, label in enumerate(labels)])
+    rows = source(tmp_path, kind="labelled").load("train")
+    assert rows.values("label") == [label_number(word) for word in ("3", "700", "3", "0")]
+    assert rows.counts == {"read": 6, "dropped_hidden_or_empty": 2}
 
 
 def test_a_column_of_numbers_where_texts_should_be_is_told(tmp_path):

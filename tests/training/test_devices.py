@@ -18,7 +18,7 @@ from torch import nn
 
 from embexp.config import ConfigError, compose
 from embexp.encoding import StepEncoder
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 from embexp.training import (
     TrainingDiverged,

@@ -17,7 +17,7 @@ from embexp.config import compose
 from embexp.encoding import OnGpu, can_be_packed
 from embexp.encoding.unpadded import unpadded_attention
 from embexp.experiment import run_experiment
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import tiny
 from embexp.training.graphs import Graphs, KeptGradients
 from tests.training.test_trainer import Interrupted, run

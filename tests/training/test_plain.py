@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from transformers import set_seed
 
 from embexp.config import Config, compose
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 from embexp.training.trainer import EmbeddingTrainer
 from tests.test_losses import rows_for

@@ -10,7 +10,7 @@ from torch import nn
 
 from embexp.config import compose
 from embexp.encoding import StepEncoder
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 from embexp.training.row_gradient import RowGradient, row_gradient_of, sparse, tied_look_ups
 

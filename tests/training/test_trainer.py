@@ -17,7 +17,7 @@ from embexp.config import Config, ConfigError, compose
 from embexp.data import build_source
 from embexp.data.cache import cached_view
 from embexp.interrupts import Terminated, raise_on_sigterm
-from embexp.losses import build_loss
+from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 from embexp.prompts import prompts_of
 from embexp.record import Record
