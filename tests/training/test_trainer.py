@@ -27,6 +27,7 @@ from embexp.training.callbacks import Scores
 from embexp.training.checkpoints import Checkpoints
 from embexp.training.shared import refuse_what_cannot_be_shared
 from embexp.training.trainer import EmbeddingTrainer, texts_of
+from tests.test_losses import rows_for
 
 STEPS = 8
 SMALL = [
@@ -106,10 +107,10 @@ def test_what_a_loss_of_ones_own_adds_in_its_forward_is_trained_on(tmp_path):
         refuse_what_cannot_be_shared(Penalised(load_encoder(config.model).model), devices=2, name="own")
 
 
-@pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "tsdae"])
+@pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "batch_semi_hard_triplet", "tsdae"])
 def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss, caplog):
     # Losses are logged between the checkpoints too: the mean that a checkpoint cuts in two is the whole one's.
-    config = compose([f"loss={loss}", *SMALL, "evaluation.times=4", "trainer.logging_steps=3"])
+    config = compose([f"loss={loss}", *rows_for(loss), *SMALL, "evaluation.times=4", "trainer.logging_steps=3"])
     straight, _, undisturbed = run(config, tmp_path / "straight")
     with pytest.raises(Interrupted):
         run(config, tmp_path / "broken", stop_at=4)
