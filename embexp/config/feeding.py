@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from embexp.config.errors import ConfigError
 from embexp.config.kinds import NEEDS_NEGATIVES, VIEWS_OF_KIND, Kind, ViewName, view_of
-from embexp.config.schema import Config, Files, Hub
+from embexp.config.schema import Config, Files, Helpdesk, Hub
 from embexp.config.sources import kind_of
 
 # A shipped loss that is fed this view.
@@ -30,6 +30,7 @@ def loss_is_fed(config: Config) -> Iterator[str]:
     files = "another file" if isinstance(config.data, Files) else "files"
     shipped = {"nli": "mnli", "triplets": "allnli", "scored": "stsb", "pairs": files, "labelled": files, "texts": files}
     built_in = "helpdesk" if "nli" in would_do else "helpdesk data.kind=labelled"
+    built_in += " data.kind=nli" if isinstance(config.data, Helpdesk) and "nli" in would_do else ""
     names = dict.fromkeys([built_in, *(shipped[known] for known in would_do)])
     losses = dict.fromkeys(f"loss={LOSS_FED[view]}" for view in VIEWS_OF_KIND[kind] if view in LOSS_FED)
     pairs = _pairs_to_choose(config)

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from embexp.config.feeding import searched_split
 from embexp.config.kinds import view_of
 from embexp.config.schema import Config, Files
 from embexp.config.sections import data_schema
@@ -27,7 +28,7 @@ def cautions_of(jobs: Sequence[Config]) -> list[str]:
     found = [_unread(job) for job in jobs]
     for_all = [key for key in found[0] if all(key in unread for unread in found)]
     typed = [(key, value, found[0][key]) for key in for_all for value in dict.fromkeys(_set_to(jobs, key))]
-    unread = [f"{key}={value}: nothing reads it, for {why}; leave it out." for key, value, why in typed]
+    unread = [f"{key}={value}: {why}; leave it out." for key, value, why in typed]
     return [*unread, *_dev_parts_that_differ(jobs)]
 
 
@@ -39,20 +40,27 @@ def _unread(job: Config) -> dict[str, str]:
         train = kinds["train"]
         found = _unread_in("data", set(kinds.values()))
         if train != "scored":
-            found["data.threshold"] = f"{train} rows have no scores"
+            found["data.threshold"] = f"nothing reads it, for {train} rows have no scores"
         elif (view := view_of(train, job.loss.view, hard=job.data.negatives == "hard")) not in ("pairs", "triplets"):
-            found["data.threshold"] = f"loss={job.names['loss']} is fed {view}, of whatever score"
+            found["data.threshold"] = f"nothing reads it, for loss={job.names['loss']} is fed {view}, of whatever score"
         if train != "nli" and job.data.negatives != "hard":
-            found["data.negatives"] = f"{train} rows bring no contradictions"
+            found["data.negatives"] = f"nothing reads it, for {train} rows bring no contradictions"
         if not _is_split(job.data):
-            found |= {f"data.{key}": "nothing is set aside as dev" for key in ("dev_fraction", "seed")}
+            found |= {
+                f"data.{key}": "nothing reads it, for nothing is set aside as dev" for key in ("dev_fraction", "seed")
+            }
+        elif job.evaluation.source is not None and searched_split(job) != "dev":
+            why = f"evaluation={job.names['evaluation']} names other pairs to score on"
+            found |= {"data.dev_fraction": f"the rows that it sets aside are neither trained on nor scored, for {why}"}
     source = None if job.evaluation.source is None else data_schema(job.evaluation.source)
     return found | (_unread_in(PAIRS, set(kinds_of(source).values())) if isinstance(source, Files) else {})
 
 
 def _unread_in(section: str, kinds: set[str]) -> dict[str, str]:
     of_kind = {"labels": ("nli", "no file has NLI labels"), "score_scale": ("scored", "no file has scores")}
-    return {f"{section}.{key}": why for key, (kind, why) in of_kind.items() if kind not in kinds}
+    return {
+        f"{section}.{key}": f"nothing reads it, for {why}" for key, (kind, why) in of_kind.items() if kind not in kinds
+    }
 
 
 def _is_split(data: Files) -> bool:

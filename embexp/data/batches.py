@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 # In which an epoch's rows are tried to find room.
 ORDERS = 5
+# Of the rows, in an epoch, before it is worth a warning.
+MOST_LEFT_OUT = 0.05
 
 
 class Shuffled(DefaultBatchSampler):
@@ -128,9 +130,10 @@ class GroupedByLabel(GroupByLabelBatchSampler):
         super().__init__(*arguments, **named)
         left_out = len(self.dataset) - sum(map(len, self))
         if left_out:
-            log.info(
+            log.log(
+                logging.WARNING if left_out > MOST_LEFT_OUT * len(self.dataset) else logging.INFO,
                 "batches: %d of %d rows, others in each epoch, are left out, for no batch has one text alone of a label, nor one label "
-                "alone",
+                "alone; loss.batches=shuffled takes all rows as they come",
                 left_out,
                 len(self.dataset),
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -13,6 +14,8 @@ from embexp.config import ConfigError
 from embexp.data.repeats import first_of_each
 from embexp.data.rows import Rows
 from embexp.data.tables import parts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -33,26 +36,29 @@ class Labelled:
 
     @classmethod
     def of(cls, rows: Rows) -> Labelled:
-        """Of labelled rows; of a text that stands there several times, whatever its labels, the first.
+        """Of labelled rows; of a text that stands there several times the first, and with the label that it has there.
 
         Raises:
             ConfigError: no two labels have two texts each.
         """
         first = np.flatnonzero(first_of_each(lambda: rows.batches(["text"])))
+        # One that says what no row before it says, of a text that is known, says that it has another label.
+        disputed = int(np.count_nonzero(first_of_each(lambda: rows.batches(["text", "label"])))) - len(first)
         labels = np.concatenate([table["label"].to_numpy() for table in rows.batches(["label"])])[first]
         _, of_label, sizes = np.unique(labels, return_inverse=True, return_counts=True)
         shared = sizes[of_label] > 1
         kept, labels = first[shared], np.unique(labels[shared], return_inverse=True)[1]
-        repeated, alone = len(rows.table) - len(first), len(first) - len(kept)
         if not labels.any():
-            have = "only one label has" if len(kept) else "no label has"
-            raise ConfigError(
-                [
-                    f"{rows.name}: {have} two different texts ({len(first)} texts of {len(sizes)} labels), and two such labels are wanted; "
-                    "name data with more texts of a label."
-                ]
+            raise ConfigError([f"{rows.name}: {what_is_wrong_with_labels(sizes)}."])
+        if disputed:
+            log.warning(
+                "%s: %s under another label what an earlier row has; the label of the first is taken",
+                rows.name,
+                "1 row has" if disputed == 1 else f"{disputed} rows have",
             )
-        return cls(rows, kept, labels, {"dropped_repeated_text": repeated, "dropped_alone_in_label": alone})
+        log.info("%s: %d texts of %d labels, %d to %d each", rows.name, len(kept), labels.max() + 1, *_range(labels))
+        dropped = {"dropped_repeated_text": len(rows.table) - len(first) - disputed, "dropped_other_label": disputed}
+        return cls(rows, kept, labels, {**dropped, "dropped_alone_in_label": len(first) - len(kept)})
 
     def tables(self) -> Iterator[pa.Table]:
         """Text and label, some at a time."""
@@ -94,3 +100,22 @@ class Labelled:
 
     def _texts(self, numbers: NDArray[np.int64]) -> pa.ChunkedArray:
         return self.rows.table.with_format("arrow")[self.kept[numbers]]["text"]
+
+
+def what_is_wrong_with_labels(sizes: NDArray[np.int64]) -> str:
+    """Why there are no two labels with two texts each, and what helps.
+
+    Args:
+        sizes: of each label, how many different texts it has.
+    """
+    texts, shared = int(sizes.sum()), int(np.count_nonzero(sizes > 1))
+    if len(sizes) == 1:
+        return f"all its {texts} texts have one label, and two are wanted; name data with others, or train without labels: data.kind=texts"
+    if not shared:
+        return f"its {texts} texts have as many labels, one each; if they are none: data.kind=texts"
+    return f"of its {len(sizes)} labels only one has two different texts, and two such are wanted; name data with more texts of a label"
+
+
+def _range(labels: NDArray[np.int64]) -> tuple[int, int]:
+    sizes = np.bincount(labels)
+    return int(sizes.min()), int(sizes.max())

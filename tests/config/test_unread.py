@@ -48,6 +48,11 @@ def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
             ["data.train={pairs}", "evaluation=files", "evaluation.source.dev={pairs}", "evaluation.source.score_scale=[0,5]"],
             "evaluation.source.score_scale=[0, 5]: nothing reads it, for no file has scores",
         ),
+        (
+            ["data.train={pairs}", "evaluation=helpdesk", "data.dev_fraction=0.2"],
+            "data.dev_fraction=0.2: the rows that it sets aside are neither trained on nor scored, for evaluation=helpdesk names",
+        ),
+        (["data.train={pairs}", "evaluation=helpdesk,own", "data.dev_fraction=0.2"], None),
         (["data.train={scored}", "data.threshold=0.9"], None),
         (["data.train={scored}", "data.score_scale=[0,1]"], None),
         (["data.train={nli}", "data.negatives=shuffled"], None),

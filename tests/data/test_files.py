@@ -67,6 +67,16 @@ def test_columns_are_recognised_by_name(tmp_path, header, row, kind):
     assert tuple(rows.table.column_names) == COLUMNS[kind]
 
 
+def test_a_column_that_may_say_which_pairs_are_right_is_not_passed_over_in_silence(tmp_path, caplog):
+    file = written(tmp_path, "pairs.csv", "id,query,document,is_duplicate\n1,a,b,1\n2,c,d,0\n")
+    with caplog.at_level(logging.INFO):
+        source(train=file, dev=file).load("train")
+    assert "read as pairs rows (anchor: query, positive: document); not read: id, is_duplicate" in caplog.text
+    (warned,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
+    assert "column is_duplicate is not read: every row is taken for a right pair" in warned
+    assert "'data.columns={sentence1: query, sentence2: document, score: is_duplicate}'" in warned
+
+
 def test_columns_are_taken_as_named_in_the_config(tmp_path):
     file = written(tmp_path, "rows.tsv", "b\ta\nyes\tquestion\n")
     rows = source(train=file, dev=file, columns={"anchor": "a", "positive": "b"}).load("train")

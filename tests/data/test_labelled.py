@@ -65,7 +65,7 @@ def test_a_row_without_one_label_is_named(tmp_path, label, told):
     assert f"row 2: {told}" in problems_of(file)
 
 
-def test_texts_are_kept_once_and_not_alone_and_their_labels_are_counted_through():
+def test_texts_are_kept_once_and_not_alone_and_their_labels_are_counted_through(caplog):
     rows = rows_from(
         "labelled",
         {"text": ["a", "b", "a", "c", "d", "e", "a"], "label": [7, 7, 7, -3, -3, 5, -3]},
@@ -75,12 +75,18 @@ def test_texts_are_kept_once_and_not_alone_and_their_labels_are_counted_through(
     made = view(rows, "labelled")
     assert made.dataset["text"][:] == ["a", "b", "c", "d"]
     assert made.dataset["label"][:] == [1, 1, 0, 0]
-    assert made.counts == {"kept": 4, "dropped_repeated_text": 2, "dropped_alone_in_label": 1}
+    counts = {"dropped_repeated_text": 1, "dropped_other_label": 1, "dropped_alone_in_label": 1}
+    assert made.counts == {"kept": 4, **counts}
+    assert "some rows: 1 row has under another label what an earlier row has" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("sizes", "told"),
-    [((5,), "only one label has two different texts"), ((1, 1, 1), "no label has"), ((3, 1), "only one label has")],
+    [
+        ((5,), "all its 5 texts have one label, and two are wanted"),
+        ((1, 1, 1), r"its 3 texts have as many labels, one each; if they are none: data.kind=texts"),
+        ((3, 1), "of its 2 labels only one has two different texts"),
+    ],
 )
 @pytest.mark.parametrize("name", ["labelled", "scored"])
 def test_fewer_than_two_labels_with_two_texts_are_refused(name, sizes, told):
@@ -143,15 +149,25 @@ def test_equal_texts_stay_on_one_side(tmp_path):
 @pytest.mark.parametrize(
     ("sizes", "told"),
     [
-        ((2, 2), "of the 0 texts left to train on 0 labels have two or more"),
-        ((30,), "set aside as dev 1 label has two or more, and 2 such labels are wanted; give data.dev=FILE"),
-        ((1,) * 30, "set aside as dev 0 labels have two or more"),
+        (
+            (2, 2),
+            "of the 0 texts left to train on 0 labels have two or more, and 2 such labels are wanted; give data.dev=FILE",
+        ),
+        ((30,), "all its 30 texts have one label"),
+        ((1,) * 30, "its 30 texts have as many labels, one each"),
     ],
 )
 def test_what_cannot_be_parted_is_told_before_anything_is_loaded(tmp_path, sizes, told):
     with pytest.raises(ConfigError) as refused:
         compose(["data=files", f"data.train={file_of(tmp_path, *sizes)}", "loss=batch_all_triplet"])
-    assert told in str(refused.value) or "no dev set can be set aside" in str(refused.value)
+    assert told in str(refused.value)
+
+
+def test_a_file_whose_texts_are_all_under_two_labels_is_told_of_no_other_fault(tmp_path):
+    rows = "".join(f"text {n},{label}\n" for n in range(60) for label in "ab")
+    file = written(tmp_path, "conflict.csv", "text,label\n" + rows)
+    with pytest.raises(ConfigError, match="all its 60 texts have one label"):
+        compose(["data=files", f"data.train={file}", "loss=batch_all_triplet"])
 
 
 def test_batches_have_two_texts_or_more_of_each_label_and_what_is_left_out_is_told(caplog):
@@ -169,7 +185,8 @@ def test_batches_have_two_texts_or_more_of_each_label_and_what_is_left_out_is_to
         counts = Counter(labels[row] for row in batch)
         assert len(counts) >= 2
         assert min(counts.values()) >= 2
-    (said,) = caplog.messages
+    ((_, level, said),) = caplog.record_tuples
+    assert level == logging.WARNING
     assert f"batches: {len(labels) - sum(map(len, batches))} of 38 rows" in said
 
 
@@ -182,6 +199,8 @@ def test_a_batch_that_cannot_be_grouped_is_refused_with_what_can(size):
 def test_rows_that_are_not_labelled_are_answered_with_rows_that_are():
     with pytest.raises(ConfigError, match=r"data that would do: helpdesk data.kind=labelled, files \(rows of kind lab"):
         compose(["loss=batch_all_triplet"])
+    with pytest.raises(ConfigError, match=r"data that would do: helpdesk data.kind=nli, mnli"):
+        compose(["loss=mnr", "data.kind=labelled"])
     with pytest.raises(ConfigError, match=r"loss.batches=group_by_label: groups labelled texts, and loss=cosine"):
         compose(["loss=cosine", "loss.batches=group_by_label"])
 

@@ -51,7 +51,7 @@ def match(
     if named is not None:
         absent = [theirs for theirs in named.values() if theirs not in found]
         if absent:
-            return f"no column {', '.join(absent)}; it has {_listed(found)}{_hint(found, section)}"
+            return f"no column {', '.join(absent)}; it has {listed(found)}{_hint(found, section)}"
         for theirs in named.values():
             roles = [ours for ours, column in named.items() if column == theirs]
             # A text as its own positive, which dropout makes two of, is what SimCSE trains on.
@@ -71,13 +71,14 @@ def match(
     options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
     if delimiter_hinted(found) is None and any(map(_is_content, found)):
         return (
-            f"its first line looks like a row, not like names of columns: {_listed(found)}; write the names in a line above it; known are "
+            f"its first line looks like a row, not like names of columns: {listed(found)}; write the names in a line above it; known are "
             f"{options}; or, if these are the names, say with {section}.columns which is which"
         )
-    return f"its columns are {_listed(found) or 'none'}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+    return f"its columns are {listed(found) or 'none'}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
     shown = ", ".join(map(printable, names[:MOST_NAMED]))
     return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
 

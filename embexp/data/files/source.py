@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from embexp.config import ConfigError, Kind
 from embexp.config.errors import printable
 from embexp.data.files.checking import Checker, Tally
-from embexp.data.files.columns import delimiter_hinted, match
+from embexp.data.files.columns import delimiter_hinted, listed, match
 from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, delimiter_of, is_small, suffix_of
 from embexp.data.files.file import File
 from embexp.data.files.readers import read
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Of the rows, where no fraction is named, and the most of them: what more would tell is not worth the time to score it.
 DEV_FRACTION, MOST_DEV_ROWS = 0.1, 10_000
+# Of columns that say how alike two texts are.
+MARKS = ("label", "score", "similarity", "similarity_score", "is_duplicate", "gold_label")
 # Rows that are looked at for quotation marks.
 LOOKED_AT = 1_000
 
@@ -250,7 +252,15 @@ class FileSource:
         write = passing if to_be_split else written
         table = write(file.tables(tally), schema_of(COLUMNS[file.kind]), folder)
         names = ", ".join(f"{ours}: {theirs}" for ours, theirs in file.names.items())
-        log.info("%s: read as %s rows (%s)", file.where, file.kind, names)
+        others = [column for column in file.records.columns if column not in file.names.values()]
+        log.info(
+            "%s: read as %s rows (%s)%s",
+            file.where,
+            file.kind,
+            names,
+            f"; not read: {listed(others)}" if others else "",
+        )
+        self._warn_of_marks(file, others)
         if self.quoted is None and self._is_quoted(split, table):
             log.warning(
                 "%s: its texts stand in quotation marks, which in a .tsv are characters like others; %s.quoted=true takes them away",
@@ -265,6 +275,19 @@ class FileSource:
             dropped, costliest = counted(tally.bad, "bad row"), tally.of_the_costliest
             log.warning("%s: %s dropped, the first: row %d: %s%s", file.where, dropped, *tally.told[0], costliest)
         return Rows(file.kind, table, self._path(str(self.paths[split])).name, counts)
+
+    def _warn_of_marks(self, file: File, others: Sequence[str]) -> None:
+        """Of a column beside pairs that may say which of them are right ones."""
+        marks = [column for column in others if column.lower() in MARKS]
+        if marks and file.kind in ("pairs", "triplets"):
+            log.warning(
+                "%s: its column %s is not read: every row is taken for a right pair; where it scores them, name it: "
+                "'%s.columns={sentence1: %s, sentence2: %s, score: %s}'",
+                file.where,
+                printable(marks[0]),
+                self.section,
+                *map(printable, [*list(file.names.values())[:2], marks[0]]),
+            )
 
     def _is_quoted(self, split: Split, table: Dataset) -> bool:
         """Whether the most of what was looked at of a .tsv has a text that begins and ends with a quotation mark."""

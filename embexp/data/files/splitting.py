@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embexp.config import Kind
+from embexp.data.labelled import what_is_wrong_with_labels
 from embexp.data.rows import hashes_of, text_key
 
 # Two to train on, two to score on.
@@ -119,7 +120,7 @@ def what_cannot_be_scored(kind: Kind, texts: Texts, dev: Sequence[int]) -> str |
     """
     held_out = texts.rows(dev)
     if texts.labels is not None:
-        return _without_labels(texts.labels, dev)
+        return _without_labels(texts, texts.labels, dev)
     if kind != "pairs" or _has_negatives(held_out):
         return None
     if all(len(set(row)) == 1 for row in held_out):
@@ -128,11 +129,16 @@ def what_cannot_be_scored(kind: Kind, texts: Texts, dev: Sequence[int]) -> str |
     return f"the {len(dev)} rows set aside as dev give no negatives: {groups}; give data.dev=FILE"
 
 
-def _without_labels(labels: NDArray[np.int64], dev: Sequence[int]) -> str | None:
+def _without_labels(texts: Texts, labels: NDArray[np.int64], dev: Sequence[int]) -> str | None:
     """As `what_cannot_be_scored`, of labelled texts, the rest of which must teach something too."""
     in_dev = np.zeros(len(labels), dtype=bool)
     in_dev[np.asarray(dev)] = True
-    for part, what in ((in_dev, "set aside as dev"), (~in_dev, "left to train on")):
+    once = np.zeros(len(labels), dtype=bool)
+    once[np.unique(texts.same, return_index=True)[1]] = True
+    sizes = np.unique(labels[once], return_counts=True)[1]
+    if np.count_nonzero(sizes > 1) < LABELS:
+        return what_is_wrong_with_labels(sizes)
+    for part, what in ((once & in_dev, "set aside as dev"), (once & ~in_dev, "left to train on")):
         shared = int(np.count_nonzero(np.unique(labels[part], return_counts=True)[1] > 1))
         if shared < LABELS:
             have = "1 label has" if shared == 1 else f"{shared} labels have"
