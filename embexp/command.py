@@ -26,7 +26,7 @@ from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
-from embexp.output import saying
+from embexp.output import caution, saying
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
 from embexp.terminal import nothing_is_said_yet
@@ -115,8 +115,7 @@ def run_command() -> int:
         raise ConfigError([said.format(os.environ["WORLD_SIZE"])])
     jobs, cautions = check_command(overrides, multirun=multirun, config_dir=config_dir)
     refuse_a_folder_that_cannot_be_written_to(() if multirun else overrides)
-    for told in cautions:
-        print(told, file=sys.stderr)
+    caution(cautions)
     # As it was typed: what Hydra is given below says the same in other words.
     os.environ[COMMAND] = command_line()
     ask_for_large_pages()

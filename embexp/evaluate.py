@@ -31,6 +31,7 @@ from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.naming import SCALARS, unquoted
+from embexp.output import caution
 from embexp.pages import ask_for_large_pages
 from embexp.prompts import prompts_of
 from embexp.shipped import conf_folder
@@ -195,8 +196,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     refuse_training(arguments.overrides)
     jobs, cautions = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
     refuse_a_folder_that_cannot_be_written_to()
-    for told in cautions:
-        print(told, file=sys.stderr)
+    caution(cautions)
     raise_on_sigterm()
     ask_for_large_pages()
     with uncollected():

@@ -27,6 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
+from embexp.compare.runs import NEVER_BEGAN
 from embexp.config import ConfigError
 from embexp.cores import usable_cores
 from embexp.interrupts import Terminated, raise_on_sigterm
@@ -233,8 +234,12 @@ def perform(job: DictConfig) -> None:
         # Only its callbacks are asked for: the config is composed.
         hydra_context=HydraContext(config_loader=None, callbacks=Callbacks(job)),
     )
-    # Hydra keeps an exception until somebody asks for what came out.
-    _ = done.return_value
+    # Hydra keeps what was raised, and would print it before it gives it.
+    if done.status is JobStatus.FAILED:
+        (Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir) / NEVER_BEGAN).write_text(
+            str(done._return_value), encoding="utf-8"
+        )
+        raise done._return_value
 
 
 def main() -> None:

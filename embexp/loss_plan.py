@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from hydra.utils import get_object
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import TripletLoss
 from sentence_transformers.sentence_transformer.modules import Normalize
 from sentence_transformers.util import batch_to_device
 from torch import nn
@@ -87,7 +88,7 @@ def build_loss(
                 for key in unknown
             ]
         )
-    if MARGIN in arguments and arguments[MARGIN] is None:
+    if target is TripletLoss and arguments.get(MARGIN) is None:
         arguments[MARGIN] = margin_for(model, cut=dims is not None)
     try:
         module = target(model, **arguments)

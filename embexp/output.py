@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
@@ -17,6 +17,12 @@ def say(text: str) -> None:
     except BrokenPipeError:
         # What is left in the buffer would be written at the process's end, and fail again, with a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def caution(sentences: Iterable[str]) -> None:
+    """Tells what a person should hear before anything starts."""
+    for sentence in sentences:
+        print(sentence, file=sys.stderr)
 
 
 @contextmanager

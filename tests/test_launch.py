@@ -17,8 +17,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from embexp import command, launch
+from embexp.compare.runs import Run
 from embexp.config import ConfigError, compose
 from embexp.config.composition import _loader, checked
+from embexp.tracking import Status
 from hydra_plugins.embexp_launcher import ProcessLauncher
 from tests.test_main import SMALL, embexp, results, statuses, wait_for
 
@@ -133,6 +135,8 @@ def test_what_keeps_a_run_from_its_beginning_is_not_kept_back(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RuntimeError, match="before the run"):
         launch.perform(job_of(tmp_path))
+    lost = Run.lost("a job", tmp_path / "0")
+    assert (lost.status, lost.reason) == (Status.FAILED, "before the run")
 
 
 @pytest.mark.slow

@@ -28,6 +28,8 @@ UNTRAINED = "none"
 RUNS_OF_SWEEP = "embexp.found"
 # What stands before the id of a run of the store, where a run is told from others.
 OF_STORE = "run "
+# In the folder of a job, what kept its run from its beginning.
+NEVER_BEGAN = "never_began.txt"
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,11 @@ class Run:
 
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
-        """A job that left no result in the folder that Hydra makes when it starts it."""
+        """A job that left no result in the folder that Hydra makes when it starts it, but perhaps the reason."""
         if not folder.is_dir():
             return cls(name, Status.NOT_BEGUN, "left no result: it never began", where=str(folder))
+        if (reason := folder / NEVER_BEGAN).is_file():
+            return cls(name, Status.FAILED, reason.read_text(encoding="utf-8"), where=str(folder))
         why = "left no result: stopped before its run began, or its process was killed"
         return cls(name, Status.KILLED, why, where=str(folder))
 

@@ -91,15 +91,6 @@ def files_to_score_on_are_scored(config: Config) -> Iterator[str]:
             )
 
 
-def a_dev_file_is_all_of_dev(config: Config) -> Iterator[str]:
-    """Nothing is to be set aside beside a dev file."""
-    data = config.data
-    if isinstance(data, Files) and data.dev is not None and data.dev_fraction:
-        yield (
-            f"data.dev_fraction={data.dev_fraction:g}: nothing of train is set aside beside data.dev={data.dev}; leave one of the two out."
-        )
-
-
 def searched_split(config: Config) -> str | None:
     """The split of the data that retrieval makes queries and documents of; None where it has others."""
     beside = config.evaluation.retrieval

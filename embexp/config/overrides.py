@@ -213,7 +213,7 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
     if others := _options_with(parent.replace(".", "/"), name):
         return f"{key}: nothing reads this key here; it is a key of {' and of '.join(others)}."
-    if not parent and (options := _options_that_have(key, known)):
+    if not parent and not override.is_delete() and (options := _options_that_have(key, known)):
         group = options[0].partition("=")[0]
         return f"{key}: nothing reads this key; {group}.{key} does, with {options[0]}: {options[0]} {group}.{text_of(override)}."
     likely = _likely(key, known, in_a_section=node is not None)

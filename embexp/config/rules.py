@@ -11,7 +11,6 @@ from pathlib import Path
 from embexp.config.cuts import cuts_go_together
 from embexp.config.errors import nearest
 from embexp.config.feeding import (
-    a_dev_file_is_all_of_dev,
     files_to_score_on_are_scored,
     loss_is_fed,
     negatives_are_needed,
@@ -234,6 +233,5 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _evaluations_have_their_files,
     something_is_scored,
     files_to_score_on_are_scored,
-    a_dev_file_is_all_of_dev,
     _store_is_known,
 )

@@ -123,13 +123,13 @@ class SoftmaxClassifier(Loss):
     concatenation_sent_multiplication: bool
 
 
-class BatchHardSoftMarginTriplet(Loss):
+class LossOfBatch(Loss):
     """What BatchHardSoftMarginTripletLoss takes."""
 
     distance: Literal["cosine", "euclidean"]
 
 
-class BatchTriplet(BatchHardSoftMarginTriplet):
+class LossOfBatchWithMargin(LossOfBatch):
     """What BatchAllTripletLoss, BatchHardTripletLoss and BatchSemiHardTripletLoss take."""
 
     triplet_margin: float = Field(gt=0)
@@ -349,10 +349,10 @@ SCHEMAS: dict[str, dict[str, type[Component]]] = {
         "embexp.losses.cached_mnr": CachedMultipleNegativesRanking,
         "embexp.losses.tsdae": DenoisingAutoEncoder,
         "embexp.losses.softmax": SoftmaxClassifier,
-        "embexp.losses.batch_all_triplet": BatchTriplet,
-        "embexp.losses.batch_hard_triplet": BatchTriplet,
-        "embexp.losses.batch_semi_hard_triplet": BatchTriplet,
-        "embexp.losses.batch_hard_soft_margin_triplet": BatchHardSoftMarginTriplet,
+        "embexp.losses.batch_all_triplet": LossOfBatchWithMargin,
+        "embexp.losses.batch_hard_triplet": LossOfBatchWithMargin,
+        "embexp.losses.batch_semi_hard_triplet": LossOfBatchWithMargin,
+        "embexp.losses.batch_hard_soft_margin_triplet": LossOfBatch,
     },
     "data": {
         "embexp.data.helpdesk.HelpdeskSource": Helpdesk,

@@ -36,7 +36,7 @@ def kind_of(data: Data) -> Kind | None:
     """
     if data.kind != "auto":
         return data.kind
-    return _opened(data).peek_kind() if isinstance(data, Files) else None
+    return next(iter(kinds_of(data).values()), None) if isinstance(data, Files) else None
 
 
 def kinds_of(files: Files) -> dict[Split, Kind]:
@@ -45,7 +45,8 @@ def kinds_of(files: Files) -> dict[Split, Kind]:
     Raises:
         ConfigError: as of `kind_of`.
     """
-    return _opened(files).kinds([split for split in SPLITS if getattr(files, split) is not None])
+    named = {split: path for split in SPLITS if (path := getattr(files, split)) is not None}
+    return dict(_kinds(_Headers(files, tuple(named), tuple(map(_state, named.values())), files.model_dump_json())))
 
 
 def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
@@ -123,6 +124,30 @@ def _opened(files: Files) -> FileSource:
     from embexp.data.files import FileSource
 
     return FileSource(**files.arguments())
+
+
+@dataclass(frozen=True)
+class _Headers:
+    """Files as they are now, whose columns are asked for again by every rule and every job."""
+
+    files: Files = field(compare=False)
+    splits: tuple[Split, ...]
+    states: tuple[tuple[int, int] | None, ...]
+    settings: str
+
+
+@lru_cache(maxsize=64)
+def _kinds(asked: _Headers) -> Mapping[Split, Kind]:
+    return _opened(asked.files).kinds(asked.splits)
+
+
+def _state(path: str) -> tuple[int, int] | None:
+    """By which it is seen that a file has changed; None where there is none."""
+    try:
+        found = Path(path).expanduser().stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 @dataclass(frozen=True)

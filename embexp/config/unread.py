@@ -39,12 +39,17 @@ def _unread(job: Config) -> dict[str, str]:
         kinds = kinds_of(job.data)
         train = kinds["train"]
         found = _unread_in("data", set(kinds.values()))
+        view = view_of(train, job.loss.view, hard=job.data.negatives == "hard")
         if train != "scored":
             found["data.threshold"] = f"nothing reads it, for {train} rows have no scores"
-        elif (view := view_of(train, job.loss.view, hard=job.data.negatives == "hard")) not in ("pairs", "triplets"):
+        elif view not in ("pairs", "triplets"):
             found["data.threshold"] = f"nothing reads it, for loss={job.names['loss']} is fed {view}, of whatever score"
         if train != "nli" and job.data.negatives != "hard":
             found["data.negatives"] = f"nothing reads it, for {train} rows bring no contradictions"
+        elif job.data.negatives != "hard" and view != "triplets":
+            found["data.negatives"] = f"nothing reads it, for loss={job.names['loss']} is fed {view}"
+        if train != "nli":
+            found["data.positives"] = f"nothing reads it, for {train} rows say nothing of what follows from what"
         if not _is_split(job.data):
             found |= {
                 f"data.{key}": "nothing reads it, for nothing is set aside as dev" for key in ("dev_fraction", "seed")
@@ -93,9 +98,9 @@ def _dev_parts_that_differ(jobs: Sequence[Config]) -> Iterator[str]:
     split = [data for data in scored if _is_split(data)]
     for key in OF_THE_SPLIT:
         values = dict.fromkeys(_typed(getattr(data, key)) for data in split)
-        if len(values) > 1 and len({data.train for data in split}) == 1:
+        if len(values) > 1:
             yield (
                 f"data.{key}={','.join(values)}: without a dev file each job takes its dev set from the rows that it reads; those that "
-                "differ in this are scored on different pairs and cannot be compared; name data.dev=FILE, or other pairs for all: "
+                "differ in this may be scored on different pairs, and are then not compared; name data.dev=FILE, or other pairs for all: "
                 "evaluation=stsb."
             )

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 # In which an epoch's rows are tried to find room.
 ORDERS = 5
+FEWEST_IN_A_BATCH = 4
 # Of the rows, in an epoch, before it is worth a warning.
 MOST_LEFT_OUT = 0.05
 
@@ -128,7 +129,9 @@ class GroupedByLabel(GroupByLabelBatchSampler):
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        left_out = len(self.dataset) - sum(map(len, self))
+        # Of what is left for a last batch, fewer than two texts each of two labels are none.
+        last = self._stream_length % self.batch_size
+        left_out = len(self.dataset) - self._stream_length + (last if last < FEWEST_IN_A_BATCH else 0)
         if left_out:
             log.log(
                 logging.WARNING if left_out > MOST_LEFT_OUT * len(self.dataset) else logging.INFO,

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embexp.config import VIEWS_OF_KIND, Config, ConfigError, Retrieval
+from embexp.config import Config, ConfigError, Retrieval
 from embexp.data import build_source
 from embexp.data.helpdesk import retrieval as helpdesk_articles
 from embexp.data.views import make_view
@@ -186,7 +186,11 @@ def _from_pairs(config: Config, settings: Retrieval) -> Judged:
     """The anchors of held-out rows as queries, all their positives as documents."""
     source = build_source(config.data)
     rows = source.load(settings.split)
-    if rows is None or "pairs" not in VIEWS_OF_KIND[rows.kind]:
+    if rows is not None and rows.kind == "labelled":
+        raise ConfigError(
+            [f"evaluation.retrieval.source=pairs: {rows.name}: of labelled texts none answers another; name files."]
+        )
+    if rows is None or rows.kind == "texts":
         raise ConfigError(
             [
                 f"evaluation.retrieval.source=pairs: the data has no rows to make pairs from in its {settings.split} split; "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp import command
 from embexp.config.composition import check_command
 
 ROWS = {
@@ -38,6 +39,9 @@ def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
         (["data.train={pairs}", "data.score_scale=[0,5]"], "data.score_scale=[0.0, 5.0]: nothing reads it, for no file"),
         (["data.train={pairs}", "data.labels={{a: neutral}}"], "data.labels={'a': 'neutral'}: nothing reads it, for no file"),
         (["data.train={pairs}", "data.negatives=shuffled"], "data.negatives=shuffled: nothing reads it, for pairs rows bring no"),
+        (["data.train={pairs}", "data.dev={scored}", "data.dev_fraction=0.2"], "data.dev_fraction=0.2: nothing reads it, for nothing"),
+        (["data.train={nli}", "data.negatives=shuffled", "loss=cosine"], "data.negatives=shuffled: nothing reads it, for loss=cosine is"),
+        (["data.train={pairs}", "data.positives=all"], "data.positives=all: nothing reads it, for pairs rows say nothing"),
         (["data.train={pairs}", "data.dev={scored}", "data.seed=7"], "data.seed=7: nothing reads it, for nothing is set aside"),
         (["data.train={scored}", "data.threshold=0.9", "loss=cosine"], "data.threshold=0.9: nothing reads it, for loss=cosine is"),
         (
@@ -53,6 +57,7 @@ def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
             "data.dev_fraction=0.2: the rows that it sets aside are neither trained on nor scored, for evaluation=helpdesk names",
         ),
         (["data.train={pairs}", "evaluation=helpdesk,own", "data.dev_fraction=0.2"], None),
+        (["data.train={pairs}", "data.dev={scored},null", "data.dev_fraction=0.2"], None),
         (["data.train={scored}", "data.threshold=0.9"], None),
         (["data.train={scored}", "data.score_scale=[0,1]"], None),
         (["data.train={nli}", "data.negatives=shuffled"], None),
@@ -79,14 +84,14 @@ def test_a_key_of_an_experiment_file_is_told_as_one_that_is_typed(files, tmp_pat
     assert said.startswith("data.threshold=0.8: nothing reads it")
 
 
-def test_a_fraction_beside_a_dev_file_is_refused(files):
-    given = ["data=files", f"data.train={files['pairs']}", f"data.dev={files['scored']}"]
-    with pytest.raises(ConfigError) as refused:
-        compose([*given, "data.dev_fraction=0.2"])
-    assert refused.value.problems == [
-        f"data.dev_fraction=0.2: nothing of train is set aside beside data.dev={files['scored']}; leave one of the two out."
-    ]
-    compose([*given, "data.dev_fraction=0"])
+def test_what_is_told_is_told_on_stderr_before_the_run(files, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(command, "run_hydra", lambda: print("the run"))
+    monkeypatch.setattr(sys, "argv", ["embexp", "data=files", f"data.train={files['pairs']}", "data.threshold=0.8"])
+    assert command.run_command() == 0
+    said = capsys.readouterr()
+    assert said.err == "data.threshold=0.8: nothing reads it, for pairs rows have no scores; leave it out.\n"
+    assert said.out == "the run\n"
 
 
 @pytest.mark.parametrize(

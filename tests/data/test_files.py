@@ -67,6 +67,11 @@ def test_columns_are_recognised_by_name(tmp_path, header, row, kind):
     assert tuple(rows.table.column_names) == COLUMNS[kind]
 
 
+def test_a_row_may_hold_a_list_of_objects_beside_its_texts(tmp_path):
+    file = written(tmp_path, "one.jsonl", '{"anchor": "a", "positive": "b", "spans": [{"from": 0}]}\n')
+    assert source(train=file, dev=file).load("train").values("positive") == ["b"]
+
+
 def test_a_column_that_may_say_which_pairs_are_right_is_not_passed_over_in_silence(tmp_path, caplog):
     file = written(tmp_path, "pairs.csv", "id,query,document,is_duplicate\n1,a,b,1\n2,c,d,0\n")
     with caplog.at_level(logging.INFO):

@@ -195,10 +195,12 @@ class Checker:
         )
 
     def _value(self, kind: Kind, column: str, value: Any, scale: tuple[float, float] | None) -> Any:
-        if value is None:
-            raise ValueError(f"{column} is missing")
+        if value is None or (column == "label" and value != value):
+            raise ValueError(f"{column} is missing{_or_texts(kind, column)}")
         if column == "label":
             word = _label(value)
+            if not word:
+                raise ValueError(f"label is empty{_or_texts(kind, column)}")
             return label_number(word) if kind == "labelled" else self._meaning(word, value)
         if column == "score":
             assert scale is not None
@@ -301,19 +303,21 @@ def refuse_what_is_no_text(column: str, value: Any) -> None:
         raise ValueError(f"{column} is {value!r}, not a text")
 
 
+def _or_texts(kind: Kind, column: str) -> str:
+    """What to do where texts are to be read without their labels."""
+    return " (data.kind=texts reads texts alone)" if kind == "labelled" and column == "label" else ""
+
+
 def _label(value: Any) -> str:
     """A label as it is written.
 
     Raises:
-        ValueError: it is empty, or several.
+        ValueError: it is several.
     """
     if isinstance(value, (list, dict)):
         raise ValueError(f"label is {value!r}, not one word or number")
     # Parquet has whole numbers as floats where it had to hold a missing one.
-    word = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
-    if not word:
-        raise ValueError("label is empty")
-    return word
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
 def _number(value: Any) -> float | None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from embexp.config.errors import printable
+from embexp.data.files.columns import match
 from embexp.data.files.content import READABLE, UnreadableError, check_format, delimiter_of, suffix_of, text_of
 from embexp.data.files.delimited import Delimited
 from embexp.data.files.records import Records, Row
@@ -160,7 +161,10 @@ def _refuse_rows_within(text: TextIO, *, in_lines: bool) -> None:
     elif next(lines, None) is not None:
         value = None
     text.seek(begin)
-    for key, rows in value.items() if isinstance(value, dict) else ():
+    # A row may hold a list of objects, too.
+    if not isinstance(value, dict) or not isinstance(match(list(value), None, None, section=""), str):
+        return
+    for key, rows in value.items():
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
             raise UnreadableError(
                 f"it is one object, whose key {printable(key)!r} holds {counted(len(rows), 'row')}: write that list alone as .json, or "

@@ -17,6 +17,7 @@ from embexp.data.files.checking import Checker, Tally
 from embexp.data.files.columns import delimiter_hinted, listed, match
 from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, delimiter_of, is_small, suffix_of
 from embexp.data.files.file import File
+from embexp.data.files.label_splitting import set_labels_aside
 from embexp.data.files.readers import read
 from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
@@ -194,6 +195,8 @@ class FileSource:
         if fraction is None:
             fraction = min(DEV_FRACTION, MOST_DEV_ROWS / len(texts))
         try:
+            if texts.labels is not None:
+                return set_labels_aside(texts, texts.labels, fraction=fraction, seed=self.seed)
             return set_aside(kind, texts, fraction=fraction, seed=self.seed)
         except CannotSplitError as error:
             raise ConfigError([f"{self._where('train')}: {error}."]) from None

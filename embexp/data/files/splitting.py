@@ -13,15 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embexp.config import Kind
-from embexp.data.labelled import what_is_wrong_with_labels
 from embexp.data.rows import hashes_of, text_key
 
 # Two to train on, two to score on.
 FEWEST_TO_SPLIT = 4
 # Of two groups that have negatives together.
 WHOLE = 2
-# That texts must have for some to belong together and others not.
-LABELS = 2
 
 
 class CannotSplitError(Exception):
@@ -66,8 +63,7 @@ def set_aside(kind: Kind, texts: Texts, *, fraction: float, seed: int) -> list[i
 
     A pair's negative is the positive of another pair. Where one group of pairs would be all of dev and give none, as ten
     questions that share an answer, the smallest groups are added until there are negatives in dev and in the rest, up to
-    half of the rows; what cannot be mended so stays as it was: see `what_cannot_be_scored`. Labelled texts come in twos of
-    a label, so that each has one beside it.
+    half of the rows; what cannot be mended so stays as it was: see `what_cannot_be_scored`.
 
     Args:
         kind: of the rows.
@@ -84,12 +80,10 @@ def set_aside(kind: Kind, texts: Texts, *, fraction: float, seed: int) -> list[i
         raise CannotSplitError(
             f"{rows} too few to set a dev set aside ({FEWEST_TO_SPLIT} at least); give data.dev=FILE"
         )
-    groups = _linked(texts.alike, [] if texts.labels is None else [_in_twos(texts.labels, seed)])
+    groups = linked(texts.alike)
     order = list(range(len(groups)))
     random.Random(seed).shuffle(order)
-    if texts.labels is not None:
-        order = _two_labels_first(order, groups, texts.labels)
-    wanted = max(2 if texts.labels is None else 2 * LABELS, round(count * fraction))
+    wanted = max(2, round(count * fraction))
     chosen, held_out = [], 0
     for number in order:
         if held_out < wanted and held_out + groups.sizes[number] <= 2 * wanted:
@@ -119,34 +113,12 @@ def what_cannot_be_scored(kind: Kind, texts: Texts, dev: Sequence[int]) -> str |
         dev: from `set_aside`.
     """
     held_out = texts.rows(dev)
-    if texts.labels is not None:
-        return _without_labels(texts, texts.labels, dev)
     if kind != "pairs" or _has_negatives(held_out):
         return None
     if all(len(set(row)) == 1 for row in held_out):
         return f"the {len(dev)} rows set aside as dev are texts with themselves, which cannot be scored; give data.dev=FILE"
-    groups = _of_groups(len(texts), len(_linked(texts.alike, [])))
+    groups = _of_groups(len(texts), len(linked(texts.alike)))
     return f"the {len(dev)} rows set aside as dev give no negatives: {groups}; give data.dev=FILE"
-
-
-def _without_labels(texts: Texts, labels: NDArray[np.int64], dev: Sequence[int]) -> str | None:
-    """As `what_cannot_be_scored`, of labelled texts, the rest of which must teach something too."""
-    in_dev = np.zeros(len(labels), dtype=bool)
-    in_dev[np.asarray(dev)] = True
-    once = np.zeros(len(labels), dtype=bool)
-    once[np.unique(texts.same, return_index=True)[1]] = True
-    sizes = np.unique(labels[once], return_counts=True)[1]
-    if np.count_nonzero(sizes > 1) < LABELS:
-        return what_is_wrong_with_labels(sizes)
-    for part, what in ((once & in_dev, "set aside as dev"), (once & ~in_dev, "left to train on")):
-        shared = int(np.count_nonzero(np.unique(labels[part], return_counts=True)[1] > 1))
-        if shared < LABELS:
-            have = "1 label has" if shared == 1 else f"{shared} labels have"
-            return (
-                f"of the {np.count_nonzero(part)} texts {what} {have} two or more, and {LABELS} such labels are wanted; give "
-                "data.dev=FILE, more texts or another data.dev_fraction"
-            )
-    return None
 
 
 def _of_groups(rows: int, groups: int) -> str:
@@ -158,7 +130,7 @@ def _of_groups(rows: int, groups: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Groups:
+class Groups:
     """Rows in groups, in the order of the first rows of each.
 
     Attributes:
@@ -186,7 +158,7 @@ class _Groups:
 
 
 def _with_more(
-    groups: _Groups, order: Sequence[int], chosen: Sequence[int], most: int, texts: Texts
+    groups: Groups, order: Sequence[int], chosen: Sequence[int], most: int, texts: Texts
 ) -> list[int] | None:
     """The rows of the chosen groups and of the smallest others until there are negatives; None where that leaves too few."""
     taken = set(chosen)
@@ -224,49 +196,19 @@ def _has_negatives(pairs: Sequence[tuple[int, ...]]) -> bool:
     return any(positives - found - {anchor} for anchor, found in own.items())
 
 
-def _two_labels_first(order: Sequence[int], groups: _Groups, labels: NDArray[np.int64]) -> list[int]:
-    """The order of the groups with a two of one label and a two of another at its start, where there are such."""
-    by_label: dict[int, int] = {}
-    for number in order:
-        if groups.sizes[number] > 1:
-            by_label.setdefault(int(labels[groups.ordered[groups.starts[number]]]), number)
-        if len(by_label) == LABELS:
-            break
-    first = list(by_label.values())
-    return [*first, *(number for number in order if number not in first)]
-
-
-def _in_twos(labels: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Of each row a number that one other row of its label has too, or two others where it has an odd number of rows."""
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    ordered = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    of_label = labels[ordered]
-    starts, ends = (np.searchsorted(of_label, of_label, side=side) for side in ("left", "right"))
-    twos = np.minimum((np.arange(len(labels)) - starts) // 2, np.maximum((ends - starts) // 2 - 1, 0))
-    numbers = np.empty(len(labels), np.int64)
-    # The row with which each two begin.
-    numbers[ordered] = starts + 2 * twos
-    return numbers
-
-
-def _linked(alike: NDArray[np.int64], other: Sequence[NDArray[np.int64]]) -> _Groups:
-    """Groups of rows, each with all rows that share a text with one of the group, or one of their other numbers."""
+def linked(alike: NDArray[np.int64]) -> Groups:
+    """Groups of rows, each with all rows that share a text with one of the group."""
     # Not above: it takes a while, and most runs split nothing.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    found = [_links(alike), *(_links(numbers[:, None]) for numbers in other)]
-    first, second = (np.concatenate(ends) for ends in zip(*found, strict=True))
+    keys = alike.ravel()
+    order = np.argsort(keys, kind="stable")
+    same = keys[order[1:]] == keys[order[:-1]]
+    # Of the rows that share a text each with the next: enough to link them all.
+    first, second = (order[places] // alike.shape[1] for places in (np.append(same, False), np.append(False, same)))
     links = coo_array((np.ones(len(first), dtype=bool), (first, second)), shape=(len(alike), len(alike)))
     # Numbered by their first rows.
     _, numbers = connected_components(links, directed=False)
     starts = np.concatenate([[0], np.cumsum(np.bincount(numbers))])
-    return _Groups(np.argsort(numbers, kind="stable"), starts)
-
-
-def _links(numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Of the rows that share a number, each and the next: enough to link them all."""
-    keys = numbers.ravel()
-    order = np.argsort(keys, kind="stable")
-    same = keys[order[1:]] == keys[order[:-1]]
-    return order[np.append(same, False)] // numbers.shape[1], order[np.append(False, same)] // numbers.shape[1]
+    return Groups(np.argsort(numbers, kind="stable"), starts)
