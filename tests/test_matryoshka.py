@@ -44,10 +44,12 @@ def value_and_gradients(model, value):
     ],
 )
 def test_it_has_the_loss_and_the_gradients_of_the_library_s(loss, columns, labels):
-    model, whole = built(f"loss={loss}", *rows_for(loss), dims=None, weights=None)
+    # Left to the model, the margin of embeddings that are cut would be another.
+    chosen = [f"loss={loss}", *rows_for(loss), *(["loss.triplet_margin=5.0"] if loss == "triplet" else [])]
+    model, whole = built(*chosen, dims=None, weights=None)
     library = MatryoshkaLoss(model, whole, DIMS, WEIGHTS)
     expected = value_and_gradients(model, library(features(model, *TEXTS[:columns]), labels))
-    model, module = built(f"loss={loss}", *rows_for(loss))
+    model, module = built(*chosen)
     texts = features(model, *TEXTS[:columns])
     if isinstance(module, MatryoshkaOfEmbeddings):
         embeddings = [model(column)["sentence_embedding"] for column in texts]
