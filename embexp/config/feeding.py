@@ -54,9 +54,10 @@ def negatives_are_needed(config: Config) -> Iterator[str]:
         return
     view = None if kind is None else view_of(kind, config.loss.view, hard=True)
     if kind is not None and view is not None and (view, kind) not in NEEDS_NEGATIVES:
+        other = ", or use a loss of triplets or pairs, e.g. loss=mnr" if "triplets" in VIEWS_OF_KIND[kind] else ""
         yield (
             f"data.negatives=hard: loss={config.names['loss']} is fed {view}, for which no negatives are looked for in {kind} rows; "
-            "leave it out, or use a loss of triplets or pairs, e.g. loss=mnr."
+            f"leave it out{other}."
         )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from embexp.config.feeding import searched_split
-from embexp.config.kinds import view_of
+from embexp.config.kinds import Kind, view_of
 from embexp.config.schema import Config, Files
 from embexp.config.sections import data_schema
-from embexp.config.sources import PAIRS, kinds_of
+from embexp.config.sources import PAIRS, kind_of, kinds_of
 from embexp.shipped import conf_folder
 
 # What decides which rows of a file are set aside as dev.
@@ -33,32 +33,39 @@ def cautions_of(jobs: Sequence[Config]) -> list[str]:
 
 
 def _unread(job: Config) -> dict[str, str]:
-    """The keys of files that nothing reads, whether or not they are set, and why."""
-    found = {}
+    """The keys of rows that nothing reads, whether or not they are set, and why."""
+    train = kind_of(job.data)
+    found = {} if train is None else _unread_of_views(job, train)
     if isinstance(job.data, Files):
-        kinds = kinds_of(job.data)
-        train = kinds["train"]
-        found = _unread_in("data", set(kinds.values()))
-        view = view_of(train, job.loss.view, hard=job.data.negatives == "hard")
-        if train != "scored":
-            found["data.threshold"] = f"nothing reads it, for {train} rows have no scores"
-        elif view not in ("pairs", "triplets"):
-            found["data.threshold"] = f"nothing reads it, for loss={job.names['loss']} is fed {view}, of whatever score"
-        if train != "nli" and job.data.negatives != "hard":
-            found["data.negatives"] = f"nothing reads it, for {train} rows bring no contradictions"
-        elif job.data.negatives != "hard" and view != "triplets":
-            found["data.negatives"] = f"nothing reads it, for loss={job.names['loss']} is fed {view}"
-        if train != "nli":
-            found["data.positives"] = f"nothing reads it, for {train} rows say nothing of what follows from what"
+        found |= _unread_in("data", set(kinds_of(job.data).values()))
         if not _is_split(job.data):
-            found |= {
-                f"data.{key}": "nothing reads it, for nothing is set aside as dev" for key in ("dev_fraction", "seed")
-            }
+            why = "nothing reads it, for nothing is set aside as dev"
+            found |= {f"data.{key}": why for key in ("dev_fraction", "seed")}
         elif job.evaluation.source is not None and searched_split(job) != "dev":
             why = f"evaluation={job.names['evaluation']} names other pairs to score on"
             found |= {"data.dev_fraction": f"the rows that it sets aside are neither trained on nor scored, for {why}"}
     source = None if job.evaluation.source is None else data_schema(job.evaluation.source)
     return found | (_unread_in(PAIRS, set(kinds_of(source).values())) if isinstance(source, Files) else {})
+
+
+def _unread_of_views(job: Config, train: Kind) -> dict[str, str]:
+    """Of the keys by which what a loss is fed is made from rows of this kind."""
+    found, hard = {}, job.data.negatives == "hard"
+    view = view_of(train, job.loss.view, hard=hard)
+    fed = f"loss={job.names['loss']} is fed {view}"
+    if train != "scored":
+        found["threshold"] = f"{train} rows have no scores"
+    elif view not in ("pairs", "triplets"):
+        found["threshold"] = f"{fed}, of whatever score"
+    if train != "nli" and not hard:
+        found["negatives"] = f"{train} rows bring no contradictions"
+    elif view != "triplets" and not hard:
+        found["negatives"] = fed
+    if train != "nli":
+        found["positives"] = f"{train} rows say nothing of what follows from what"
+    elif view not in ("pairs", "triplets"):
+        found["positives"] = f"{fed}, where no row becomes a positive by it"
+    return {f"data.{key}": f"nothing reads it, for {why}" for key, why in found.items()}
 
 
 def _unread_in(section: str, kinds: set[str]) -> dict[str, str]:

@@ -110,7 +110,7 @@ def what_is_wrong_with_labels(sizes: NDArray[np.int64]) -> str:
     """
     texts, shared = int(sizes.sum()), int(np.count_nonzero(sizes > 1))
     if len(sizes) == 1:
-        return f"all its {texts} texts have one label, and two are wanted; name data with others, or train without labels: data.kind=texts"
+        return f"all its {texts} texts have one label, and two are wanted; name data with others; data.kind=texts reads texts alone"
     if not shared:
         return f"its {texts} texts have as many labels, one each; if they are none: data.kind=texts"
     return f"of its {len(sizes)} labels only one has two different texts, and two such are wanted; name data with more texts of a label"

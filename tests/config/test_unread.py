@@ -41,6 +41,7 @@ def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
         (["data.train={pairs}", "data.negatives=shuffled"], "data.negatives=shuffled: nothing reads it, for pairs rows bring no"),
         (["data.train={pairs}", "data.dev={scored}", "data.dev_fraction=0.2"], "data.dev_fraction=0.2: nothing reads it, for nothing"),
         (["data.train={nli}", "data.negatives=shuffled", "loss=cosine"], "data.negatives=shuffled: nothing reads it, for loss=cosine is"),
+        (["data.train={nli}", "data.positives=all", "loss=cosine"], "data.positives=all: nothing reads it, for loss=cosine is fed"),
         (["data.train={pairs}", "data.positives=all"], "data.positives=all: nothing reads it, for pairs rows say nothing"),
         (["data.train={pairs}", "data.dev={scored}", "data.seed=7"], "data.seed=7: nothing reads it, for nothing is set aside"),
         (["data.train={scored}", "data.threshold=0.9", "loss=cosine"], "data.threshold=0.9: nothing reads it, for loss=cosine is"),
@@ -82,6 +83,16 @@ def test_a_key_of_an_experiment_file_is_told_as_one_that_is_typed(files, tmp_pat
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ndata: {threshold: 0.8}\n")
     (said,) = told(files, "data.train={pairs}", "experiment=mine", config_dir=tmp_path)
     assert said.startswith("data.threshold=0.8: nothing reads it")
+
+
+@pytest.mark.parametrize("name", ["book_batch_size", "book_cosine", "book_mnr", "book_mnr_entailment", "book_tsdae"])
+def test_a_shipped_experiment_sets_nothing_that_nothing_reads(name):
+    assert check_command([f"experiment={name}"], multirun=False).cautions == []
+
+
+def test_rows_that_are_built_in_have_keys_that_nothing_reads_too():
+    (said,) = check_command(["loss=mnr", "data.threshold=0.9"], multirun=False).cautions
+    assert said == "data.threshold=0.9: nothing reads it, for nli rows have no scores; leave it out."
 
 
 def test_what_is_told_is_told_on_stderr_before_the_run(files, monkeypatch, capsys, tmp_path):

@@ -152,6 +152,12 @@ def test_texts_that_stand_there_twice_leave_the_labels_of_dev_as_they_are(tmp_pa
     assert len(dev) == 5
 
 
+def test_a_dev_file_of_one_label_is_refused_before_anything_is_loaded(tmp_path):
+    train, dev = file_of(tmp_path, 9, 9), written(tmp_path, "dev.csv", "text,label\na,x\nb,x\n")
+    with pytest.raises(ConfigError, match=rf"data\.dev={dev}: all its 2 texts have one label, and two are wanted"):
+        compose(["data=files", f"data.train={train}", f"data.dev={dev}", "loss=batch_all_triplet"])
+
+
 def test_equal_texts_stay_on_one_side(tmp_path):
     rows = "".join(f"text {n // 2}{'.' * (n % 2)},{n // 2 % 3}\n" for n in range(120))
     made = source(train=written(tmp_path, "r.csv", "text,label\n" + rows))

@@ -54,6 +54,14 @@ def set_labels_aside(texts: Texts, labels: NDArray[np.int64], *, fraction: float
     return sorted(dev)
 
 
+def what_labels_cannot_tell(texts: Texts) -> str | None:
+    """Why labelled texts give no pairs to score on; None where they do."""
+    assert texts.labels is not None
+    first = np.unique(texts.same, return_index=True)[1]
+    sizes = np.unique(texts.labels[first], return_counts=True)[1]
+    return what_is_wrong_with_labels(sizes) if np.count_nonzero(sizes > 1) < FEWEST_LABELS else None
+
+
 def _by_label(groups: Groups, labels: NDArray[np.int64], draw: np.random.Generator) -> list[list[int]]:
     """The numbers of the groups of each label, labels and groups in random order; a group is all rows of one text."""
     order = draw.permutation(len(groups))

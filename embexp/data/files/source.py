@@ -17,7 +17,7 @@ from embexp.data.files.checking import Checker, Tally
 from embexp.data.files.columns import delimiter_hinted, listed, match
 from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, delimiter_of, is_small, suffix_of
 from embexp.data.files.file import File
-from embexp.data.files.label_splitting import set_labels_aside
+from embexp.data.files.label_splitting import set_labels_aside, what_labels_cannot_tell
 from embexp.data.files.readers import read
 from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
@@ -160,6 +160,9 @@ class FileSource:
                 texts = Texts.of(file.kind, tables)
                 wrong = what_cannot_be_scored(file.kind, texts, self._set_aside(file.kind, texts))
                 return [] if wrong is None else [f"{file.where}: {wrong}."]
+            if split != "train" and file.kind == "labelled":
+                wrong = what_labels_cannot_tell(Texts.of(file.kind, tables))
+                return [] if wrong is None else [f"{file.where}: {wrong}."]
         except ConfigError as error:
             return error.problems
         return []
@@ -263,7 +266,7 @@ class FileSource:
             names,
             f"; not read: {listed(others)}" if others else "",
         )
-        self._warn_of_marks(file, others)
+        self._warn_of_marks(split, file, others)
         if self.quoted is None and self._is_quoted(split, table):
             log.warning(
                 "%s: its texts stand in quotation marks, which in a .tsv are characters like others; %s.quoted=true takes them away",
@@ -279,18 +282,17 @@ class FileSource:
             log.warning("%s: %s dropped, the first: row %d: %s%s", file.where, dropped, *tally.told[0], costliest)
         return Rows(file.kind, table, self._path(str(self.paths[split])).name, counts)
 
-    def _warn_of_marks(self, file: File, others: Sequence[str]) -> None:
-        """Of a column beside pairs that may say which of them are right ones."""
+    def _warn_of_marks(self, split: Split, file: File, others: Sequence[str]) -> None:
+        """Of a column beside pairs that may say which of them are right ones; what columns are called holds for all files."""
         marks = [column for column in others if column.lower() in MARKS]
-        if marks and file.kind in ("pairs", "triplets"):
-            log.warning(
-                "%s: its column %s is not read: every row is taken for a right pair; where it scores them, name it: "
-                "'%s.columns={sentence1: %s, sentence2: %s, score: %s}'",
-                file.where,
-                printable(marks[0]),
-                self.section,
-                *map(printable, [*list(file.names.values())[:2], marks[0]]),
-            )
+        if not marks or file.kind not in ("pairs", "triplets"):
+            return
+        first, second, mark = map(printable, [*list(file.names.values())[:2], marks[0]])
+        cure = f"name it: '{self.section}.columns={{sentence1: {first}, sentence2: {second}, score: {mark}}}'"
+        if split != "train" and self.paths["train"] is not None:
+            cure = "call the file's columns sentence1, sentence2, score"
+        told = "%s: its column %s is not read: every row is taken for a right pair; where it scores them, %s"
+        log.warning(told, file.where, mark, cure)
 
     def _is_quoted(self, split: Split, table: Dataset) -> bool:
         """Whether the most of what was looked at of a .tsv has a text that begins and ends with a quotation mark."""
