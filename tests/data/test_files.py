@@ -61,7 +61,7 @@ def problems_of(file: Path, **given) -> str:
 )
 def test_columns_are_recognised_by_name(tmp_path, header, row, kind):
     file = written(tmp_path, "rows.csv", f"{header}\n{row}\n")
-    assert source(train=file).peek_kind() == kind
+    assert source(train=file).kinds(["train"])["train"] == kind
     rows = source(train=file, dev=file).load("train")
     assert rows.kind == kind
     assert tuple(rows.table.column_names) == COLUMNS[kind]
@@ -130,13 +130,13 @@ def test_the_same_rows_in_every_format_have_one_fingerprint(tmp_path):
     pq.write_table(pa.Table.from_pylist(rows), files[-1])
     packed = [written(tmp_path, f"{file.name}.GZ", gzip.compress(file.read_bytes())) for file in files[:-1]]
     files += packed
-    assert {source(train=file).peek_kind() for file in files} == {"pairs"}
+    assert {source(train=file).kinds(["train"])["train"] for file in files} == {"pairs"}
     assert len({source(train=file, dev=file).load("train").fingerprint for file in files}) == 1
 
 
 def test_a_txt_holds_a_text_a_line_whatever_is_in_it(tmp_path):
     file = written(tmp_path, "r.txt", '[1] one, "two"\r\n\n  {three}\nnull')
-    assert source(train=file).peek_kind() == "texts"
+    assert source(train=file).kinds(["train"])["train"] == "texts"
     assert list(source(train=file).load("train").table["text"]) == ['[1] one, "two"', "{three}", "null"]
 
 
@@ -154,11 +154,11 @@ def test_a_txt_holds_a_text_a_line_whatever_is_in_it(tmp_path):
 def test_a_txt_that_looks_like_a_table_is_told_how_it_would_be_read(tmp_path, lines, tabs):
     file = written(tmp_path, "r.txt", "\n".join(lines))
     if tabs is None:
-        assert source(train=file).peek_kind() == "texts"
+        assert source(train=file).kinds(["train"])["train"] == "texts"
         assert len(source(train=file).load("train").table) == len(lines)
         return
     with pytest.raises(ConfigError) as refused:
-        source(train=file).peek_kind()
+        source(train=file).kinds(["train"])["train"]
     assert f"{tabs}, as the rows of a table have; name it .tsv, with the names of its columns" in str(refused.value)
     assert str(refused.value) == problems_of(file)
 
@@ -167,7 +167,7 @@ def test_of_a_long_txt_the_first_lines_tell_whether_it_looks_like_a_table(tmp_pa
     lines = "".join(f"question {n}\tanswer {n}\n" for n in range(HEAD_ROWS))
     assert "100 lines that were looked at" in problems_of(written(tmp_path, "r.txt", f"{lines}and a sentence\n"))
     peeked = written(tmp_path, "s.txt", f"a sentence\n{lines}")
-    assert source(train=peeked).peek_kind() == "texts"
+    assert source(train=peeked).kinds(["train"])["train"] == "texts"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_a_key_of_tables_is_refused_where_no_file_is_one(tmp_path, key, value, t
         written(tmp_path, "r.csv", "anchor;positive\na;b\n"),
     )
     with pytest.raises(ConfigError) as refused:
-        source(train=lines, dev=rows, **{key: value}).peek_kind()
+        source(train=lines, dev=rows, **{key: value}).kinds(["train", "dev"])
     said = f"data.{key}={typed}: nothing reads it in r.txt.gz, r.jsonl; leave it out, or name what is a table .csv or .tsv."
     assert str(refused.value) == said
     # Beside a table it is that one's.
@@ -432,17 +432,19 @@ def test_limit_takes_the_first_rows(tmp_path):
 def test_every_problem_of_every_file_is_told_at_once_from_the_headers(tmp_path):
     foreign = written(tmp_path, "r.csv", "foo,bar\na,b\n")
     with pytest.raises(ConfigError) as refused:
-        source(train=foreign, dev=tmp_path / "no.csv", test=tmp_path / "r.txt", score_scale=[5, 0]).peek_kind()
+        source(train=foreign, dev=tmp_path / "no.csv", test=tmp_path / "r.txt", score_scale=[5, 0]).kinds(
+            ["train", "dev", "test"]
+        )
     assert len(refused.value.problems) == 4
 
 
 def test_where_no_file_is_named_there_is_no_kind():
-    assert source().peek_kind() is None
+    assert source().kinds([]) == {}
 
 
 def test_peeking_reads_no_further_than_the_header(tmp_path):
     file = written(tmp_path, "r.csv", "premise,hypothesis,label\n,,\nragged\n")
-    assert source(train=file).peek_kind() == "nli"
+    assert source(train=file).kinds(["train"])["train"] == "nli"
 
 
 def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
@@ -456,7 +458,7 @@ def test_peeking_imports_neither_torch_nor_datasets(tmp_path):
     code = f"""
 import sys
 from embexp.data.files import FileSource
-assert FileSource(**{given!r}).peek_kind() == "texts"
+assert FileSource(**{given!r}).kinds(["train"]) == {{"train": "texts"}}
 print([name for name in ("torch", "datasets") if name in sys.modules])
 """
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -607,7 +609,7 @@ def test_dev_may_have_columns_and_a_kind_of_its_own(tmp_path):
     train = written(tmp_path, "train.csv", "q,a\nwhat,that\nwho,she\n")
     dev = written(tmp_path, "dev.csv", "sentence1,sentence2,score\na,b,0.5\nc,d,1\n")
     made = source(train=train, dev=dev, columns={"anchor": "q", "positive": "a"})
-    assert made.peek_kind() == "pairs"
+    assert made.kinds(["train"])["train"] == "pairs"
     assert made.load("dev").kind == "scored"
 
 

@@ -50,6 +50,6 @@ def test_a_long_document_in_a_cell_is_read(tmp_path):
 def test_columns_of_jsonl_are_those_of_its_first_objects_before_and_when_it_is_read(tmp_path):
     later = '{"anchor": "a", "positive": "b", "negative": "c"}\n'
     file = written(tmp_path, "r.jsonl", '{"anchor": "a"}\n' + '{"anchor": "b", "positive": "c"}\n' * 120 + later)
-    assert source(train=file).peek_kind() == "pairs"
+    assert source(train=file).kinds(["train"])["train"] == "pairs"
     assert source(train=file, dev=file, on_bad_rows="drop").load("train").kind == "pairs"
     assert "row 1: positive is missing" in problems_of(file)

@@ -83,14 +83,6 @@ class FileSource:
         # The file as it was, its rows, and which of them are dev.
         self._halved: tuple[tuple[int, int], Rows, NDArray[np.bool_]] | None = None
 
-    def peek_kind(self) -> Kind | None:
-        """What the rows of the first file are, from the headers of all files alone; None where no file is given.
-
-        Raises:
-            ConfigError: with what is wrong with every file.
-        """
-        return next(iter(self.kinds([split for split, path in self.paths.items() if path is not None]).values()), None)
-
     def kinds(self, splits: Sequence[Split]) -> dict[Split, Kind]:
         """What the rows of these splits' files are, from the headers alone.
 
