@@ -10,7 +10,7 @@ INSTALLED := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install sweep train ui compare sync test test-slow test-services bench bench-gpu lint format smoke clean
+.PHONY: help install sweep train ui compare sync test test-slow test-gpu test-services bench bench-gpu lint format smoke clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -44,6 +44,9 @@ test: $(INSTALLED) ## the tests that need no network and take minutes
 
 test-slow: $(INSTALLED) ## the tests that train for longer
 	$(BIN)/python -m pytest -m slow --timeout 1800 $(ARGS)
+
+test-gpu: $(INSTALLED) ## the tests that want a GPU: embexp's own ways there against the plain one
+	$(BIN)/python -m pytest -m gpu -n 0 -rs $(ARGS)
 
 test-services: $(INSTALLED) ## the tests against a PostgreSQL that they start (Debian: apt-get install postgresql)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,optuna,services]'

@@ -20,6 +20,12 @@ os.environ.pop("MLFLOW_TRACKING_URI", None)
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """A GPU is for the tests of one: all others compute on the processor, as they do where there is none."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """The tests' imports, without the garbage collector: it would go through what they make again and again."""

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from embexp.config import ConfigError
@@ -134,14 +135,18 @@ class Recorded:
         stream.wait_stream(here)
         # Weights that an autocast around this has cast would be recorded as they are now; and what is cast in here is no one else's.
         torch.clear_autocast_cache()
+        # The same weights as leaves of their own: those of the model belong to this stream where an earlier step's graph, which
+        # someone still holds, has met them, and a backward pass that is recorded must not wait for it.
+        leaves = {parameter: nn.Parameter(parameter.detach()) for parameter in kept.parameters}
+        named = {name: leaves[parameter] for name, parameter in model.named_parameters() if parameter in leaves}
         with torch.cuda.stream(stream):
             with _recording(self.forward, pool):
-                embeddings = model(features())["sentence_embedding"]
+                embeddings = functional_call(model, named, (features(),))["sentence_embedding"]
             torch.clear_autocast_cache()
             self.embeddings = embeddings.detach()
             self.gradient = torch.zeros_like(self.embeddings)
             with _recording(self.backward, pool):
-                kept.add(torch.autograd.grad(embeddings, kept.parameters, self.gradient, allow_unused=True))
+                kept.add(torch.autograd.grad(embeddings, list(leaves.values()), self.gradient, allow_unused=True))
         here.wait_stream(stream)
 
 
@@ -227,7 +232,9 @@ class Graphs(OnGpu):
         except torch.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            # What torch was about to record cannot be taken back: the run cannot go on without.
+            # What torch was about to record cannot be taken back: the run cannot go on without, but others of this process can.
+            for draws in torch.cuda.default_generators:
+                draws.graphsafe_set_state(draws.clone_state())
             raise ConfigError(
                 [
                     f"trainer.cuda_graphs: a step of this model cannot be recorded ({first_line(error)}); use "

@@ -114,7 +114,8 @@ def small_disk(tmp_path):
     if not mounted or mounted.returncode:
         pytest.skip("a tmpfs cannot be mounted here: it needs root")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    # Lazily: what a test still holds open there keeps it busy.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_told_and_the_earlier_checkpoint_loads(small_disk):

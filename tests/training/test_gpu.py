@@ -1,4 +1,4 @@
-"""On a GPU: the plain way's embeddings, gradients and losses; skipped, by name, where there is none."""
+"""On a GPU: the plain way's embeddings, gradients and losses: `make test-gpu`; skipped, by name, in any other run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import TrainerControl, TrainerState
 
-from embexp.config import compose
+from embexp.config import ConfigError, compose
 from embexp.encoding import OnGpu, can_be_packed
 from embexp.encoding.unpadded import unpadded_attention
 from embexp.experiment import run_experiment
@@ -22,7 +22,10 @@ from embexp.models import tiny
 from embexp.training.graphs import Graphs, KeptGradients
 from tests.training.test_trainer import Interrupted, run
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here")
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here; make test-gpu shows it one"),
+]
 
 TEXTS = [
     ["a short one", "somewhat longer than the first of them", "x", "the end"],
@@ -132,6 +135,16 @@ def test_every_replay_draws_dropout_anew():
     assert len(recording.recorded) == 1
     for one, other in itertools.pairwise(drawn):
         assert (one - other).abs().max() > 0.01
+
+
+def test_a_model_that_cannot_be_recorded_costs_its_own_run_alone(tmp_path, monkeypatch):
+    chosen = compose([*SMALL, "max_steps=12", "model.dropout=0.1"])
+    with monkeypatch.context() as patched:
+        patched.setattr(KeptGradients, "add", lambda kept, found: float(found[0].sum()))
+        with pytest.raises(ConfigError, match=r"cuda_graphs=false"):
+            run(chosen, tmp_path / "cannot")
+    _, _, record = run(chosen, tmp_path / "can")
+    assert record.history["train/loss"]
 
 
 @pytest.mark.parametrize(("graphs", "error"), [("false", 1e-3), ("true", OF_BF16)])

@@ -8,7 +8,7 @@ import pytest
 
 from embexp.config import compose
 from embexp.experiment import run_experiment
-from embexp.training.launchers import launchers_unheard
+from embexp.training.launchers import PREFIXES, launchers_unheard
 
 LEFT_BY_TORCHRUN = {
     "RANK": "0",
@@ -31,9 +31,7 @@ def test_within_it_nothing_of_a_launcher_is_there_and_afterwards_all_is_as_it_wa
     before = dict(os.environ)
     with launchers_unheard():
         assert os.environ["OTHER"] == "kept"
-        assert not [
-            name for name in os.environ if name in LEFT_BY_TORCHRUN or name.startswith(("ACCELERATE_", "OMPI_"))
-        ]
+        assert not [name for name in os.environ if name in LEFT_BY_TORCHRUN or name.startswith(PREFIXES)]
         os.environ["ACCELERATE_DYNAMO_BACKEND"] = "inductor"
         os.environ["RANK"] = "7"
     assert dict(os.environ) == before
