@@ -49,7 +49,7 @@ class RunAgain:
 def on_the_cpu(monkeypatch):
     monkeypatch.setattr(packed, "flash_attention", attend)
     monkeypatch.setattr(graphs, "Recorded", RunAgain)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
+    monkeypatch.setattr(graphs, "_stream_to_record_on", lambda device: None)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     monkeypatch.setattr(RunAgain, "made", 0)
 
