@@ -222,7 +222,9 @@ def sweep(bench: Bench) -> Iterator[str]:
     yield f"\n{RATIO_HEAD}"
     sides = bench.sides
     # All at a time, also where there are fewer cores: none of them is idle while the longest run ends.
-    side_by_side = ("hydra/launcher=joblib", f"hydra.launcher.n_jobs={len(SWEEP)}")
+    side_by_side = ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={len(SWEEP)}"]
+    if sides.device == "cuda":
+        side_by_side.append(f"hydra.launcher.jobs_per_gpu={len(SWEEP)}")
     ways: dict[str, Callable[[], Finished]] = {
         "plain": lambda: sides.sweep_plain(case, SWEEP),
         "one after the other": lambda: sides.sweep_embexp(case, SWEEP),
