@@ -165,7 +165,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     refuse_what_teaches_nothing(view, model, name=config.names["loss"])
     counts = {**inputs.rows.counts, **view.counts}
     log.info("data: %s as %s: %s", inputs.rows.name, view.name, ", ".join(f"{k} {v}" for k, v in counts.items()))
-    record.log_metrics({f"data/{name}": count for name, count in counts.items()}, 0)
+    decided = {f"loss/{name}": value for name, value in plan.decided.items()}
+    record.log_metrics({**decided, **{f"data/{name}": count for name, count in counts.items()}}, 0)
     kept = config.trainer.data_cache
     warn_of(leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept))
     warn_of([*leaks_of_dev(inputs.pairs), *leaks_of_classes(inputs.extras)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,12 +38,14 @@ class LossPlan:
         view: the views it accepts.
         batches: one of `embexp.data.batches.SAMPLERS`.
         noise: what makes the first column of the noisy view; None for other views.
+        decided: the arguments that were left to the model, as it decided them.
     """
 
     module: nn.Module
     view: tuple[ViewName, ...]
     batches: str
     noise: WordDeletion | None = None
+    decided: Mapping[str, float] = field(default_factory=dict)
 
 
 def build_loss(
@@ -88,10 +90,11 @@ def build_loss(
                 for key in unknown
             ]
         )
+    decided: dict[str, float] = {}
     if target is TripletLoss and arguments.get(MARGIN) is None:
-        arguments[MARGIN] = margin_for(model, cut=dims is not None)
+        decided[MARGIN] = margin_for(model, cut=dims is not None)
     try:
-        module = target(model, **arguments)
+        module = target(model, **(arguments | decided))
     except (TypeError, ValueError) as error:
         raise ConfigError([f"loss {config.target}: {error}."]) from error
     held = {id(parameter) for parameter in module.parameters()} if isinstance(module, nn.Module) else set()
@@ -104,7 +107,7 @@ def build_loss(
         )
     if dims is not None:
         module = matryoshka(model, module, dims=dims, weights=weights)
-    return LossPlan(module, tuple(config.view), config.batches, noise)
+    return LossPlan(module, tuple(config.view), config.batches, noise, decided)
 
 
 def margin_for(model: SentenceTransformer, *, cut: bool) -> float:

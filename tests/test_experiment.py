@@ -339,3 +339,8 @@ def test_scores_are_computed_in_float32_whatever_the_run_s_precision_is(workplac
         compose([*SMALL, "trainer.precision=bf16", "evaluation.times=2", "tracker=none"]), folder=workplace / "run"
     )
     assert computed == {True: {torch.bfloat16}, False: {torch.float32}}
+
+
+def test_a_margin_that_was_left_to_the_model_is_recorded(workplace):
+    result = run_experiment(compose([*SMALL, "loss=triplet"]), folder=workplace / "run")
+    assert result.metrics["loss/triplet_margin"] == 5.0
