@@ -3,7 +3,8 @@
 #   make sweep                                     the main job: three trainings, scored and compared
 #   make train ARGS="loss=cosine data=mnli"        one run of your own
 
-PYTHON ?= $(firstword $(shell command -v python3.11 python3))
+# `command -v` of several names is bash's alone.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import takewhile
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 
 RESULT = "result.json"
 LOOK_EVERY = 0.2  # seconds
+# Those that have a name.
+SIGNALS = {each.value: each.name for each in signal.Signals}
 # What a share of the machine is: environment variables of the job's process.
 Share = Mapping[str, str]
 
@@ -86,7 +89,8 @@ def visible_gpus() -> list[str]:
     """NVIDIA's GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them; torch is not imported."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None:
-        return [gpu.strip() for gpu in named.split(",") if gpu.strip() not in ("", "-1")]
+        # Of what follows one that is none CUDA shows nothing.
+        return list(takewhile(lambda gpu: gpu not in ("", "-1"), (gpu.strip() for gpu in named.split(","))))
     try:
         listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -182,14 +186,11 @@ class Fleet:
 
 def objective(job: DictConfig, returncode: int) -> float:
     """What a job is ranked by, from the result that its process left; nan where it left none, or failed."""
-    if returncode < 0:
-        log.warning(
-            "[%d] its process was killed (%s); the same command again picks it up",
-            job.hydra.job.num,
-            signal.Signals(-returncode).name,
-        )
     path = Path(job.hydra.sweep.dir) / str(job.hydra.sweep.subdir) / RESULT
     if not path.is_file():
+        if returncode < 0:
+            by = SIGNALS.get(-returncode, f"signal {-returncode}")
+            log.warning("[%d] its process was killed (%s); the same command again picks it up", job.hydra.job.num, by)
         return math.nan
     result = json.loads(path.read_text(encoding="utf-8"))
     value = result["metrics"].get(f"best/dev/{job.evaluation.select_by}")

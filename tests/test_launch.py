@@ -74,7 +74,7 @@ def test_a_job_of_several_processes_takes_the_cores_of_all(monkeypatch):
     assert launch.deal(None, cores_per_job=2, jobs_per_gpu=1, gpus=[], devices=2) == [{"OMP_NUM_THREADS": "2"}] * 2
 
 
-@pytest.mark.parametrize(("named", "gpus"), [("3, 1", ["3", "1"]), ("", []), ("-1", [])])
+@pytest.mark.parametrize(("named", "gpus"), [("3, 1", ["3", "1"]), ("", []), ("-1", []), ("0,-1,1", ["0"])])
 def test_the_gpus_that_were_named_are_dealt_out(monkeypatch, named, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", named)
     assert launch.visible_gpus() == gpus

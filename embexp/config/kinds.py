@@ -18,6 +18,8 @@ VIEWS_OF_KIND: dict[Kind, tuple[ViewName, ...]] = {
     "labelled": ("labelled", "scored", "noisy", "twins"),
     "texts": ("noisy", "twins"),
 }
+# Of labelled texts' views those that are made by their labels.
+USING_LABELS: frozenset[ViewName] = frozenset({"labelled", "scored"})
 # Views, and the kinds of rows whose negatives are to be found for them.
 NEEDS_NEGATIVES: frozenset[tuple[ViewName, Kind]] = frozenset(
     {("triplets", "nli"), ("triplets", "pairs"), ("triplets", "scored"), ("scored", "pairs")}

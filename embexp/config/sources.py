@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embexp.config.errors import ConfigError
-from embexp.config.kinds import VIEWS_OF_KIND, Kind
+from embexp.config.kinds import USING_LABELS, VIEWS_OF_KIND, Kind, view_of
 from embexp.config.schema import Config, Data, Files, Hub
 from embexp.config.sections import data_schema
 
@@ -89,7 +89,12 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
             for split in unscored
         ]
     dev_is_scored = section == "data" and config.evaluation.source is None
-    return [problem for split in read for problem in _bad_rows(_asked(files, split, source, dev_is_scored))]
+    fed_labels = view_of("labelled", config.loss.view) in USING_LABELS
+    asked = [
+        _asked(files, split, source, dev_is_scored=dev_is_scored, labels_tell=split != "train" or fed_labels)
+        for split in read
+    ]
+    return [problem for each in asked for problem in _bad_rows(each)]
 
 
 def _where_delimiters_differ(section: str, files: FileSource, paths: Mapping[Split, str]) -> Sequence[str]:
@@ -160,15 +165,17 @@ class _Asked:
     state: tuple[int, int]
     settings: str
     dev_is_scored: bool
+    labels_tell: bool
 
 
-def _asked(files: FileSource, split: Split, source: Files, dev_is_scored: bool) -> _Asked:
+def _asked(files: FileSource, split: Split, source: Files, *, dev_is_scored: bool, labels_tell: bool) -> _Asked:
     path = Path(getattr(source, split)).expanduser().absolute()
     found = path.stat()
-    return _Asked(files, split, path, (found.st_mtime_ns, found.st_size), source.model_dump_json(), dev_is_scored)
+    state = found.st_mtime_ns, found.st_size
+    return _Asked(files, split, path, state, source.model_dump_json(), dev_is_scored, labels_tell)
 
 
 @lru_cache(maxsize=64)
 def _bad_rows(asked: _Asked) -> Sequence[str]:
     """The jobs of a sweep share their files."""
-    return asked.files.bad_rows(asked.split, dev_is_scored=asked.dev_is_scored)
+    return asked.files.bad_rows(asked.split, dev_is_scored=asked.dev_is_scored, labels_tell=asked.labels_tell)

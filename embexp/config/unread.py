@@ -16,7 +16,7 @@ from embexp.config.sources import PAIRS, kind_of, kinds_of
 from embexp.shipped import conf_folder
 
 # What decides which rows of a file are set aside as dev.
-OF_THE_SPLIT = ("limit", "dev_fraction", "seed")
+OF_THE_SPLIT = ("train", "limit", "dev_fraction", "seed")
 
 
 def cautions_of(jobs: Sequence[Config]) -> list[str]:
@@ -27,15 +27,18 @@ def cautions_of(jobs: Sequence[Config]) -> list[str]:
     """
     found = [_unread(job) for job in jobs]
     for_all = [key for key in found[0] if all(key in unread for unread in found)]
-    typed = [(key, value, found[0][key]) for key in for_all for value in dict.fromkeys(_set_to(jobs, key))]
-    unread = [f"{key}={value}: {why}; leave it out." for key, value, why in typed]
+    reasons = {key: list(dict.fromkeys(unread[key] for unread in found)) for key in for_all}
+    why = {key: told[0] if len(told) == 1 else "none of these jobs reads it" for key, told in reasons.items()}
+    unread = [
+        f"{key}={value}: {why[key]}; leave it out." for key in for_all for value in dict.fromkeys(_set_to(jobs, key))
+    ]
     return [*unread, *_dev_parts_that_differ(jobs)]
 
 
 def _unread(job: Config) -> dict[str, str]:
     """The keys of rows that nothing reads, whether or not they are set, and why."""
     train = kind_of(job.data)
-    found = {} if train is None else _unread_of_views(job, train)
+    found = {} if train is None or not _is_shipped(job) else _unread_of_views(job, train)
     if isinstance(job.data, Files):
         found |= _unread_in("data", set(kinds_of(job.data).values()))
         if not _is_split(job.data):
@@ -53,12 +56,16 @@ def _unread_of_views(job: Config, train: Kind) -> dict[str, str]:
     found, hard = {}, job.data.negatives == "hard"
     view = view_of(train, job.loss.view, hard=hard)
     fed = f"loss={job.names['loss']} is fed {view}"
-    if train != "scored":
+    if searched_split(job) is not None:
+        # Of the rows that it searches, whatever is trained on.
+        pass
+    elif train != "scored":
         found["threshold"] = f"{train} rows have no scores"
     elif view not in ("pairs", "triplets"):
         found["threshold"] = f"{fed}, of whatever score"
     if train != "nli" and not hard:
-        found["negatives"] = f"{train} rows bring no contradictions"
+        of_their_own = "negatives of their own" if train == "triplets" else "no contradictions"
+        found["negatives"] = f"{train} rows bring {of_their_own}"
     elif view != "triplets" and not hard:
         found["negatives"] = fed
     if train != "nli":
@@ -83,9 +90,11 @@ def _set_to(jobs: Sequence[Config], key: str) -> Iterator[str]:
     """What a key is set to that is not its default, job by job, as it is typed."""
     section, _, name = key.rpartition(".")
     for job in jobs:
-        value = job.evaluation.source[name] if section == PAIRS and job.evaluation.source else getattr(job.data, name)
+        of_pairs = section == PAIRS
+        value = (job.evaluation.source or {})[name] if of_pairs else getattr(job.data, name)
+        default = _defaults("files" if of_pairs else job.names["data"])[name]
         # Of a train file that nobody scores a part of, embexp sets the fraction itself.
-        if value != _defaults()[name] and not (name == "dev_fraction" and value == 0):
+        if value != default and not (name == "dev_fraction" and value == 0):
             yield _typed(value)
 
 
@@ -93,9 +102,14 @@ def _typed(value: Any) -> str:
     return "null" if value is None else str(value)
 
 
+def _is_shipped(job: Config) -> bool:
+    """Whether the data's option is one of embexp's: in one of a person's own every key must stand, read or not."""
+    return (conf_folder() / "data" / f"{job.names['data']}.yaml").is_file()
+
+
 @cache
-def _defaults() -> dict[str, Any]:
-    values: dict[str, Any] = yaml.safe_load((conf_folder() / "data" / "files.yaml").read_text(encoding="utf-8"))
+def _defaults(option: str) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((conf_folder() / "data" / f"{option}.yaml").read_text(encoding="utf-8"))
     return values
 
 

@@ -103,17 +103,17 @@ class Labelled:
 
 
 def what_is_wrong_with_labels(sizes: NDArray[np.int64]) -> str:
-    """Why there are no two labels with two texts each, and what helps.
+    """Why there are no two labels with two texts each.
 
     Args:
         sizes: of each label, how many different texts it has.
     """
     texts, shared = int(sizes.sum()), int(np.count_nonzero(sizes > 1))
     if len(sizes) == 1:
-        return f"all its {texts} texts have one label, and two are wanted; name data with others; data.kind=texts reads texts alone"
+        return f"all its {texts} texts have one label, and two are wanted"
     if not shared:
-        return f"its {texts} texts have as many labels, one each; if they are none: data.kind=texts"
-    return f"of its {len(sizes)} labels only one has two different texts, and two such are wanted; name data with more texts of a label"
+        return f"its {texts} texts have as many labels, one each, and two of a label are wanted"
+    return f"of its {len(sizes)} labels only one has two different texts, and two such are wanted"
 
 
 def _range(labels: NDArray[np.int64]) -> tuple[int, int]:

@@ -116,7 +116,7 @@ def _places(lengths: Tensor, first_position: int) -> dict[str, Tensor]:
 
 
 def features_of(piece: Tensor, row: Row, *, longest: int, others: dict[str, Any]) -> dict[str, Any]:
-    """What the model is given, as views of `Row.in_one_piece` on the GPU.
+    """What the model is given, made of `Row.in_one_piece` on the GPU.
 
     Args:
         piece: on the GPU.

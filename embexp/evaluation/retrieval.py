@@ -197,9 +197,8 @@ def _from_pairs(config: Config, settings: Retrieval) -> Judged:
                 "take another (evaluation.retrieval.split=dev, on which the best step is chosen), or name files."
             ]
         )
-    data = config.data
     view = make_view(
-        rows, ["pairs"], positives="entailment", negatives=data.negatives, threshold=data.threshold, seed=0
+        rows, ["pairs"], positives="entailment", negatives="contradiction", threshold=config.data.threshold, seed=0
     )
     relevant: dict[str, dict[str, float]] = {}
     for anchor, positive in zip(view.dataset["anchor"], view.dataset["positive"], strict=True):

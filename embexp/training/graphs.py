@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from typing import Any
 
@@ -135,19 +135,26 @@ class Recorded:
         stream.wait_stream(here)
         # Weights that an autocast around this has cast would be recorded as they are now; and what is cast in here is no one else's.
         torch.clear_autocast_cache()
-        # The same weights as leaves of their own: those of the model belong to this stream where an earlier step's graph, which
-        # someone still holds, has met them, and a backward pass that is recorded must not wait for it.
-        leaves = {parameter: nn.Parameter(parameter.detach()) for parameter in kept.parameters}
-        named = {name: leaves[parameter] for name, parameter in model.named_parameters() if parameter in leaves}
+        leaves = leaves_of(model, kept.parameters)
         with torch.cuda.stream(stream):
             with _recording(self.forward, pool):
-                embeddings = functional_call(model, named, (features(),))["sentence_embedding"]
+                embeddings = functional_call(model, leaves, (features(),))["sentence_embedding"]
             torch.clear_autocast_cache()
             self.embeddings = embeddings.detach()
             self.gradient = torch.zeros_like(self.embeddings)
             with _recording(self.backward, pool):
                 kept.add(torch.autograd.grad(embeddings, list(leaves.values()), self.gradient, allow_unused=True))
         here.wait_stream(stream)
+
+
+def leaves_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> dict[str, nn.Parameter]:
+    """The same weights as leaves of their own, in the same order, by the name that the model has for each.
+
+    Those of the model belong to another stream where an earlier step's graph, which someone still holds, has met them: a backward
+    pass to them would wait for that stream, which cannot be recorded.
+    """
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {names[parameter]: nn.Parameter(parameter.detach()) for parameter in parameters}
 
 
 @cache
@@ -162,8 +169,12 @@ def _recording(graph: torch.cuda.CUDAGraph, pool: Any) -> Iterator[None]:
     graph.capture_begin(pool=pool, capture_error_mode="thread_local")
     try:
         yield
-    finally:
-        graph.capture_end()
+    except BaseException:
+        # Its own error would say only that there was one.
+        with suppress(RuntimeError):
+            graph.capture_end()
+        raise
+    graph.capture_end()
 
 
 class _Replay(torch.autograd.Function):
@@ -235,8 +246,13 @@ class Graphs(OnGpu):
         features = partial(features_of, piece, row, longest=longest, others=others)
         try:
             return piece, Recorded(model, self.kept, features, stream=self._stream, pool=self._pool)
-        except torch.OutOfMemoryError:
-            raise
+        except torch.OutOfMemoryError as error:
+            raise ConfigError(
+                [
+                    f"trainer.cuda_graphs: there is no memory to record a step of {row.size} tokens; use trainer.cuda_graphs=false, which "
+                    "takes less, or a smaller batch_size."
+                ]
+            ) from error
         except RuntimeError as error:
             # What torch was about to record cannot be taken back: the run cannot go on without, but others of this process can.
             for draws in torch.cuda.default_generators:

@@ -9,6 +9,7 @@ import pytest
 
 from embexp import command
 from embexp.config.composition import check_command
+from embexp.shipped import conf_folder
 
 ROWS = {
     "pairs": ("question,answer", "question {0},answer {0}"),
@@ -64,9 +65,14 @@ def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
         (["data.train={nli}", "data.negatives=shuffled"], None),
         (["data.train={pairs}", "data.dev={scored}", "data.score_scale=[0,1]"], None),
         (["data.train={pairs}", "data.seed=7"], None),
+        # Read of the rows that are searched, which are not those that the loss is fed.
+        (
+            ["data.train={scored}", "data.threshold=0.9", "loss=cosine", "evaluation=[own,retrieval]", "evaluation.retrieval.source=pairs"],
+            None,
+        ),
         (["data.train={pairs}", "evaluation=helpdesk"], None),
         # One of the jobs reads it.
-        (["data.train={pairs},{scored}", "data.threshold=0.9"], None),
+        (["data.train={pairs},{scored}", "evaluation=helpdesk", "data.threshold=0.9"], None),
         (["data.train={scored}", "data.threshold=0.9", "loss=cosine,mnr"], None),
     ],
 )  # fmt: skip
@@ -85,9 +91,21 @@ def test_a_key_of_an_experiment_file_is_told_as_one_that_is_typed(files, tmp_pat
     assert said.startswith("data.threshold=0.8: nothing reads it")
 
 
-@pytest.mark.parametrize("name", ["book_batch_size", "book_cosine", "book_mnr", "book_mnr_entailment", "book_tsdae"])
+@pytest.mark.parametrize("name", [path.stem for path in (conf_folder() / "experiment").glob("*.yaml")])
 def test_a_shipped_experiment_sets_nothing_that_nothing_reads(name):
     assert check_command([f"experiment={name}"], multirun=False).cautions == []
+
+
+def test_jobs_with_reasons_of_their_own_are_told_none():
+    (said,) = check_command(["loss=cosine", "data=helpdesk,stsb", "data.threshold=0.9"], multirun=True).cautions
+    assert said == "data.threshold=0.9: none of these jobs reads it; leave it out."
+
+
+def test_of_data_of_ones_own_no_key_is_told_for_all_must_stand_there(tmp_path):
+    (tmp_path / "data").mkdir()
+    shipped = (conf_folder() / "data" / "helpdesk.yaml").read_text().replace("threshold: 0.6", "threshold: 0.5")
+    (tmp_path / "data" / "mine.yaml").write_text(shipped)
+    assert check_command(["data=mine"], multirun=False, config_dir=tmp_path).cautions == []
 
 
 def test_rows_that_are_built_in_have_keys_that_nothing_reads_too():
@@ -113,6 +131,8 @@ def test_what_is_told_is_told_on_stderr_before_the_run(files, monkeypatch, capsy
             "data.limit=20,30: without a dev file each job takes its dev set from the rows that it reads",
         ),
         (["data.limit=20,null"], "data.limit=20,null: without a dev file"),
+        (["data.train={pairs},{scored}"], "data.train={pairs},{scored}: without a dev file"),
+        (["data.train={pairs},{scored}", "evaluation=helpdesk"], None),
         (["data.dev_fraction=0.1,0.2"], "data.dev_fraction=0.1,0.2: without a dev file"),
         (["data.limit=20,30", "data.dev={scored}"], None),
         (["data.limit=20,30", "evaluation=helpdesk"], None),
@@ -122,4 +142,4 @@ def test_what_is_told_is_told_on_stderr_before_the_run(files, monkeypatch, capsy
 def test_jobs_that_would_be_scored_on_dev_sets_of_their_own_are_told_before_the_first(files, typed, said):
     cautions = told(files, "data.train={pairs}", *typed)
     assert len(cautions) == (said is not None)
-    assert said is None or cautions[0].startswith(said)
+    assert said is None or cautions[0].startswith(said.format(**files))

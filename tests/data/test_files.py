@@ -82,6 +82,14 @@ def test_a_column_that_may_say_which_pairs_are_right_is_not_passed_over_in_silen
     assert "'data.columns={sentence1: query, sentence2: document, score: is_duplicate}'" in warned
 
 
+def test_of_a_column_beside_the_pairs_that_are_scored_on_the_cure_is_one_that_train_need_not_follow(tmp_path, caplog):
+    train = written(tmp_path, "train.csv", "anchor,positive\na,b\nc,d\n")
+    dev = written(tmp_path, "dev.csv", "query,document,label\na,b,1\nc,d,0\n")
+    source(train=train, dev=dev).load("dev")
+    assert "column label is not read: every row is taken for a right pair" in caplog.text
+    assert "call the file's columns sentence1, sentence2, score" in caplog.text
+
+
 def test_columns_are_taken_as_named_in_the_config(tmp_path):
     file = written(tmp_path, "rows.tsv", "b\ta\nyes\tquestion\n")
     rows = source(train=file, dev=file, columns={"anchor": "a", "positive": "b"}).load("train")

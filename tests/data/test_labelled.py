@@ -85,7 +85,7 @@ def test_texts_are_kept_once_and_not_alone_and_their_labels_are_counted_through(
     ("sizes", "told"),
     [
         ((5,), "all its 5 texts have one label, and two are wanted"),
-        ((1, 1, 1), r"its 3 texts have as many labels, one each; if they are none: data.kind=texts"),
+        ((1, 1, 1), "its 3 texts have as many labels, one each"),
         ((3, 1), "of its 2 labels only one has two different texts"),
     ],
 )
@@ -154,8 +154,19 @@ def test_texts_that_stand_there_twice_leave_the_labels_of_dev_as_they_are(tmp_pa
 
 def test_a_dev_file_of_one_label_is_refused_before_anything_is_loaded(tmp_path):
     train, dev = file_of(tmp_path, 9, 9), written(tmp_path, "dev.csv", "text,label\na,x\nb,x\n")
-    with pytest.raises(ConfigError, match=rf"data\.dev={dev}: all its 2 texts have one label, and two are wanted"):
+    with pytest.raises(ConfigError, match=rf"data\.dev={dev}: all its 2 texts have one label, and two are wanted\."):
         compose(["data=files", f"data.train={train}", f"data.dev={dev}", "loss=batch_all_triplet"])
+
+
+@pytest.mark.parametrize("loss", ["batch_all_triplet", "cosine"])
+def test_a_train_file_of_one_label_is_refused_before_anything_is_loaded_where_it_is_not_split_either(tmp_path, loss):
+    chosen = ["data=files", f"data.train={file_of(tmp_path, 9)}", "evaluation=helpdesk"]
+    with pytest.raises(
+        ConfigError, match=r"all its 9 texts have one label, and two are wanted; data\.kind=texts reads texts alone"
+    ):
+        compose([*chosen, f"loss={loss}"])
+    assert compose([*chosen, "loss=tsdae"]).data.kind == "auto"
+    assert compose([*chosen, "loss=tsdae", "data.kind=texts"]).data.kind == "texts"
 
 
 def test_equal_texts_stay_on_one_side(tmp_path):

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from torch.func import functional_call
 from transformers import TrainerControl, TrainerState
 
 from embexp.config import ConfigError, compose
@@ -14,7 +15,15 @@ from embexp.encoding import OnGpu, StepEncoder, packed
 from embexp.encoding.unpadded import unpadded_attention
 from embexp.training import accelerations, graphs
 from embexp.training.accelerations import Accelerations
-from embexp.training.graphs import Graphs, KeptGradients, can_be_recorded, filled_size, longest_text
+from embexp.training.graphs import (
+    Graphs,
+    KeptGradients,
+    _recording,
+    can_be_recorded,
+    filled_size,
+    leaves_of,
+    longest_text,
+)
 from tests.encoding.test_packed import attend
 from tests.encoding.test_unpadded import TEXTS, made, of_type
 from tests.training.test_trainer import SMALL, Interrupted, run
@@ -177,6 +186,39 @@ def test_a_model_that_cannot_be_recorded_is_told_with_what_to_do(monkeypatch):
         kept.on_pre_optimizer_step(*TOLD)
         with pytest.raises(ConfigError, match=r"not permitted .*use trainer.cuda_graphs=false"):
             gradients(model, MultipleNegativesRankingLoss(model), encoder=recording)
+
+
+def test_of_a_recording_that_fails_the_first_error_is_told():
+    class Graph:
+        begun = False
+
+        def capture_begin(self, **_: object) -> None:
+            self.begun = True
+
+        def capture_end(self) -> None:
+            self.begun = False
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    graph = Graph()
+    with pytest.raises(RuntimeError, match="stream is capturing"), _recording(graph, None):
+        raise RuntimeError("operation not permitted when stream is capturing")
+    assert not graph.begun
+    with pytest.raises(RuntimeError, match="due to a previous error"), _recording(graph, None):
+        pass
+
+
+def test_leaves_of_their_own_get_the_gradients_of_the_model_s_and_are_no_part_of_a_graph_that_is_held():
+    model = made().eval()
+    features = model.preprocess(TEXTS[0])
+    held = model(dict(features))["sentence_embedding"]
+    held.sum().backward()
+    met = [parameter for parameter in model.parameters() if parameter.grad is not None]
+    leaves = leaves_of(model, met)
+    embeddings = functional_call(model, leaves, (dict(features),))["sentence_embedding"]
+    found = torch.autograd.grad(embeddings.sum(), list(leaves.values()))
+    for parameter, leaf, gradient in zip(met, leaves.values(), found, strict=True):
+        assert leaf.data_ptr() == parameter.data_ptr()
+        torch.testing.assert_close(gradient, parameter.grad)
 
 
 @pytest.mark.parametrize("loss", ["mnr", "tsdae"])

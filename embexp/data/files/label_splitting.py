@@ -10,6 +10,8 @@ from embexp.data.labelled import what_is_wrong_with_labels
 
 # That texts must have for some to belong together and others not.
 FEWEST_LABELS = 2
+# What a train file whose labels are none is read by.
+WITHOUT_LABELS = "data.kind=texts reads texts alone"
 
 
 def set_labels_aside(texts: Texts, labels: NDArray[np.int64], *, fraction: float, seed: int) -> list[int]:
@@ -32,7 +34,8 @@ def set_labels_aside(texts: Texts, labels: NDArray[np.int64], *, fraction: float
     by_label = _by_label(groups, labels, draw)
     shared = [numbers for numbers in by_label if len(numbers) > 1]
     if len(shared) < FEWEST_LABELS:
-        raise CannotSplitError(what_is_wrong_with_labels(np.array([len(numbers) for numbers in by_label])))
+        wrong = what_is_wrong_with_labels(np.array([len(numbers) for numbers in by_label]))
+        raise CannotSplitError(f"{wrong}; {WITHOUT_LABELS}")
     # The last two of a label, or three, stay to train on.
     twos = [spared for numbers in shared if (spared := _in_twos(numbers)[:-1])]
     if len(twos) < FEWEST_LABELS:

@@ -17,7 +17,7 @@ from embexp.data.files.checking import Checker, Tally
 from embexp.data.files.columns import delimiter_hinted, listed, match
 from embexp.data.files.content import DELIMITED, READABLE, UnreadableError, delimiter_of, is_small, suffix_of
 from embexp.data.files.file import File
-from embexp.data.files.label_splitting import set_labels_aside, what_labels_cannot_tell
+from embexp.data.files.label_splitting import WITHOUT_LABELS, set_labels_aside, what_labels_cannot_tell
 from embexp.data.files.readers import read
 from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
@@ -136,12 +136,13 @@ class FileSource:
                 hinted |= {} if found is None else {split: found}
         return read | hinted if hinted else {}
 
-    def bad_rows(self, split: Split, *, dev_is_scored: bool = False) -> Sequence[str]:
+    def bad_rows(self, split: Split, *, dev_is_scored: bool = False, labels_tell: bool = False) -> Sequence[str]:
         """What is wrong with the rows of a split's file, if that is read in no time; else loading tells it.
 
         Args:
             split: whose file.
             dev_is_scored: whether a part of train that is set aside as dev has to give pairs to score on.
+            labels_tell: whether labelled texts are used by their labels, and not as texts alone.
         """
         if not is_small(self._path(str(self.paths[split]))):
             return []
@@ -152,9 +153,10 @@ class FileSource:
                 texts = Texts.of(file.kind, tables)
                 wrong = what_cannot_be_scored(file.kind, texts, self._set_aside(file.kind, texts))
                 return [] if wrong is None else [f"{file.where}: {wrong}."]
-            if split != "train" and file.kind == "labelled":
+            if labels_tell and file.kind == "labelled":
                 wrong = what_labels_cannot_tell(Texts.of(file.kind, tables))
-                return [] if wrong is None else [f"{file.where}: {wrong}."]
+                cure = f"; {WITHOUT_LABELS}" if split == "train" else ""
+                return [] if wrong is None else [f"{file.where}: {wrong}{cure}."]
         except ConfigError as error:
             return error.problems
         return []
