@@ -147,7 +147,7 @@ class Recorded:
         here.wait_stream(stream)
 
 
-def leaves_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> dict[str, nn.Parameter]:
+def leaves_of(model: nn.Module, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
     """The same weights as leaves of their own, in the same order, by the name that the model has for each.
 
     Those of the model belong to another stream where an earlier step's graph, which someone still holds, has met them: a backward
