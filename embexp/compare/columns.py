@@ -99,7 +99,7 @@ def beside(runs: Sequence[Run]) -> list[Column]:
     there = sorted({key for run in runs for key in run.metrics})
     cuts = sorted((int(found[1]), key) for key in there if (found := OF_DIMS.fullmatch(key)))
     dims = [Column(f"{dim} dims", (key,)) for dim, key in reversed(cuts)]
-    sets = [Column(f"{found[1]} Spearman", (key,)) for key in there if (found := OF_SET.fullmatch(key))]
+    sets = [Column(_of_set(found[1]), (key,)) for key in there if (found := OF_SET.fullmatch(key))]
     tasks = [Column(f"MTEB {found[1]}", (key,)) for key in there if (found := OF_TASK.fullmatch(key))]
     if len(tasks) > MOST_TASKS:
         tasks = [Column(f"MTEB, mean of {len(tasks)}", tuple(key for task in tasks for key in task.keys))]
@@ -129,6 +129,12 @@ def signed(value: float) -> str:
     """A gain, green where there is any, as rich's markup."""
     colour = "green" if value > 0 else "red"
     return f"[{colour}]{value:+.4f}[/{colour}]"
+
+
+def _of_set(name: str) -> str:
+    """The title of the pairs of this name; of some that are called dev or test not the title of what is always scored."""
+    title = f"{name} Spearman"
+    return f"sts/{title}" if title in {column.title for column in SCORES} else title
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

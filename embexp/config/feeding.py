@@ -92,6 +92,16 @@ def files_to_score_on_are_scored(config: Config) -> Iterator[str]:
             )
 
 
+def what_is_searched_is_there(config: Config) -> Iterator[str]:
+    """Of a person's files the one that retrieval makes queries and documents of is named."""
+    data = config.data
+    if isinstance(data, Files) and searched_split(config) == "test" and data.test is None:
+        yield (
+            "evaluation.retrieval.source=pairs: its queries and documents are those of data.test, which is not named; name data.test=FILE, "
+            "or take the pairs that the best step is chosen on: evaluation.retrieval.split=dev."
+        )
+
+
 def searched_split(config: Config) -> str | None:
     """The split of the data that retrieval makes queries and documents of; None where it has others."""
     beside = config.evaluation.retrieval

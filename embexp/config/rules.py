@@ -16,6 +16,7 @@ from embexp.config.feeding import (
     negatives_are_needed,
     searched_split,
     something_is_scored,
+    what_is_searched_is_there,
 )
 from embexp.config.schema import (
     SCHEMAS,
@@ -80,7 +81,7 @@ def _batches_make_sense(config: Config) -> Iterator[str]:
             f"trainer.accumulation_steps={config.trainer.accumulation_steps}: with loss={name} accumulation adds no in-batch "
             "negatives, so it is not a larger batch; raise batch_size instead, or set accumulation_steps=1."
         )
-    if config.batch_size < 2:
+    if config.batch_size < 2 and config.loss.batches != "group_by_label":
         yield f"batch_size={config.batch_size}: loss={name} takes its negatives from the batch; it must be at least 2."
 
 
@@ -233,5 +234,6 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _evaluations_have_their_files,
     something_is_scored,
     files_to_score_on_are_scored,
+    what_is_searched_is_there,
     _store_is_known,
 )

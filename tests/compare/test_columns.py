@@ -40,6 +40,11 @@ def test_the_first_metric_of_every_evaluation_that_any_run_has_is_a_column():
     assert titles_of([run(0.5)]) == ["dev Spearman", "gain"]
 
 
+def test_pairs_that_are_called_dev_have_a_title_of_their_own():
+    found = scored(metrics={"sts/dev/spearman_cosine": 0.3, "sts/test/spearman_cosine": 0.4})
+    assert titles_of([found]) == ["dev Spearman", "gain", "sts/dev Spearman", "sts/test Spearman"]
+
+
 def test_what_was_scored_beside_the_pairs_stands_in_every_table():
     text = drawn([scored(batch_size=32), run(0.5, batch_size=64)])
     assert "0.5151" in text

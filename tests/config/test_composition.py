@@ -209,7 +209,7 @@ def test_texts_that_a_loss_cannot_be_fed_are_answered_with_the_loss_that_can(tmp
         (["evaluation=helpdesk"], 0.0),
         (["evaluation=helpdesk", "data.dev_fraction=0.2"], 0.2),
         ([*PAIRS_BESIDE, "evaluation.retrieval.split=dev"], None),
-        ([*PAIRS_BESIDE, "evaluation.retrieval.split=test"], 0.0),
+        ([*PAIRS_BESIDE, "evaluation.retrieval.split=test", "data.test={file}"], 0.0),
     ],
 )
 def test_rows_to_train_on_are_set_aside_only_where_they_are_scored(tmp_path, chosen, fraction):
@@ -217,7 +217,7 @@ def test_rows_to_train_on_are_set_aside_only_where_they_are_scored(tmp_path, cho
 
     file = tmp_path / "pairs.csv"
     file.write_text("anchor,positive\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
-    config = compose(["data=files", f"data.train={file}", *chosen])
+    config = compose(["data=files", f"data.train={file}", *(word.format(file=file) for word in chosen)])
     assert config.data.dev_fraction == fraction
     assert len(build_source(config.data).load("train").table) == {None: 36, 0.0: 40, 0.2: 32}[fraction]
 

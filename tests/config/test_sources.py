@@ -152,6 +152,14 @@ def test_a_file_to_score_on_that_would_not_be_read_is_refused(tmp_path, split):
     compose([*given, *searched, f"evaluation.retrieval.split={split}"])
 
 
+def test_a_test_file_that_would_be_searched_is_asked_for_before_anything_is_loaded(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("anchor,positive\na,b\nc,d\n")
+    searched = ["evaluation=[helpdesk,retrieval]", "evaluation.retrieval.source=pairs"]
+    (told,) = problems_of("data=files", f"data.train={rows}", *searched)
+    assert "are those of data.test, which is not named; name data.test=FILE" in told
+
+
 def test_what_is_wrong_in_pairs_to_score_on_is_told_by_their_key(tmp_path):
     rows, dev = tmp_path / "rows.csv", tmp_path / "dev.csv"
     rows.write_text("anchor,positive\na,b\nc,d\n")

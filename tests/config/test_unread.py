@@ -67,7 +67,8 @@ def told(files: dict[str, Path], *typed: str, **given) -> list[str]:
         (["data.train={pairs}", "data.seed=7"], None),
         # Read of the rows that are searched, which are not those that the loss is fed.
         (
-            ["data.train={scored}", "data.threshold=0.9", "loss=cosine", "evaluation=[own,retrieval]", "evaluation.retrieval.source=pairs"],
+            ["data.train={scored}", "data.threshold=0.9", "loss=cosine", "evaluation=[own,retrieval]",
+             "evaluation.retrieval.source=pairs", "evaluation.retrieval.split=dev"],
             None,
         ),
         (["data.train={pairs}", "evaluation=helpdesk"], None),

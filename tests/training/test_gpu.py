@@ -24,7 +24,10 @@ from tests.training.test_trainer import Interrupted, run
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU here; make test-gpu shows it one"),
+    pytest.mark.skipif(
+        not torch.cuda.is_available(),
+        reason="torch sees no GPU: here is none, or it is hidden from what is not make test-gpu",
+    ),
 ]
 
 TEXTS = [
