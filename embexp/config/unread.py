@@ -56,13 +56,13 @@ def _unread_of_views(job: Config, train: Kind) -> dict[str, str]:
     found, hard = {}, job.data.negatives == "hard"
     view = view_of(train, job.loss.view, hard=hard)
     fed = f"loss={job.names['loss']} is fed {view}"
-    if searched_split(job) is not None:
-        # Of the rows that it searches, whatever is trained on.
-        pass
-    elif train != "scored":
+    if train != "scored":
         found["threshold"] = f"{train} rows have no scores"
     elif view not in ("pairs", "triplets"):
         found["threshold"] = f"{fed}, of whatever score"
+    if searched_split(job) is not None:
+        # By it the pairs that are searched are chosen, whatever is trained on.
+        found.pop("threshold", None)
     if train != "nli" and not hard:
         of_their_own = "negatives of their own" if train == "triplets" else "no contradictions"
         found["negatives"] = f"{train} rows bring {of_their_own}"
