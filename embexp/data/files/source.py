@@ -149,17 +149,16 @@ class FileSource:
         try:
             file = self._file(split)
             tables = list(file.tables(Tally()))
+            wrong, cure = None, ""
             if split == "train" and dev_is_scored and self._is_split(file.kind):
                 texts = Texts.of(file.kind, tables)
                 wrong = what_cannot_be_scored(file.kind, texts, self._set_aside(file.kind, texts))
-                return [] if wrong is None else [f"{file.where}: {wrong}."]
-            if labels_tell and file.kind == "labelled":
+            elif labels_tell and file.kind == "labelled":
                 wrong = what_labels_cannot_tell(Texts.of(file.kind, tables))
                 cure = f"; {WITHOUT_LABELS}" if split == "train" else ""
-                return [] if wrong is None else [f"{file.where}: {wrong}{cure}."]
         except ConfigError as error:
             return error.problems
-        return []
+        return [] if wrong is None else [f"{file.where}: {wrong}{cure}."]
 
     def load(self, split: Split) -> Rows | None:
         """The rows of a split; without a dev file, dev is a part of train that shares no text with the rest, if any.
