@@ -1,16 +1,17 @@
 """Attention of the texts of a step that lie one after the other in one row of tokens, shortest first.
 
 Texts of about one length are computed together, padded to the longest of them: a few large products instead of a small one
-for each length. Softmax and dropout are in fp32, the products, and so the scores, in the precision of what is given, as in
-transformers' plain attention. On the CPU torch's own attention,
-where it has dropout, is a chain of some fifteen operators on copies in fp32.
+for each length. All rows of a step, one for each token and head, are gathered once in the order of the products, and what lies
+between two products is computed once over all of them. Softmax and dropout are in fp32, the products, and so the scores, in the
+precision of what is given, as in transformers' plain attention. On the CPU torch's own attention, where it has dropout, is a
+chain of some fifteen operators on copies in fp32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -31,36 +32,64 @@ class Together:
     Attributes:
         texts: how many.
         length: of the longest.
-        hidden: (texts, 1, 1, length), added to scores: 0 for a text's own tokens, -inf for padding.
+        tokens: (texts, length), the token in each place; in a place of padding, the first of its text.
+        padding: (texts, length), whether a place is padding.
     """
 
     texts: int
     length: int
-    hidden: Tensor
+    tokens: Tensor
+    padding: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where each row, one for each token and head, lies in the order of the products: by text, head and place.
+
+    Attributes:
+        heads: of a token.
+        rows: (places * heads,), the row in each place.
+        places: (tokens * heads,), the place of each row.
+        padding: the places that are padding.
+    """
+
+    heads: int
+    rows: Tensor
+    places: Tensor
+    padding: Tensor
+
+    @classmethod
+    def of(cls, groups: Sequence[Together], heads: int) -> Rows:
+        """Of the rows of so many heads."""
+        each = torch.arange(heads)[:, None]
+        rows = torch.cat([(group.tokens[:, None] * heads + each).flatten() for group in groups])
+        outside = torch.cat([group.padding[:, None].expand(-1, heads, -1).flatten() for group in groups])
+        inside, padding = (~outside).nonzero()[:, 0], outside.nonzero()[:, 0]
+        places = torch.empty_like(inside)
+        places[rows[inside]] = inside
+        return cls(heads, rows, places, padding)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each token of a row lies once the texts that are computed together are padded, and back.
+    """The texts of a row.
 
     Attributes:
         groups: in the order of the row.
-        tokens: (places,), the token in each place; in a place of padding, the first of its text.
-        places: (tokens,), the place of each token.
-        padding: (places, 1), whether a place is padding.
         noise: of the attention's dropout.
+        known_rows: made for one layer, there for the next; by heads.
+        known_hidden: likewise; by heads, and whether it is causal.
     """
 
     groups: tuple[Together, ...]
-    tokens: Tensor
-    places: Tensor
-    padding: Tensor
     noise: Noise
+    known_rows: dict[int, Rows] = field(default_factory=dict)
+    known_hidden: dict[tuple[int, bool], Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, lengths: Tensor, noise: Noise) -> Layout:
         """Of texts of these lengths, (texts,), ascending, each 1 at least."""
-        groups, tokens, padding = [], [], []
+        groups = []
         firsts = lengths.cumsum(0) - lengths
         done = 0
         for _, same in groupby(lengths.tolist(), key=lambda length: math.ceil(length / WIDTH)):
@@ -68,12 +97,9 @@ class Layout:
             longest = int(lengths[own][-1])
             column = torch.arange(longest)
             outside = column >= lengths[own, None]
-            tokens.append((firsts[own, None] + column.masked_fill(outside, 0)).flatten())
-            padding.append(outside.flatten())
-            hidden = torch.zeros(outside.shape).masked_fill_(outside, -math.inf)[:, None, None]
-            groups.append(Together(len(outside), longest, hidden))
-        outside = torch.cat(padding)
-        return cls(tuple(groups), torch.cat(tokens), (~outside).nonzero()[:, 0], outside[:, None], noise)
+            tokens = firsts[own, None] + column.masked_fill(outside, 0)
+            groups.append(Together(len(outside), longest, tokens, outside))
+        return cls(tuple(groups), noise)
 
     def attend(
         self, query: Tensor, key: Tensor, value: Tensor, *, scale: float, dropout: float, causal: bool
@@ -85,6 +111,27 @@ class Layout:
         rows = (part[0].transpose(0, 1) for part in (query, key, value))
         attended: Tensor = _Attention.apply(*rows, self, scale, dropout, causal)
         return attended[None]
+
+    def rows(self, heads: int) -> Rows:
+        """Of so many heads."""
+        if heads not in self.known_rows:
+            self.known_rows[heads] = Rows.of(self.groups, heads)
+        return self.known_rows[heads]
+
+    def hidden(self, heads: int, *, causal: bool) -> Tensor:
+        """What is added to all scores of so many heads: -inf for what is not looked at, else 0."""
+        if (heads, causal) not in self.known_hidden:
+            parts = [_hidden(group, heads, causal=causal) for group in self.groups]
+            self.known_hidden[heads, causal] = torch.cat(parts)
+        return self.known_hidden[heads, causal]
+
+
+def _hidden(group: Together, heads: int, *, causal: bool) -> Tensor:
+    size = (group.texts, heads, group.length, group.length)
+    if causal:
+        # Padding comes after a text's own tokens: they do not look at it either.
+        return torch.full(size[2:], -math.inf).triu_(1).expand(size).flatten()
+    return torch.zeros(group.padding.shape).masked_fill_(group.padding, -math.inf)[:, None, None].expand(size).flatten()
 
 
 class _Attention(torch.autograd.Function):
@@ -101,67 +148,93 @@ class _Attention(torch.autograd.Function):
         dropout: float,
         causal: bool,
     ) -> Tensor:
-        ctx.layout, ctx.scale, ctx.one_a_text = layout, scale, len(key) != len(query)
-        ctx.sizes = [(group.texts, group.length) for group in layout.groups]
-        ctx.looked_at = [(texts, 1 if ctx.one_a_text else length) for texts, length in ctx.sizes]
-        queries = _by_text(query.index_select(0, layout.tokens).mul_(scale), ctx.sizes)
-        keys, values = (
-            _by_text(part if ctx.one_a_text else part.index_select(0, layout.tokens), ctx.looked_at)
-            for part in (key, value)
-        )
-        told, kept = [], []
-        for group, one, other, third in zip(layout.groups, queries, keys, values, strict=True):
-            scores = torch.bmm(one, other.transpose(1, 2)).float()
-            if causal:
-                # Padding comes after a text's own tokens: they do not look at it either.
-                scores += torch.full((group.length, group.length), -math.inf).triu_(1)
-            elif not ctx.one_a_text:
-                scores.unflatten(0, (group.texts, -1)).add_(group.hidden)
-            shares = torch.softmax(scores, -1)
-            noise = layout.noise(shares, dropout) if dropout else None
-            weights = (shares if noise is None else shares * noise).to(third.dtype)
-            told.append(torch.bmm(weights, third))
-            kept += [one, other, third, shares, weights, noise]
-        ctx.save_for_backward(*kept)
-        return _by_token(told, ctx.sizes).index_select(0, layout.places)
+        sizes = _Sizes.of(layout.groups, query, one_a_text=len(key) != len(query))
+        ctx.layout, ctx.scale, ctx.sizes = layout, scale, sizes
+        rows = layout.rows(sizes.heads)
+        queries = _gathered(query, rows.rows).mul_(scale)
+        keys, values = (_gathered(part, None if sizes.one_a_text else rows.rows) for part in (key, value))
+        scores = query.new_empty(sum(map(math.prod, sizes.scores)))
+        for one, other, told in _together((queries, sizes.queries), (keys, sizes.keys), (scores, sizes.scores)):
+            torch.bmm(one, other.transpose(1, 2), out=told)
+        # In fp32; a text that looks at one key alone has nothing to hide.
+        shares = (0.0 if sizes.one_a_text else layout.hidden(sizes.heads, causal=causal)) + scores.float()
+        for (part,) in _together((shares, sizes.scores)):
+            torch.ops.aten._softmax.out(part, -1, False, out=part)
+        noise = layout.noise(shares, dropout) if dropout else None
+        weights = scores.copy_(shares if noise is None else shares * noise)
+        attended = torch.empty_like(queries)
+        for one, other, told in _together((weights, sizes.scores), (values, sizes.keys), (attended, sizes.queries)):
+            torch.bmm(one, other, out=told)
+        ctx.save_for_backward(queries, keys, values, shares, weights, noise)
+        return attended.index_select(0, rows.places).view_as(query)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        layout: Layout = ctx.layout
-        padded = gradients[0].index_select(0, layout.tokens).masked_fill_(layout.padding[..., None], 0)
-        queries, keys, values = [], [], []
-        # Read once: each reading unpacks all of them, and gradient checkpointing allows one.
-        saved = ctx.saved_tensors
-        for index, gradient in enumerate(_by_text(padded, ctx.sizes)):
-            one, other, third, shares, weights, noise = saved[6 * index : 6 * index + 6]
-            values.append(torch.bmm(weights.transpose(1, 2), gradient))
-            of_shares = torch.bmm(gradient, third.transpose(1, 2)).float()
-            if noise is not None:
-                of_shares *= noise
+        sizes: _Sizes = ctx.sizes
+        queries, keys, values, shares, weights, noise = ctx.saved_tensors
+        rows = ctx.layout.rows(sizes.heads)
+        gradient = _gathered(gradients[0], rows.rows).index_fill_(0, rows.padding, 0)
+        of_values, of_weights = torch.empty_like(values), torch.empty_like(weights)
+        for weight, given, value, of_value, of_weight in _together(
+            (weights, sizes.scores),
+            (gradient, sizes.queries),
+            (values, sizes.keys),
+            (of_values, sizes.keys),
+            (of_weights, sizes.scores),
+        ):
+            torch.bmm(weight.transpose(1, 2), given, out=of_value)
+            torch.bmm(given, value.transpose(1, 2), out=of_weight)
+        of_shares = of_weights.to(torch.float32, copy=True) if noise is None else of_weights * noise
+        for of_share, share in _together((of_shares, sizes.scores), (shares, sizes.scores)):
             # In fp32, as the softmax is; padding has a share of 0, and so a gradient of 0.
-            of_scores = torch.ops.aten._softmax_backward_data(of_shares, shares, -1, torch.float32)
-            of_scores = of_scores.to(one.dtype)
-            queries.append(torch.bmm(of_scores, other))
-            keys.append(torch.bmm(of_scores.transpose(1, 2), one))
-        looked_at = [_by_token(parts, ctx.looked_at) for parts in (keys, values)]
-        if not ctx.one_a_text:
-            looked_at = [part.index_select(0, layout.places) for part in looked_at]
-        of_query = _by_token(queries, ctx.sizes).index_select(0, layout.places).mul_(ctx.scale)
-        return of_query, *looked_at, None, None, None, None
+            torch.ops.aten._softmax_backward_data.out(of_share, share, -1, torch.float32, grad_input=of_share)
+        of_scores = of_weights.copy_(of_shares)
+        of_queries, of_keys = torch.empty_like(queries), torch.empty_like(keys)
+        for of_score, query, key, of_query, of_key in _together(
+            (of_scores, sizes.scores),
+            (queries, sizes.queries),
+            (keys, sizes.keys),
+            (of_queries, sizes.queries),
+            (of_keys, sizes.keys),
+        ):
+            torch.bmm(of_score, key, out=of_query)
+            torch.bmm(of_score.transpose(1, 2), query, out=of_key)
+        back = rows.places
+        by_token = (-1, sizes.heads, queries.shape[-1])
+        told = [of_queries.index_select(0, back).mul_(ctx.scale)]
+        told += [part if sizes.one_a_text else part.index_select(0, back) for part in (of_keys, of_values)]
+        return *(part.view(by_token) for part in told), None, None, None, None
 
 
-def _by_text(rows: Tensor, sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """(places, heads, width) -> of each group (texts * heads, length, width)."""
-    parts = rows.split([texts * length for texts, length in sizes])
-    return [part.unflatten(0, size).transpose(1, 2).flatten(0, 1) for part, size in zip(parts, sizes, strict=True)]
+@dataclass(frozen=True)
+class _Sizes:
+    """Of each group's products, (matrices, rows, columns); a matrix for each text and head."""
+
+    heads: int
+    one_a_text: bool
+    queries: list[tuple[int, int, int]]
+    keys: list[tuple[int, int, int]]
+    scores: list[tuple[int, int, int]]
+
+    @classmethod
+    def of(cls, groups: Sequence[Together], query: Tensor, *, one_a_text: bool) -> _Sizes:
+        _, heads, width = query.shape
+        each = [(heads * group.texts, group.length, 1 if one_a_text else group.length) for group in groups]
+        queries = [(count, length, width) for count, length, _ in each]
+        return cls(heads, one_a_text, queries, [(count, seen, width) for count, _, seen in each], each)
 
 
-def _by_token(parts: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> Tensor:
-    """The way back."""
-    return torch.cat(
-        [
-            part.unflatten(0, (texts, -1)).transpose(1, 2).flatten(0, 1)
-            for part, (texts, _) in zip(parts, sizes, strict=True)
-        ]
+def _gathered(part: Tensor, rows: Tensor | None) -> Tensor:
+    """(tokens, heads, width) -> (places, width); all as they lie where no rows are given."""
+    flat = part.reshape(-1, part.shape[-1])
+    return flat.contiguous() if rows is None else flat.index_select(0, rows)
+
+
+def _together(*parts: tuple[Tensor, list[tuple[int, int, int]]]) -> Iterator[tuple[Tensor, ...]]:
+    """Of each group what is its own in each of these, in its size."""
+    cut = (
+        [own.view(size) for own, size in zip(flat.view(-1).split([*map(math.prod, sizes)]), sizes, strict=True)]
+        for flat, sizes in parts
     )
+    return zip(*cut, strict=True)
