@@ -3,8 +3,9 @@
 torch draws a random number for each element and rounds it to a Bernoulli's 0 or 1, which on the CPU takes longer than what
 the layer does between two dropouts. Here each 64-bit number is cut into four of 16 bits, held against a threshold: an
 element is dropped with the chance p to within 1/131072, and what is kept is divided by the chance of being kept that it really
-has, rounded, as torch does, to the tensor's dtype. The draws are others than torch's; they come from its generator, so that
-seeds and checkpoints hold.
+has, rounded, as torch does, to the tensor's dtype. The numbers are numpy's SFC64, twice as fast as torch's Mersenne Twister, on
+one thread as it is; its seed is drawn from torch's generator each time, so that seeds and checkpoints hold. The draws are others
+than torch's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
+import numpy
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +34,8 @@ def sixteen_bit_noise(like: Tensor, p: float) -> Tensor:
     if dropped == STEPS:
         return torch.zeros_like(like)
     size = like.numel()
-    drawn = torch.empty(-(-size // 4), dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+    numbers = numpy.random.SFC64(int(torch.randint(2**63 - 1, ()))).random_raw(-(-size // 4))
+    drawn = torch.from_numpy(numbers.view(numpy.int16))
     noise = torch.empty(like.shape, dtype=like.dtype)
     torch.ge(drawn[:size].view(like.shape), dropped - STEPS // 2, out=noise)
     return noise.mul_(STEPS / (STEPS - dropped))
