@@ -35,6 +35,7 @@ LEVERS = {
     "unpadded": "false",
     "cuda_graphs": "false",
     "fast_dropout": "false",
+    "fast_linear": "false",
     "row_gradient": "false",
     "fused_cross_entropy": "false",
     "keep_memory": "false",
@@ -45,7 +46,7 @@ LEVERS = {
 
 # Of them those that are none on the other device: there fp32 would be another computation than the plain script's fp16.
 ON_ONE_ALONE = {
-    "cpu": {"fast_dropout", "row_gradient", "fused_cross_entropy", "keep_memory", "precision"},
+    "cpu": {"fast_dropout", "fast_linear", "row_gradient", "fused_cross_entropy", "keep_memory", "precision"},
     "cuda": {"cuda_graphs"},
 }
 

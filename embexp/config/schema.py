@@ -205,6 +205,7 @@ class Trainer(Schema):
     unpadded: bool
     cuda_graphs: bool
     fast_dropout: bool
+    fast_linear: bool
     row_gradient: bool
     fused_cross_entropy: bool
     keep_memory: bool

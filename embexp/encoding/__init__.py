@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 from embexp.encoding.attention import Layout
 from embexp.encoding.by_length import can_be_sorted, encode_sorted, rows_by_length
 from embexp.encoding.dropout import Noise, bernoulli_noise, fast_dropout, sixteen_bit_noise
+from embexp.encoding.linear import fast_linear
 from embexp.encoding.packed import OnGpu, can_be_packed, flash_attention_takes
 from embexp.encoding.unpadded import (
     AttentionLayout,
@@ -43,6 +44,7 @@ __all__ = [
     "encode_sorted",
     "encode_unpadded",
     "fast_dropout",
+    "fast_linear",
     "rows_by_length",
 ]
 

@@ -136,11 +136,14 @@ def decode_unpadded(
 @contextmanager
 def _without_its_head(decoder: PreTrainedModel) -> Iterator[None]:
     head = decoder.get_output_embeddings()
+    own = vars(head).get("forward")
     head.forward = lambda hidden: hidden
     try:
         yield
     finally:
         del head.forward
+        if own is not None:
+            head.forward = own
 
 
 def _positions(chosen: Tensor, model: nn.Module) -> Tensor:

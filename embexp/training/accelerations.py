@@ -15,6 +15,7 @@ from embexp.encoding import (
     can_be_packed,
     can_be_unpadded,
     fast_dropout,
+    fast_linear,
 )
 from embexp.pages import freed_memory_kept
 from embexp.training.graphs import Graphs, KeptGradients, can_be_recorded
@@ -62,6 +63,8 @@ def _on_cpu(assignment: Assignment, until_the_end: ExitStack, *, alone: bool) ->
         until_the_end.enter_context(freed_memory_kept())
     if trainer.fast_dropout:
         until_the_end.enter_context(fast_dropout(loss))
+    if trainer.fast_linear:
+        until_the_end.enter_context(fast_linear(loss))
     # Of several devices every one would write its own rows, and read those of all.
     by_rows = trainer.row_gradient and alone
     encoder = None

@@ -14,9 +14,9 @@ from embexp.training import accelerations
 from tests.test_losses import rows_for
 from tests.training.test_trainer import SMALL, run
 
-# cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient: below; fast_dropout draws otherwise: in
-# tests/encoding/test_dropout.py; keep_memory, which computes nothing: in tests/test_pages.py.
-OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "row_gradient", "keep_memory"}
+# cuda_graphs: in test_gpu.py; precision: in test_hardware.py; row_gradient and, in bf16, fast_linear: below; fast_dropout draws
+# otherwise: in tests/encoding/test_dropout.py; keep_memory, which computes nothing: in tests/test_pages.py.
+OTHERWISE_TESTED = {"cuda_graphs", "precision", "fast_dropout", "fast_linear", "row_gradient", "keep_memory"}
 FIFTY = [*SMALL, "max_steps=50", "evaluation.times=1", "model.dropout=0.0", "trainer.logging_steps=1"]
 
 
@@ -74,12 +74,31 @@ def test_gradient_checkpointing_leaves_the_losses_as_they_are(tmp_path, loss):
     assert with_it == pytest.approx(without, abs=1e-5)
 
 
+@pytest.mark.parametrize("loss", ["mnr", "tsdae"])
+def test_in_bf16_fast_linear_layers_part_the_losses_no_further_than_bf16_parts_them_from_fp32(tmp_path, loss):
+    told = {
+        way: losses(tmp_path / way, f"loss={loss}", *more)
+        for way, more in {
+            "fast": ["trainer.precision=bf16"],
+            "plain": ["trainer.precision=bf16", "trainer.fast_linear=false"],
+            "exact": ["trainer.precision=fp32"],
+        }.items()
+    }
+    apart = {
+        way: max(abs(one - other) for one, other in zip(told[way], told["exact"], strict=True))
+        for way in ("fast", "plain")
+    }
+    assert told["fast"][0] == pytest.approx(told["plain"][0], abs=1e-6)
+    assert 0 < apart["fast"] < 2 * apart["plain"]
+
+
 def test_every_lever_is_on_by_default():
     trainer = compose([]).trainer
     assert trainer.sort_by_length
     assert trainer.unpadded
     assert trainer.cuda_graphs
     assert trainer.fast_dropout
+    assert trainer.fast_linear
     assert trainer.row_gradient
     assert trainer.fused_cross_entropy
     assert trainer.keep_memory
@@ -88,7 +107,12 @@ def test_every_lever_is_on_by_default():
 
 
 # What each does, by the name under which it is taken.
-TAKEN_AS = {"fast_dropout": "fast_dropout", "row_gradient": "RowGradient", "keep_memory": "freed_memory_kept"}
+TAKEN_AS = {
+    "fast_dropout": "fast_dropout",
+    "fast_linear": "fast_linear",
+    "row_gradient": "RowGradient",
+    "keep_memory": "freed_memory_kept",
+}
 
 
 @pytest.mark.parametrize("lever", TAKEN_AS)
