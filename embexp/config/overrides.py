@@ -217,6 +217,8 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         group = options[0].partition("=")[0]
         return f"{key}: nothing reads this key; {group}.{key} does, with {options[0]}: {options[0]} {group}.{text_of(override)}."
     likely = _likely(key, known, in_a_section=node is not None)
+    if (likely is None or likely.rpartition(".")[0] != parent) and (meant := _alike_in_the_group(parent, name)):
+        return f"{key}: nothing reads this key here.{meant} See them all with --cfg job."
     said = "" if likely is None else f" Did you mean {likely!r}?"
     return f"{key}: nothing reads this key.{said} See them all with --cfg job."
 
@@ -239,6 +241,17 @@ def _options_with(group: str, name: str) -> list[str]:
     """The shipped options of a group that have a key of this name: ["loss=tsdae"]."""
     files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
     return [f"{group}={file.stem}" for file in files if name in OmegaConf.load(file)]
+
+
+def _alike_in_the_group(group: str, name: str) -> str | None:
+    """ " Did you mean 'loss.triplet_margin', a key of loss=triplet?", of what a group's shipped options have; None: nothing is near."""
+    files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
+    options: dict[str, list[str]] = {}
+    for file in files:
+        for key in map(str, OmegaConf.load(file)):
+            options.setdefault(key, []).append(f"{group}={file.stem}")
+    found = closest(name, options) or next((key for key in options if key.endswith(f"_{name}")), None)
+    return None if found is None else f" Did you mean '{group}.{found}', a key of {' and of '.join(options[found])}?"
 
 
 def _options_that_have(name: str, known: Sequence[str]) -> list[str]:

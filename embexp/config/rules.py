@@ -25,6 +25,7 @@ from embexp.config.schema import (
     Files,
     MLflow,
     MultipleNegativesRanking,
+    OwnLoss,
     Pretrained,
 )
 from embexp.config.sources import sources_of, what_is_wrong_with_rows
@@ -34,6 +35,8 @@ from embexp.config.targets import what_is_missing_of
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 # What an MLflow store's URI begins with; its plugins bring others.
 STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+# What the library's losses take, and find out to be no number in the first step.
+NUMBERS_OF_A_LOSS = ("margin", "scale", "triplet_margin")
 # Of a batch that has two texts each of two labels.
 FEWEST_BY_LABEL = 4
 
@@ -83,6 +86,16 @@ def _batches_make_sense(config: Config) -> Iterator[str]:
         )
     if config.batch_size < 2 and config.loss.batches != "group_by_label":
         yield f"batch_size={config.batch_size}: loss={name} takes its negatives from the batch; it must be at least 2."
+
+
+def _numbers_of_a_loss_are_numbers(config: Config) -> Iterator[str]:
+    # Of embexp's own targets the schema says what they take; of the library's and of a person's nothing does.
+    if not isinstance(config.loss, OwnLoss) or not config.loss.target.startswith("sentence_transformers."):
+        return
+    for key, value in config.loss.arguments().items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if key in NUMBERS_OF_A_LOSS and value is not None and not (is_number and value > 0):
+            yield f"loss.{key}={value}: must be a number greater than 0."
 
 
 def _devices_can_share(config: Config) -> Iterator[str]:
@@ -224,6 +237,7 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     loss_is_fed,
     negatives_are_needed,
     _batches_make_sense,
+    _numbers_of_a_loss_are_numbers,
     _devices_can_share,
     hardware_can_do_it,
     _directions_go_together,

@@ -386,6 +386,16 @@ def test_the_key_of_a_section_that_was_typed_without_it_is_named_before_one_that
     assert "Did you mean 'loss.scale'?" in problem
 
 
+def test_a_key_of_another_option_of_the_group_is_named_before_one_of_another_section():
+    (problem,) = problems_of("loss.margin=0.5")
+    assert "Did you mean 'loss.triplet_margin', a key of " in problem
+    assert "loss=triplet?" in problem
+    (problem,) = problems_of("model=tiny", "model.pth=x")
+    assert "Did you mean 'model.path', a key of model=" in problem
+    (problem,) = problems_of("trainer.sede=3")
+    assert "Did you mean 'seed'?" in problem
+
+
 def test_no_key_is_named_for_one_that_is_like_none():
     assert problems_of("model.foo=3") == ["model.foo: nothing reads this key. See them all with --cfg job."]
     assert problems_of("trainr.precision=fp32") == [

@@ -30,6 +30,15 @@ def test_hard_negatives_are_refused_where_none_are_looked_for(given, fed):
     assert fed in problem
 
 
+@pytest.mark.parametrize(("loss", "key"), [("triplet", "triplet_margin"), ("angle", "scale"), ("cosent", "scale")])
+def test_numbers_of_the_library_s_losses_are_told_before_the_first_step(loss, key):
+    for wrong in ("x", "-1", "0", "true", "[1]"):
+        (problem,) = problems_of(f"loss={loss}", f"loss.{key}={wrong}")
+        assert problem.endswith("must be a number greater than 0.")
+    assert compose([f"loss={loss}", f"loss.{key}=0.4"]).loss.arguments()[key] == 0.4
+    assert compose(["loss=triplet", "loss.triplet_margin=null"]).loss.arguments()["triplet_margin"] is None
+
+
 def test_labels_that_are_numbers_can_be_named(tmp_path):
     file = tmp_path / "nli.csv"
     file.write_text("premise,hypothesis,label\n" + "".join(f"p{n},h{n},{n % 3 + 1}\n" for n in range(30)))
