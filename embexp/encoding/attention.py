@@ -1,10 +1,10 @@
 """Attention of the texts of a step that lie one after the other in one row of tokens, shortest first.
 
 Texts of about one length are computed together, padded to the longest of them: a few large products instead of a small one
-for each length. All rows of a step, one for each token and head, are gathered once in the order of the products, and what lies
-between two products is computed once over all of them. Softmax and dropout are in fp32, the products, and so the scores, in the
-precision of what is given, as in transformers' plain attention. On the CPU torch's own attention, where it has dropout, is a
-chain of some fifteen operators on copies in fp32.
+for each length. Rows, one for each token and head, are brought into the order of the products by one operator for all texts, and
+dropout and the changes of precision between two products are computed at once for all of them. Softmax and dropout are in fp32,
+the products, and so the scores, in the precision of what is given, as in transformers' plain attention. On the CPU torch's own
+attention, where it has dropout, is a chain of some fifteen operators on copies in fp32.
 """
 
 from __future__ import annotations
@@ -41,19 +41,24 @@ class Together:
     tokens: Tensor
     padding: Tensor
 
+    def mask(self, *, causal: bool) -> Tensor:
+        """(texts or 1, 1, length or 1, length), added to scores: -inf for what is not looked at, else 0."""
+        if causal:
+            # Padding comes after a text's own tokens: they do not look at it either.
+            return torch.full((1, 1, self.length, self.length), -math.inf).triu_(1)
+        return torch.zeros(self.padding.shape).masked_fill_(self.padding, -math.inf)[:, None, None]
+
 
 @dataclass(frozen=True)
 class Rows:
     """Where each row, one for each token and head, lies in the order of the products: by text, head and place.
 
     Attributes:
-        heads: of a token.
         rows: (places * heads,), the row in each place.
         places: (tokens * heads,), the place of each row.
         padding: the places that are padding.
     """
 
-    heads: int
     rows: Tensor
     places: Tensor
     padding: Tensor
@@ -67,24 +72,22 @@ class Rows:
         inside, padding = (~outside).nonzero()[:, 0], outside.nonzero()[:, 0]
         places = torch.empty_like(inside)
         places[rows[inside]] = inside
-        return cls(heads, rows, places, padding)
+        return cls(rows, places, padding)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layout:
     """The texts of a row.
 
     Attributes:
         groups: in the order of the row.
         noise: of the attention's dropout.
-        known_rows: made for one layer, there for the next; by heads.
-        known_hidden: likewise; by heads, and whether it is causal.
+        known: the rows of so many heads, made for one layer and there for the next.
     """
 
     groups: tuple[Together, ...]
     noise: Noise
-    known_rows: dict[int, Rows] = field(default_factory=dict)
-    known_hidden: dict[tuple[int, bool], Tensor] = field(default_factory=dict)
+    known: dict[int, Rows] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, lengths: Tensor, noise: Noise) -> Layout:
@@ -108,30 +111,15 @@ class Layout:
 
         Keys and values are the tokens', or of a decoder that looks at what is to be decoded, one for each text.
         """
-        rows = (part[0].transpose(0, 1) for part in (query, key, value))
+        rows = (part[0].transpose(0, 1).to(query.dtype) for part in (query, key, value))
         attended: Tensor = _Attention.apply(*rows, self, scale, dropout, causal)
         return attended[None]
 
     def rows(self, heads: int) -> Rows:
         """Of so many heads."""
-        if heads not in self.known_rows:
-            self.known_rows[heads] = Rows.of(self.groups, heads)
-        return self.known_rows[heads]
-
-    def hidden(self, heads: int, *, causal: bool) -> Tensor:
-        """What is added to all scores of so many heads: -inf for what is not looked at, else 0."""
-        if (heads, causal) not in self.known_hidden:
-            parts = [_hidden(group, heads, causal=causal) for group in self.groups]
-            self.known_hidden[heads, causal] = torch.cat(parts)
-        return self.known_hidden[heads, causal]
-
-
-def _hidden(group: Together, heads: int, *, causal: bool) -> Tensor:
-    size = (group.texts, heads, group.length, group.length)
-    if causal:
-        # Padding comes after a text's own tokens: they do not look at it either.
-        return torch.full(size[2:], -math.inf).triu_(1).expand(size).flatten()
-    return torch.zeros(group.padding.shape).masked_fill_(group.padding, -math.inf)[:, None, None].expand(size).flatten()
+        if heads not in self.known:
+            self.known[heads] = Rows.of(self.groups, heads)
+        return self.known[heads]
 
 
 class _Attention(torch.autograd.Function):
@@ -156,9 +144,10 @@ class _Attention(torch.autograd.Function):
         scores = query.new_empty(sum(map(math.prod, sizes.scores)))
         for one, other, told in _together((queries, sizes.queries), (keys, sizes.keys), (scores, sizes.scores)):
             torch.bmm(one, other.transpose(1, 2), out=told)
-        # In fp32; a text that looks at one key alone has nothing to hide.
-        shares = (0.0 if sizes.one_a_text else layout.hidden(sizes.heads, causal=causal)) + scores.float()
-        for (part,) in _together((shares, sizes.scores)):
+        shares = scores.to(torch.float32, copy=True)
+        for group, (part,) in zip(layout.groups, _together((shares, sizes.scores)), strict=True):
+            if not sizes.one_a_text:
+                part.unflatten(0, (group.texts, -1)).add_(group.mask(causal=causal))
             torch.ops.aten._softmax.out(part, -1, False, out=part)
         noise = layout.noise(shares, dropout) if dropout else None
         weights = scores.copy_(shares if noise is None else shares * noise)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -22,6 +24,10 @@ LENGTHS = {
 
 def drawn(tokens: int) -> Tensor:
     return torch.randn(1, HEADS, tokens, SIZE, requires_grad=True)
+
+
+def zeros(tokens: int) -> Tensor:
+    return torch.zeros(1, HEADS, tokens, SIZE, requires_grad=True)
 
 
 def text_by_text(query: Tensor, key: Tensor, value: Tensor, lengths: list[int], *, causal: bool) -> Tensor:
@@ -82,6 +88,46 @@ def test_what_is_dropped_is_dropped_from_the_weights_and_in_the_gradient_too(cau
         strict=True,
     ):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-5)
+
+
+def test_all_texts_drop_by_draws_of_their_own_and_the_gradient_by_the_same():
+    torch.manual_seed(1)
+    lengths = LENGTHS["of many lengths"]
+    tokens, drawn = sum(lengths), []
+
+    def noise(like: Tensor, p: float) -> Tensor:
+        drawn.append(bernoulli_noise(like, p))
+        return drawn[-1]
+
+    # With keys alike all of a text's tokens have equal shares, and values of 1 tell how many of them are left.
+    query, key = zeros(tokens), zeros(tokens)
+    value = torch.ones(1, HEADS, tokens, SIZE, requires_grad=True)
+    layout = Layout.of(torch.tensor(lengths), noise)
+    found = layout.attend(query, key, value, scale=0.3, dropout=0.5, causal=False)
+    left, start = [], 0
+    for group in layout.groups:
+        size = (group.texts, HEADS, group.length, group.length)
+        own = drawn[0].flatten()[start : start + math.prod(size)].view(size)
+        start += math.prod(size)
+        for text, length in enumerate((~group.padding).sum(1).tolist()):
+            left.append(own[text, :, :length, :length].mean(-1))
+    assert len(drawn) == 1
+    assert start == drawn[0].numel()
+    expected = torch.cat(left, dim=1).t()[None, :, :, None].expand_as(found)
+    torch.testing.assert_close(found, expected)
+    # What a token's value is worth in all: the draws of its column.
+    (of_value,) = torch.autograd.grad(found.sum(), value)
+    assert float(of_value.sum()) == pytest.approx(float(expected.sum()), rel=1e-5)
+
+
+def test_keys_and_values_of_another_precision_are_brought_to_the_query_s():
+    torch.manual_seed(1)
+    query, key, value = drawn(12).detach().bfloat16().requires_grad_(), drawn(12), drawn(12)
+    layout = Layout.of(torch.tensor([5, 7]), bernoulli_noise)
+    found = layout.attend(query, key, value, scale=0.3, dropout=0.0, causal=False)
+    gradients = torch.autograd.grad(found.sum(), (query, key, value))
+    assert found.dtype == torch.bfloat16
+    assert [gradient.dtype for gradient in gradients] == [torch.bfloat16, torch.float32, torch.float32]
 
 
 def test_in_bf16_it_is_within_bf16s_own_error():
