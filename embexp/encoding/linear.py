@@ -2,8 +2,9 @@
 
 torch's `addmm` first writes the bias into every row of what it will return, and then adds the product to it; oneDNN adds it on
 the way. A self-attention's query, key and value read one input: it is rounded once, and its gradient and those of the three
-weights come out of one product each, where autocast rounds the input three times and adds up three gradients. Values are
-those of autocast to the bit; of gradients these three are added up before they are rounded, not after.
+weights come out of one product each, where autocast rounds the input three times and adds up three gradients. Values of
+contiguous inputs are autocast's to the bit; gradients that autocast adds up in bf16, or after it has rounded them, are added up in
+fp32 or before. It is for texts in one row: each call rounds its weights anew, where autocast keeps them for the next chunk.
 """
 
 from __future__ import annotations
@@ -17,22 +18,31 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-PROJECTIONS = ("query", "key", "value")
+# Of a self-attention, as BERT's kind calls them and as DistilBERT does.
+PROJECTIONS = (("query", "key", "value"), ("q_lin", "k_lin", "v_lin"))
+
+
+def can_be_fast() -> bool:
+    """Whether this torch and this processor have what it takes."""
+    of_onednn = torch.ops.mkldnn
+    if not torch.backends.mkldnn.is_available() or not hasattr(of_onednn, "_linear_pointwise"):
+        return False
+    return bool(of_onednn._is_mkldnn_bf16_supported())
 
 
 @contextmanager
 def fast_linear(module: nn.Module) -> Iterator[None]:
-    """Within it every `nn.Linear` with a bias in the module, which is on the CPU, computes so under autocast to bf16."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        yield
-        return
-    set_up: dict[nn.Module, Any] = {}
-    attentions = [part for part in module.modules() if type(part).__name__.endswith("SelfAttention")]
-    for attention in attentions:
-        layers = [layer for name in PROJECTIONS if _fits(layer := getattr(attention, name, None))]
-        together = _OfOneInput(layers)
-        set_up |= {layer: partial(together.forward, place) for place, layer in enumerate(layers)}
-    set_up |= {part: partial(_forward, part) for part in module.modules() if _fits(part) and part not in set_up}
+    """Within it every `nn.Linear` with a bias in the module, which is on the CPU, computes so under autocast to bf16.
+
+    Without what it takes (`can_be_fast`) none does, nor does a layer that has hooks or a forward of its own.
+    """
+    layers = [part for part in module.modules() if _fits(part)] if can_be_fast() else []
+    set_up: dict[nn.Module, Any] = {layer: partial(_forward, layer) for layer in layers}
+    for attention in _self_attentions(module) if layers else []:
+        for names in PROJECTIONS:
+            projections = [layer for name in names if (layer := getattr(attention, name, None)) in set_up]
+            together = _OfOneInput(projections)
+            set_up |= {layer: partial(together.forward, place) for place, layer in enumerate(projections)}
     for part, forward in set_up.items():
         part.forward = forward
     try:
@@ -42,8 +52,15 @@ def fast_linear(module: nn.Module) -> Iterator[None]:
             del part.forward
 
 
-def _fits(layer: Any) -> TypeGuard[nn.Linear]:
-    return type(layer) is nn.Linear and layer.bias is not None
+def _self_attentions(module: nn.Module) -> list[nn.Module]:
+    # Some models have a class for both, and a cross-attention reads two inputs.
+    found = {name: part for name, part in module.named_modules() if type(part).__name__.endswith("SelfAttention")}
+    return [part for name, part in found.items() if "crossattention" not in name]
+
+
+def _fits(layer: nn.Module) -> TypeGuard[nn.Linear]:
+    hooked = layer._forward_hooks or layer._forward_pre_hooks or "forward" in vars(layer)
+    return type(layer) is nn.Linear and layer.bias is not None and not hooked
 
 
 def _in_bf16() -> bool:
@@ -55,7 +72,11 @@ def _forward(layer: nn.Linear, given: Tensor) -> Tensor:
 
 
 class _OfOneInput:
-    """Layers that are called one after the other with one input: the first call computes all of them."""
+    """Layers that are called one after the other with one input: the first call computes all of them.
+
+    Between the first call and the last neither the input nor a weight may change. Of another input each is computed with the others,
+    and what they are not asked for is lost.
+    """
 
     def __init__(self, layers: Sequence[nn.Linear]) -> None:
         self.layers = layers
@@ -90,8 +111,9 @@ class _Linear(torch.autograd.Function):
         rounded = given.to(torch.bfloat16)
         each = [weight.to(torch.bfloat16) for weight in parameters[:count]]
         weights = each[0] if count == 1 else torch.cat(each)
-        ctx.sizes, ctx.dtype = [len(bias) for bias in parameters[count:]], given.dtype
-        ctx.save_for_backward(rounded, weights)
+        ctx.sizes, ctx.shape, ctx.dtype = [len(bias) for bias in parameters[count:]], given.shape, given.dtype
+        of_given, of_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1 : 1 + count])
+        ctx.save_for_backward(rounded if of_weights else None, weights if of_given else None)
         return tuple(
             torch.ops.mkldnn._linear_pointwise(rounded, weight, bias.to(torch.bfloat16), "none", [], "")
             for weight, bias in zip(weights.split(ctx.sizes), parameters[count:], strict=True)
@@ -102,13 +124,13 @@ class _Linear(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         rounded, weights = ctx.saved_tensors
         count = len(ctx.sizes)
-        parts = [part.flatten(0, -2) for part in gradients]
+        parts = [part.reshape(-1, size) for part, size in zip(gradients, ctx.sizes, strict=True)]
         gradient = parts[0] if count == 1 else torch.cat(parts, dim=1)
         of_given, of_parameters = None, [None] * (2 * count)
-        if ctx.needs_input_grad[0]:
-            of_given = torch.mm(gradient, weights).view_as(rounded).to(ctx.dtype)
-        if any(ctx.needs_input_grad[1 : 1 + count]):
-            of_weights = torch.mm(gradient.t(), rounded.flatten(0, -2)).split(ctx.sizes)
+        if weights is not None:
+            of_given = torch.mm(gradient, weights).view(ctx.shape).to(ctx.dtype)
+        if rounded is not None:
+            of_weights = torch.mm(gradient.t(), rounded.reshape(-1, ctx.shape[-1])).split(ctx.sizes)
             of_parameters[:count] = [part.float() for part in of_weights]
         if any(ctx.needs_input_grad[1 + count :]):
             of_parameters[count:] = [part.float() for part in gradient.sum(0).split(ctx.sizes)]

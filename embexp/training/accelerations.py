@@ -63,13 +63,13 @@ def _on_cpu(assignment: Assignment, until_the_end: ExitStack, *, alone: bool) ->
         until_the_end.enter_context(freed_memory_kept())
     if trainer.fast_dropout:
         until_the_end.enter_context(fast_dropout(loss))
-    if trainer.fast_linear:
-        until_the_end.enter_context(fast_linear(loss))
     # Of several devices every one would write its own rows, and read those of all.
     by_rows = trainer.row_gradient and alone
     encoder = None
     if trainer.sort_by_length:
         unpadded = trainer.unpadded and can_be_unpadded(model)
+        if trainer.fast_linear and unpadded and assignment.hardware.precision == "bf16":
+            until_the_end.enter_context(fast_linear(loss))
         encoder = StepEncoder(_chunk_tokens(assignment), unpadded, trainer.fast_dropout, trainer.fused_cross_entropy)
         look_ups = tied_look_ups(model, loss) if by_rows and trainer.fused_cross_entropy else []
         if look_ups and encoder.can_decode(loss.decoder):

@@ -7,14 +7,13 @@ from contextlib import nullcontext
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel
 
 from embexp.encoding import linear
-from embexp.encoding.linear import fast_linear
-from embexp.models import tiny
+from embexp.encoding.linear import can_be_fast, fast_linear
+from embexp.encoding.unpadded import MODEL_TYPES
 
-needs_bf16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="needs a CPU on which oneDNN computes in bf16"
-)
+needs_bf16 = pytest.mark.skipif(not can_be_fast(), reason="needs a CPU on which oneDNN computes in bf16")
 
 
 class SelfAttention(nn.Module):
@@ -69,24 +68,74 @@ def test_values_are_autocasts_and_gradients_as_near_to_fp32s(inputs):
         assert (one - wanted).norm() <= 1.2 * (other - wanted).norm() + 1e-6
 
 
-@needs_bf16
-def test_one_input_is_rounded_once_and_its_three_layers_have_one_gradient(monkeypatch):
-    model, given, _ = layers()
-    calls = []
+@pytest.fixture
+def calls(monkeypatch) -> list[int]:
+    """Of how many layers each call was."""
+    found, multiplied = [], linear._multiplied
 
     def watched(given: Tensor, layers: list[nn.Linear]) -> tuple[Tensor, ...]:
-        calls.append(len(layers))
+        found.append(len(layers))
         return multiplied(given, layers)
 
-    multiplied = linear._multiplied
     monkeypatch.setattr(linear, "_multiplied", watched)
+    return found
+
+
+@needs_bf16
+def test_one_input_is_rounded_once_and_its_three_layers_have_one_gradient(calls):
+    model, given, _ = layers()
     computed(model, given, fast=True)
     # The three, and the one behind them; the layer without a bias is torch's.
     assert calls == [3, 1]
 
 
+def encoder(kind: str) -> nn.Module:
+    config = AutoConfig.for_model(
+        kind, vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48
+    )
+    # What DistilBERT calls them, and what ELECTRA has beside them.
+    for name, value in {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 48, "embedding_size": 32}.items():
+        setattr(config, name, value)
+    torch.manual_seed(1)
+    return AutoModel.from_config(config).eval()
+
+
+class LastHidden(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self) -> Tensor:
+        return self.inner(input_ids=torch.arange(2, 42).view(2, 20)).last_hidden_state
+
+
 @needs_bf16
-def test_what_is_frozen_gets_no_gradient_and_costs_none():
+@pytest.mark.parametrize("kind", MODEL_TYPES)
+def test_a_model_of_each_kind_has_autocasts_values_and_gradients_as_near_to_fp32s(kind, calls):
+    model = LastHidden(encoder(kind))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("layer." in name)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def told(*, bf16: bool, fast: bool = False) -> tuple[Tensor, list[Tensor]]:
+        with fast_linear(model) if fast else nullcontext(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            found = model()
+        weighted = (found.float() * torch.linspace(-1, 1, found.numel()).view_as(found)).sum()
+        return found, list(torch.autograd.grad(weighted, trained))
+
+    _, exact = told(bf16=False)
+    expected, plain = told(bf16=True)
+    found, fast = told(bf16=True, fast=True)
+    # Of each layer the three projections together, and three layers more; then, of some, a pooler that nothing reads.
+    assert calls[:8] == 2 * [3, 1, 1, 1]
+    assert torch.equal(found, expected)
+    largest = max(float(wanted.norm()) for wanted in exact)
+    for one, other, wanted in zip(fast, plain, exact, strict=True):
+        assert (one - wanted).norm() <= 1.5 * (other - wanted).norm() + 1e-4 * largest
+
+
+@needs_bf16
+def test_what_is_frozen_gets_no_gradient():
     model, given, _ = layers()
     model.attention.key.requires_grad_(False)
     with fast_linear(model), torch.autocast("cpu", dtype=torch.bfloat16):
@@ -94,17 +143,6 @@ def test_what_is_frozen_gets_no_gradient_and_costs_none():
     assert model.attention.key.weight.grad is None
     assert model.attention.query.weight.grad is not None
     assert given.grad is None
-
-
-@needs_bf16
-def test_a_model_s_embeddings_are_autocasts():
-    model, _ = tiny(hidden_size=32, layers=2, vocabulary_size=500, pooling="mean", max_length=64, dropout=0.0, seed=1)
-    features = model.preprocess(["a short text", "and one that is a little longer than it"])
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected = model(dict(features))["sentence_embedding"]
-        with fast_linear(model):
-            found = model(dict(features))["sentence_embedding"]
-    assert torch.equal(found, expected)
 
 
 def test_in_fp32_and_afterwards_layers_are_torchs():
@@ -116,8 +154,24 @@ def test_in_fp32_and_afterwards_layers_are_torchs():
     assert not any("forward" in vars(part) for part in model.modules())
 
 
-def test_a_processor_on_which_onednn_has_no_bf16_keeps_torchs_layers(monkeypatch):
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+def test_layers_with_hooks_or_a_forward_of_their_own_keep_them():
+    model, given, _ = layers()
+    own = model.dense.forward = lambda given: nn.functional.linear(given, 2 * model.dense.weight, model.dense.bias)
+    seen = []
+    model.attention.key.register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].dtype))
+    with fast_linear(model), fast_linear(model):
+        assert model.dense.forward is own
+        computed(model, given)
+    assert model.dense.forward is own
+    assert seen == [torch.float32]
+
+
+@pytest.mark.parametrize("lacking", ["bf16", "onednn"])
+def test_where_onednn_has_no_bf16_or_is_not_there_layers_are_torchs(monkeypatch, lacking):
+    if lacking == "bf16":
+        monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    else:
+        monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
     model, *_ = layers()
     with fast_linear(model):
         assert not any("forward" in vars(part) for part in model.modules())
