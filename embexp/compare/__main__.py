@@ -18,7 +18,7 @@ from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.naming import unquoted
 from embexp.output import say
-from embexp.tracking import EXPERIMENT, Status
+from embexp.tracking import EXPERIMENT, Status, param_text
 
 SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
@@ -129,7 +129,7 @@ def _is(key: str, typed: str, value: str) -> bool:
     if value.startswith("["):
         # Kept with blanks, and typed without.
         return value.replace(" ", "") == typed.replace(" ", "")
-    return value == (typed.lower() if key == "status" else typed)
+    return value == (typed.lower() if key == "status" else param_text(typed))
 
 
 def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:

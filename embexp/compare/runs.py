@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
-from embexp.tracking import Status, cautions_of, store_uri, without_secrets
+from embexp.tracking import Status, cautions_of, param_text, store_uri, without_secrets
 from embexp.tracking.store import GONE, is_dead
 
 SQLITE = "sqlite:///"
@@ -86,7 +86,7 @@ class Run:
 
 def with_rows(params: Mapping[str, Any], metrics: Mapping[str, float | None]) -> dict[str, str]:
     """A run's settings, as text, and the number of rows that it was trained on: files change under one name."""
-    found = {key: str(value) for key, value in params.items()}
+    found = {key: param_text(value) for key, value in params.items()}
     kept = metrics.get("data/kept")
     return found if kept is None else {**found, ROWS: f"{kept:.0f}"}
 

@@ -18,6 +18,7 @@ from embexp.tracking.protocol import (
     Tracker,
     build_tracker,
     cautions_of,
+    param_text,
 )
 from embexp.tracking.secrets import scrub_file, without_secrets
 from embexp.tracking.store import EXPERIMENT, prepare_store, reap_dead_runs, store_uri
@@ -37,6 +38,7 @@ __all__ = [
     "Tracker",
     "build_tracker",
     "cautions_of",
+    "param_text",
     "prepare_store",
     "reap_dead_runs",
     "scrub_file",

@@ -16,7 +16,7 @@ from typing import Any
 
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Entry, Journal, journals_under
-from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of
+from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import (
@@ -98,7 +98,7 @@ class MLflowTracker(Tracker):
             uri=_absolute(store_uri(self.uri)),
             experiment=self.experiment,
             name=name,
-            params={key: str(value)[:LONGEST_PARAM] for key, value in params.items()},
+            params={key: param_text(value)[:LONGEST_PARAM] for key, value in params.items()},
             tags={key: value[:LONGEST_TAG] for key, value in every_tag.items()},
             parent=_reference(parent),
             continues=_reference(run_id),

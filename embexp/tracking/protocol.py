@@ -52,6 +52,12 @@ class FoundRun:
     cautions: tuple[str, ...] = ()
 
 
+def param_text(value: Any) -> str:
+    """A setting as text; true and false as they are typed, for Hydra's sweeper makes Python's words of them."""
+    text = str(value)
+    return text.lower() if text in ("True", "False") else text
+
+
 def cautions_of(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Those that a run's tags tell of."""
     return tuple(tags.get(CAUTIONS, "").splitlines())

@@ -284,3 +284,11 @@ def test_of_too_few_pairs_the_table_has_no_intervals_and_says_why(tmp_path):
     warned = drawn([replace(judged(tmp_path, size, noise=0.2, pairs=6), cautions=(few,)) for size in (32, 64)])
     assert f"! all runs: {few}\n" in warned
     assert "too few" not in warned
+
+
+def test_true_and_false_are_one_value_however_a_sweep_or_a_person_writes_them():
+    swept = with_rows({"trainer.unpadded": "False", "loss.tie": True, "data": "Falsehood"}, {})
+    typed = with_rows({"trainer.unpadded": "false", "loss.tie": "true", "data": "Falsehood"}, {})
+    assert swept == typed == {"trainer.unpadded": "false", "loss.tie": "true", "data": "Falsehood"}
+    runs = [replace(run(0.5), params=swept), replace(run(0.6), params=typed)]
+    assert filtered(runs, ["trainer.unpadded=False"]) == filtered(runs, ["trainer.unpadded=false"]) == runs
