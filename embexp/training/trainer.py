@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, filterwarnings
 
 import torch
 from sentence_transformers import SentenceTransformerTrainer
@@ -93,7 +94,10 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
             if progress["complete"]:
                 self._load_from_checkpoint(str(checkpoint))
                 return int(progress["steps"])
-        self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with catch_warnings():
+            # transformers' new name for gradient checkpointing, which sentence-transformers does not know yet.
+            filterwarnings("ignore", ".*gradient_checkpointing_enable", FutureWarning)
+            self.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         return int(self.state.global_step)
 
     def compute_loss(

@@ -69,10 +69,11 @@ def test_the_losses_are_those_without_the_kept_gradient(tmp_path, more):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("loss", ["mnr", "tsdae"])
-def test_gradient_checkpointing_leaves_the_losses_as_they_are(tmp_path, loss, precision):
+def test_gradient_checkpointing_leaves_the_losses_as_they_are(tmp_path, recwarn, loss, precision):
     # Texts of several lengths: attention computes them in several groups.
     given = [f"loss={loss}", "max_steps=4", f"trainer.precision={precision}"]
     with_it = losses(tmp_path / "on", *given, "trainer.gradient_checkpointing=true")
+    assert not [each for each in recwarn if "checkpointing" in str(each.message)]
     without = losses(tmp_path / "off", *given)
     assert with_it == pytest.approx(without, abs=1e-5)
 
