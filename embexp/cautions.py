@@ -84,6 +84,15 @@ def cautions(
     return [told for told in found if told is not None]
 
 
+def batches_of_all_rows(rows: int, batch_size: int) -> list[str]:
+    """What is to be said of a batch size that the rows cannot fill; empty where they can."""
+    if batch_size <= rows:
+        return []
+    return [
+        f"batch_size={batch_size}: there are {counted(rows, 'row')} to train on, so no batch is larger; all sizes from {rows} on are one"
+    ]
+
+
 def _of_drawn_negatives(view: View) -> str | None:
     drawn, mined = view.counts.get(DRAWN, 0), view.counts.get(HARD, 0)
     if drawn <= MOST_DRAWN * (drawn + mined):

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 
 from embexp import identity
-from embexp.cautions import cautions, warn_of
+from embexp.cautions import batches_of_all_rows, cautions, warn_of
 from embexp.checkpoint_folder import alone_in, checkpoints_of, remove_checkpoints
 from embexp.compare import local_predictions
 from embexp.config import Config, ConfigError
@@ -169,7 +169,8 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     record.log_metrics({**decided, **{f"data/{name}": count for name, count in counts.items()}}, 0)
     kept = config.trainer.data_cache
     warn_of(leaks_of_train(inputs.rows, inputs.pairs, inputs.extras, cache=kept))
-    warn_of([*leaks_of_dev(inputs.pairs), *leaks_of_classes(inputs.extras)])
+    of_scores = [*leaks_of_dev(inputs.pairs), *leaks_of_classes(inputs.extras)]
+    warn_of([*of_scores, *batches_of_all_rows(len(view.dataset), config.batch_size)])
 
     prompts = prompts_of(config.model)
 

@@ -10,7 +10,7 @@ from datasets import Dataset
 from scipy.stats import spearmanr
 from sentence_transformers.sentence_transformer.modules import Normalize
 
-from embexp.cautions import cautions
+from embexp.cautions import batches_of_all_rows, cautions
 from embexp.config import compose
 from embexp.data.views import View
 from embexp.evaluation import Pairs, score_pairs
@@ -208,3 +208,9 @@ def test_the_highest_spearman_of_two_values_is_that_of_the_best_order():
     scores = np.array([1.0] * 60 + [0.0] * 140)
     best = spearmanr(scores, np.arange(200)[::-1]).statistic
     assert math.sqrt(3 * 60 * 140 / (200**2 - 1)) == pytest.approx(best)
+
+
+def test_a_batch_size_that_the_rows_cannot_fill_is_told():
+    assert batches_of_all_rows(270, 270) == []
+    (told,) = batches_of_all_rows(270, 1_000)
+    assert told.startswith("batch_size=1000: there are 270 rows to train on, so no batch is larger")
