@@ -142,17 +142,17 @@ class _Attention(torch.autograd.Function):
         queries = _gathered(query, rows.rows).mul_(scale)
         keys, values = (_gathered(part, None if sizes.one_a_text else rows.rows) for part in (key, value))
         scores = query.new_empty(sum(map(math.prod, sizes.scores)))
-        for one, other, told in _together((queries, sizes.queries), (keys, sizes.keys), (scores, sizes.scores)):
+        for one, other, told in _by_group((queries, sizes.queries), (keys, sizes.keys), (scores, sizes.scores)):
             torch.bmm(one, other.transpose(1, 2), out=told)
         shares = scores.to(torch.float32, copy=True)
-        for group, (part,) in zip(layout.groups, _together((shares, sizes.scores)), strict=True):
+        for group, (part,) in zip(layout.groups, _by_group((shares, sizes.scores)), strict=True):
             if not sizes.one_a_text:
                 part.unflatten(0, (group.texts, -1)).add_(group.mask(causal=causal))
             torch.ops.aten._softmax.out(part, -1, False, out=part)
         noise = layout.noise(shares, dropout) if dropout else None
         weights = scores.copy_(shares if noise is None else shares * noise)
         attended = torch.empty_like(queries)
-        for one, other, told in _together((weights, sizes.scores), (values, sizes.keys), (attended, sizes.queries)):
+        for one, other, told in _by_group((weights, sizes.scores), (values, sizes.keys), (attended, sizes.queries)):
             torch.bmm(one, other, out=told)
         ctx.save_for_backward(queries, keys, values, shares, weights, noise)
         return attended.index_select(0, rows.places).view_as(query)
@@ -165,7 +165,7 @@ class _Attention(torch.autograd.Function):
         rows = ctx.layout.rows(sizes.heads)
         gradient = _gathered(gradients[0], rows.rows).index_fill_(0, rows.padding, 0)
         of_values, of_weights = torch.empty_like(values), torch.empty_like(weights)
-        for weight, given, value, of_value, of_weight in _together(
+        for weight, given, value, of_value, of_weight in _by_group(
             (weights, sizes.scores),
             (gradient, sizes.queries),
             (values, sizes.keys),
@@ -175,12 +175,12 @@ class _Attention(torch.autograd.Function):
             torch.bmm(weight.transpose(1, 2), given, out=of_value)
             torch.bmm(given, value.transpose(1, 2), out=of_weight)
         of_shares = of_weights.to(torch.float32, copy=True) if noise is None else of_weights * noise
-        for of_share, share in _together((of_shares, sizes.scores), (shares, sizes.scores)):
+        for of_share, share in _by_group((of_shares, sizes.scores), (shares, sizes.scores)):
             # In fp32, as the softmax is; padding has a share of 0, and so a gradient of 0.
             torch.ops.aten._softmax_backward_data.out(of_share, share, -1, torch.float32, grad_input=of_share)
         of_scores = of_weights.copy_(of_shares)
         of_queries, of_keys = torch.empty_like(queries), torch.empty_like(keys)
-        for of_score, query, key, of_query, of_key in _together(
+        for of_score, query, key, of_query, of_key in _by_group(
             (of_scores, sizes.scores),
             (queries, sizes.queries),
             (keys, sizes.keys),
@@ -220,7 +220,7 @@ def _gathered(part: Tensor, rows: Tensor | None) -> Tensor:
     return flat.contiguous() if rows is None else flat.index_select(0, rows)
 
 
-def _together(*parts: tuple[Tensor, list[tuple[int, int, int]]]) -> Iterator[tuple[Tensor, ...]]:
+def _by_group(*parts: tuple[Tensor, list[tuple[int, int, int]]]) -> Iterator[tuple[Tensor, ...]]:
     """Of each group what is its own in each of these, in its size."""
     cut = (
         [own.view(size) for own, size in zip(flat.view(-1).split([*map(math.prod, sizes)]), sizes, strict=True)]

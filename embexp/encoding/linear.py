@@ -41,8 +41,8 @@ def fast_linear(module: nn.Module) -> Iterator[None]:
     for attention in _self_attentions(module) if layers else []:
         for names in PROJECTIONS:
             projections = [layer for name in names if (layer := getattr(attention, name, None)) in set_up]
-            together = _OfOneInput(projections)
-            set_up |= {layer: partial(together.forward, place) for place, layer in enumerate(projections)}
+            of_one_input = _OfOneInput(projections)
+            set_up |= {layer: partial(of_one_input.forward, place) for place, layer in enumerate(projections)}
     for part, forward in set_up.items():
         part.forward = forward
     try:
