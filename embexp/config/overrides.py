@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -230,11 +230,23 @@ def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None
     if not in_a_section and (whole := closest(key, known)) is not None:
         return whole
     parent, _, name = key.rpartition(".")
-    for keys in ([each for each in known if each.rpartition(".")[0] == parent], known):
-        by_name = {each.rpartition(".")[2]: each for each in reversed(keys)}
+    of_section = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == parent}
+    of_any = {each.rpartition(".")[2]: each for each in reversed(known)}
+    ends = {end: of_section[whole] for end, whole in _ends_of(of_section).items()}
+    for by_name in (of_section, ends, of_any):
         if (found := closest(name, by_name)) is not None:
             return by_name[found]
     return None
+
+
+def _ends_of(names: Iterable[str]) -> dict[str, str]:
+    """The last words of each name of several, with the name: {"margin": "triplet_margin"}."""
+    found: dict[str, str] = {}
+    for name in names:
+        words = name.split("_")
+        for first in range(1, len(words)):
+            found.setdefault("_".join(words[first:]), name)
+    return found
 
 
 def _options_with(group: str, name: str) -> list[str]:
@@ -250,7 +262,8 @@ def _alike_in_the_group(group: str, name: str) -> str | None:
     for file in files:
         for key in map(str, OmegaConf.load(file)):
             options.setdefault(key, []).append(f"{group}={file.stem}")
-    found = closest(name, options) or next((key for key in options if key.endswith(f"_{name}")), None)
+    ends = _ends_of(options)
+    found = closest(name, options) or ends.get(closest(name, ends) or "")
     return None if found is None else f" Did you mean '{group}.{found}', a key of {' and of '.join(options[found])}?"
 
 

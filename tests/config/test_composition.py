@@ -386,6 +386,15 @@ def test_the_key_of_a_section_that_was_typed_without_it_is_named_before_one_that
     assert "Did you mean 'loss.scale'?" in problem
 
 
+def test_a_key_is_known_by_its_last_words_though_they_are_misspelt():
+    (problem,) = problems_of("loss=triplet", "loss.margn=0.5")
+    assert "Did you mean 'loss.triplet_margin'? See them all" in problem
+    (problem,) = problems_of("loss.margn=0.5")
+    assert "Did you mean 'loss.triplet_margin', a key of " in problem
+    (problem,) = problems_of("evaluation.sise=8")
+    assert "Did you mean 'evaluation.batch_size'? See" in problem
+
+
 def test_a_key_of_another_option_of_the_group_is_named_before_one_of_another_section():
     (problem,) = problems_of("loss.margin=0.5")
     assert "Did you mean 'loss.triplet_margin', a key of " in problem
