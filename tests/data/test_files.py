@@ -221,7 +221,8 @@ BAD = {
     "parquet named csv": ("r.csv", b"PAR1xxxx", "its content is parquet"),
     "csv named parquet": ("r.parquet", "anchor,positive\n", "its content is no parquet"),
     "json array": ("r.jsonl", '[{"text": "a"}]', "one JSON object a line"),
-    "broken json": ("r.jsonl", '{"text": "a"}\n{"text": \n', "row 2: broken JSON"),
+    "broken json": ("r.jsonl", '{"text": "a"}\n{"text": \n', "row 2: broken JSON: Expecting value at column 11"),
+    "tab in json": ("r.jsonl", '{"text": "a\tb"}\n', "row 1: broken JSON: Invalid control character at column 12"),
     "missing value": ("r.jsonl", '{"anchor": "a", "positive": "b"}\n{"anchor": "a"}\n', "row 2: positive is missing"),
     "number for a text": ("r.jsonl", '{"text": 7}\n', "row 1: text is 7, not a text"),
     "unknown label": ("r.csv", "premise,hypothesis,label\na,b,maybe\n", "row 2: label 'maybe' is none of"),
@@ -266,7 +267,11 @@ BAD = {
     "packed parquet": ("r.parquet.gz", gzip.compress(b"PAR1"), "the suffix '.gz' is none of"),
     "csv named gz": ("r.csv.gz", "text\na\n", "broken gzip"),
     "half a gzip": ("r.csv.gz", gzip.compress(b"text\na\n" * 99)[:-9], "broken gzip"),
-    "broken json array": ("r.json", '[{"text": "a"},\n{"text": }]', "line 2: broken JSON"),
+    "broken json array": (
+        "r.json",
+        '[{"text": "a"},\n{"text": }]',
+        "line 2: broken JSON: Expecting value at column 10",
+    ),
     "no object in an array": (
         "r.json",
         '[{"text": "a"}, "b"]',

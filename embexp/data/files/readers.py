@@ -105,11 +105,16 @@ def _jsonl(lines: Iterable[str]) -> Iterator[Row]:
         except json.JSONDecodeError as error:
             if number == 1 and line.lstrip().startswith("["):
                 raise UnreadableError("it is one JSON array; name it .json, or write one JSON object a line") from None
-            yield number, f"broken JSON: {error.msg}"
+            yield number, _broken(error.msg, error.pos + 1)
             continue
         if isinstance(value, list) and number == 1:
             raise UnreadableError("it is a JSON array; name it .json, or write one JSON object a line")
         yield number, value if isinstance(value, dict) else "a line must be a JSON object"
+
+
+def _broken(why: str, column: int) -> str:
+    # Some of json's messages end where a place is to follow: "Invalid control character at".
+    return f"broken JSON: {why.removesuffix(' at')} at column {column}"
 
 
 def _keys_of(rows: Iterable[Row], hint: str = "; write one JSON object a line") -> list[str]:
@@ -185,7 +190,7 @@ def _json_array(text: str) -> Records:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UnreadableError(f"line {error.lineno}: broken JSON: {error.msg}") from None
+        raise UnreadableError(f"line {error.lineno}: {_broken(error.msg, error.colno)}") from None
     if not values:
         raise UnreadableError("it holds no rows: its array is empty")
     rows: list[Row] = [
