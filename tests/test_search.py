@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -177,7 +178,7 @@ def test_trials_are_children_of_the_search_and_one_that_diverges_costs_itself(tm
     )
     assert done.returncode == 1, done.stderr
     assert "Sweep of 3 runs" in done.stdout
-    assert "learning rate" in done.stdout
+    assert re.search(r"^ +learning_rate  ", done.stdout, re.MULTILINE)
     assert [run["status"] for run in results(tmp_path)] == ["FINISHED", "FAILED", "FINISHED"]
     with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
         parents = database.execute("SELECT value FROM tags WHERE key = 'mlflow.parentRunId'").fetchall()

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Column, Table
 
+from embexp.compare.ranking import different
 from embexp.compare.runs import Run
 from embexp.naming import OF_FILES
 
@@ -105,7 +106,7 @@ def label_of(run: Run, keys: Collection[str], others: Sequence[Run]) -> str:
 def _follows(key: str, keys: Collection[str], runs: Sequence[Run]) -> bool:
     """Whether a setting is the same in all runs that have the same option of its group, which is told too."""
     group, dot, _ = key.partition(".")
-    return bool(dot) and group in keys and _different(runs, [group]) == _different(runs, [group, key])
+    return bool(dot) and group in keys and different(runs, [group]) == different(runs, [group, key])
 
 
 def of_the_best(label: str) -> str:
@@ -172,7 +173,7 @@ def _leaving(keys: Sequence[str], runs: Sequence[Run]) -> tuple[list[str], list[
     needed = list(keys)
     for key in from_least:
         rest = [other for other in needed if other != key]
-        if _different(runs, rest) == _different(runs, keys):
+        if different(runs, rest) == different(runs, keys):
             needed = rest
     order = sorted(from_least, key=lambda key: key in needed)[:-1]
     early = [key for key in order if key not in needed and not _tells_many(runs, key)]
@@ -193,11 +194,6 @@ def _broken_into_lines(columns: Sequence[Column], less: int, console: Console) -
 
 def _tells_many(runs: Sequence[Run], key: str) -> bool:
     return _others_than_most(runs, key) * FEW >= len(runs)
-
-
-def _different(runs: Sequence[Run], keys: Sequence[str]) -> int:
-    """How many of the runs these settings tell apart."""
-    return len({tuple(run.params.get(key) for key in keys) for run in runs})
 
 
 def _others_than_most(runs: Sequence[Run], key: str) -> int:

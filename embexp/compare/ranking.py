@@ -17,6 +17,8 @@ FIRST_COLUMNS = ("loss", "batch_size", "model", "data", "experiment", "learning_
 COSTS = ("time/", "latency/", "memory/", "train/", "system/")
 # What follows from another column or from the machine, or changes no result.
 NOT_COLUMNS = ("effective_batch_size", "threads", ROWS, *CHANGES_NO_RESULT)
+# What was asked for, and what became of it, which tells more: auto is bf16 on one machine, and fp32 on another.
+BECAME = {"trainer.precision": "precision"}
 
 
 def score_of(run: Run, metric: str) -> float | None:
@@ -75,9 +77,17 @@ def differing(runs: Sequence[Run]) -> list[str]:
         for key in keys
     }
     found = [key for key in keys if key not in NOT_COLUMNS and len(values[key]) > 1]
+    for asked, became in BECAME.items():
+        if {asked, became} <= set(found) and different(runs, [became]) == different(runs, [became, asked]):
+            found.remove(asked)
     with_rows = [*found, ROWS]
-    without, more = ({tuple(run.params.get(key) for key in names) for run in runs} for names in (found, with_rows))
-    return with_rows if len(more) > len(without) and len(values.get(ROWS, ())) > 1 else found
+    tells_more = len(values.get(ROWS, ())) > 1 and different(runs, with_rows) > different(runs, found)
+    return with_rows if tells_more else found
+
+
+def different(runs: Sequence[Run], keys: Sequence[str]) -> int:
+    """How many of the runs these settings tell apart."""
+    return len({tuple(run.params.get(key) for key in keys) for run in runs})
 
 
 def _may_lack(key: str) -> bool:

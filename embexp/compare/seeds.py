@@ -155,7 +155,7 @@ def _table(
     firsts = [group.runs[0] for group in groups]
     shown = {key: values_of(firsts, key) for key in keys}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for title in ("", *(key.replace("_", " ") for key in keys)):
+    for title in ("", *keys):
         table.add_column(title, no_wrap=True)
     titles = [title for title in of if title not in without]
     for title in titles:
@@ -248,14 +248,15 @@ def _finite(value: float) -> float | None:
 
 
 def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> list[str]:
-    """Each setting against the best one, in words."""
+    """Each setting against the best one, in words, after the number of its row."""
     firsts = [group.runs[0] for group in groups]
     labels = [label_of(first, keys, firsts) for first in firsts]
     alike = {label: [rank for rank, other in enumerate(labels, start=1) if other == label] for label in labels}
-    names = [label if len(alike[label]) == 1 else f"row {rank} ({label})" for rank, label in enumerate(labels, start=1)]
+    best = of_the_best(labels[0] if len(alike[labels[0]]) == 1 else f"row 1: {labels[0]}")
     lines = [
-        f"{name}: {_against(group, groups[0], of_the_best(names[0]), metric)}"
-        for group, name in zip(groups[1:], names[1:], strict=True)
+        f"{rank:>4}   {label}: {_against(group, groups[0], best, metric)}"
+        for rank, (group, label) in enumerate(zip(groups, labels, strict=True), start=1)
+        if rank > 1
     ]
     lines += [LOOK_ALIKE.format(", ".join(map(str, ranks))) for ranks in alike.values() if len(ranks) > 1]
     return lines

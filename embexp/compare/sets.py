@@ -43,17 +43,17 @@ def headings(sets: Sequence[Sequence[Run]], *, of: int) -> list[str]:
 
 
 def _apart(sets: Sequence[Sequence[Run]]) -> list[str]:
-    """The settings that tell sets of one name apart, as few as do; empty where none do, as where a file was changed."""
+    """The settings that tell sets of one name apart, as few as do; of some that none does, as where a file was changed, what tells most."""
     firsts, runs = [of_set[0] for of_set in sets], [run for of_set in sets for run in of_set]
     shared = [
         key for key in differing(runs) if all(len({run.params.get(key) for run in of_set}) == 1 for of_set in sets)
     ]
     files = [[_file_of(run)] for run in firsts]
-    for told in (files, *([[key]] * len(sets) for key in shared), [shared] * len(sets)):
-        labels = [_label(run, keys, runs) for run, keys in zip(firsts, told, strict=True)]
-        if len(set(labels)) == len(labels):
-            return labels
-    return [""] * len(sets)
+    ways = (files, *([[key]] * len(sets) for key in shared), [shared] * len(sets))
+    labels = [[_label(run, keys, runs) for run, keys in zip(firsts, told, strict=True)] for told in ways]
+    # The first of those that tell most of them apart.
+    best = max(labels, key=lambda of_way: len(set(of_way)))
+    return best if len(set(best)) > 1 else [""] * len(sets)
 
 
 def _file_of(run: Run) -> str:

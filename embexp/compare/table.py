@@ -73,7 +73,7 @@ def draw(
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         unjudged = None if verdicts else too_few_pairs(of_set, metric)
         why = [] if unjudged is None or _is_told(unjudged, cautioned) else [f"{unjudged}."]
-        for line in why if unjudged else _told(verdicts, of_set, has_intervals=INTERVAL not in without):
+        for line in why if unjudged else _told(verdicts, of_set, metric, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if any(column in SCORES for column in seen):
         said = "dev, test: cosine similarity against the scores of the pairs"
@@ -96,7 +96,7 @@ def draw(
 
 
 def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
-    """A line for each thing that the runs of a table were warned of when they were made: "! runs 1, 3: dev: ..."."""
+    """A line for each thing that the runs of a table were warned of when they were made: "! rows 1, 3: dev: ..."."""
 
     def label(number: int) -> str:
         its_rank, of = ranked_runs[number]
@@ -114,12 +114,15 @@ def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:
     return any(f" {split}: {pairs} pair" in line for line in cautioned)
 
 
-def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], *, has_intervals: bool) -> list[str]:
-    """What the intervals say, in words: of the best few, and of how many of all."""
+def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_intervals: bool) -> list[str]:
+    """What the intervals say, in words: a line a row, of the best few, and of how many of all."""
     left = f" (of the best {len(verdicts)})" if len(verdicts) < len(runs) else ""
     said = [f"[low, high]: 95 % interval over the choice of pairs{left}"] if has_intervals and verdicts else []
     said += ["= : cannot be told apart from the best"] if len(verdicts) > 1 else []
-    lines = [f"  {verdict.words}" for verdict in verdicts[:MOST_TOLD] if verdict.words]
+    rank_of = {id(run): rank for rank, run in ranked(runs, metric)}
+    lines = [f"{rank_of[id(of.run)]:>4}   {of.words}" for of in verdicts[:MOST_TOLD] if of.words]
+    if len(lines) == MOST_TOLD < len(verdicts):
+        lines.append(f"       of the next {len(verdicts) - MOST_TOLD} in words: --html FILE")
     return [*lines, f"{'; '.join(said)}."] if said else lines
 
 
@@ -138,7 +141,7 @@ def _table(
     table.add_column("", justify="right", no_wrap=True, min_width=2)
     for key in keys:
         numbers = key != keys[0] and all(_is_number(run.params.get(key, "")) for run in runs)
-        table.add_column(key.replace("_", " "), justify="right" if numbers else "left", no_wrap=True)
+        table.add_column(key, justify="right" if numbers else "left", no_wrap=True)
     for column in of:
         # Of an interval the brackets tell what it is, and the line below the table.
         title = "" if column.title == INTERVAL else escape(column.title)

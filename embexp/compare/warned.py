@@ -10,7 +10,7 @@ MOST_NAMED = 8
 
 
 def warned(runs: Sequence[tuple[int, Sequence[str]]], label: Callable[[int], str]) -> list[tuple[str, str]]:
-    """Whose caution it is ("all runs", "runs 1, 3"), and what it says; those of the best runs first.
+    """Whose caution it is ("all rows", "rows 1, 3"), and what it says; those of the best runs first.
 
     Args:
         runs: of each its rank, and its cautions.
@@ -27,7 +27,7 @@ def warned(runs: Sequence[tuple[int, Sequence[str]]], label: Callable[[int], str
 
 def _whose(numbers: Sequence[int], ranks: Sequence[int], label: Callable[[int], str]) -> str:
     if len(numbers) == len(ranks) > 1:
-        return "all runs"
+        return "all rows"
     sharing, have = Counter(ranks), Counter(ranks[number] for number in numbers)
     # Of one score, and named together where all of them were warned.
     together = {rank for rank, count in have.items() if count == sharing[rank]}
@@ -37,4 +37,4 @@ def _whose(numbers: Sequence[int], ranks: Sequence[int], label: Callable[[int], 
         for rank, number in list(different)[:MOST_NAMED]
     ]
     more = f" and {len(different) - MOST_NAMED} more" if len(different) > MOST_NAMED else ""
-    return f"run{'s' if len(different) > 1 else ''} {', '.join(named)}{more}"
+    return f"row{'s' if len(different) > 1 else ''} {', '.join(named)}{more}"

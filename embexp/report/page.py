@@ -157,7 +157,7 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
     axis = linear_axis(ends, start=8, end=142)
     told = any(entry.verdict is not None for entry in entries)
     picture = "95 % interval" if any(entry.low is not None for entry in entries) else "at a glance"
-    titles = ("rank", *(key.replace("_", " ") for key in keys), metric_title(metric), picture, "gain")
+    titles = ("rank", *keys, metric_title(metric), picture, "gain")
     titles += (("less the best",) if told else ()) + tuple(title for title, _ in scores)
     rows = []
     for entry in entries:

@@ -43,9 +43,9 @@ def test_a_row_has_the_mean_and_the_standard_deviation_of_its_seeds(tmp_path):
 def test_what_runs_were_warned_of_stands_under_the_table_with_the_rows_that_they_are_in(tmp_path):
     leaked = [replace(run, cautions=("dev and train: ...",)) for run in seeds(tmp_path, 32, (1.5, 1.6, 1.55))]
     others = seeds(tmp_path, 64, (0.4, 0.42, 0.41))
-    assert "! run 2: dev and train: ...\n" in drawn([*leaked, *others])
+    assert "! row 2: dev and train: ...\n" in drawn([*leaked, *others])
     clean = [replace(run, cautions=()) for run in leaked[1:]]
-    assert "! run 2 (seed=0): dev and train: ...\n" in drawn([leaked[0], *clean, *others])
+    assert "! row 2 (seed=0): dev and train: ...\n" in drawn([leaked[0], *clean, *others])
 
 
 def test_a_clear_difference_is_told(tmp_path):
@@ -138,7 +138,7 @@ def test_settings_that_look_alike_are_told_apart_by_their_rows(tmp_path):
     runs = [*seeds(tmp_path, 32, (1.5, 1.6)), *seeds(tmp_path, 64, (0.4, 0.42))]
     alike = [replace(run, params={**run.params, "batch_size": "8"}, setting=run.params["batch_size"]) for run in runs]
     text = drawn(alike)
-    assert "row 2 (loss=mnr, batch_size=8): worse than the best (row 1 (loss=mnr, batch_size=8)) by" in text
+    assert "\n   2   loss=mnr, batch_size=8: worse than the best (row 1: loss=mnr, batch_size=8) by" in text
     assert "rows 1, 2 differ in nothing that a column shows" in text
     assert "differ in nothing" not in drawn(runs)
 

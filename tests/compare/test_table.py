@@ -68,6 +68,14 @@ def test_columns_are_what_differs():
     assert differing([with_scale, Run("b", Status.FINISHED, None, {"loss": "cosine"}, {})]) == ["loss"]
 
 
+def test_of_the_precision_that_was_asked_for_and_the_one_that_it_became_the_latter_is_shown():
+    bf16, fp32 = (run(0.5, precision=name, **{"trainer.precision": name}) for name in ("bf16", "fp32"))
+    assert differing([bf16, fp32]) == ["precision"]
+    alike = run(0.5, precision="bf16", **{"trainer.precision": "auto"})
+    assert differing([bf16, alike]) == ["trainer.precision"]
+    assert differing([bf16, alike, fp32]) == ["precision", "trainer.precision"]
+
+
 def test_what_was_typed_for_one_run_differs_from_the_default_of_the_others():
     assert differing([run(0.5), run(0.6, **{"trainer.weight_decay": 0.1})]) == ["trainer.weight_decay"]
     assert differing([run(0.5), run(0.6, max_steps=7)]) == ["max_steps"]
@@ -233,6 +241,17 @@ def test_of_one_model_there_is_no_verdict_where_there_is_nothing_to_compare_it_w
     assert "better than before training" in drawn([scored])
 
 
+def test_what_is_said_in_words_begins_with_its_row_and_tells_of_the_best_eight(tmp_path):
+    runs = [judged(tmp_path, size, noise=size / 4) for size in range(1, 11)]
+    text = drawn(runs)
+    told = re.findall(r"^ +(\d+)   batch_size=(\d+): \w", text, re.MULTILINE)
+    rows = re.findall(r"^[ =]+(\d+) +(\d+) +0\.\d{4} ", text, re.MULTILINE)
+    assert len(rows) == 10
+    assert told == rows[:8]
+    assert "       of the next 2 in words: --html FILE\n" in text
+    assert "in words" not in drawn(runs[:8])
+
+
 def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_is_of():
     few, leak = "dev: 30 pairs are few", "dev and train: 30 of 30 rows of [dev].csv ..."
     others = [replace(run(0.5 - n / 100, batch_size=n), cautions=(few,)) for n in range(10)]
@@ -240,10 +259,10 @@ def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_i
     for text in (drawn(runs), to_markdown(runs)):
         assert [line.lstrip("- ") for line in text.splitlines() if "! " in line] == [
             f"! all runs: {few}",
-            f"! run 2: {leak}",
+            f"! row 2: {leak}",
         ]
     text = drawn([replace(run(0.9), cautions=(leak,)), *runs[:1], *runs[1:2], *others])
-    assert f"! runs 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: {few}" in text
+    assert f"! rows 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: {few}" in text
     assert next(csv.DictReader(io.StringIO(to_csv(runs[:1]))))["cautions"] == f"{few}; {leak}"
     assert "!" not in drawn([run(0.8)])
 
@@ -252,18 +271,18 @@ def test_of_runs_that_share_a_rank_those_that_were_warned_are_told_by_what_diffe
     first, second, third = (run(score, batch_size=n) for score, n in ((0.8, 8), (0.6, 16), (0.6, 32)))
     warned_of = ("leak",)
     one = [first, second, replace(third, cautions=warned_of)]
-    assert "! run 2 (batch_size=32): leak\n" in drawn(one)
-    assert "- ! run 2 (batch_size=32): leak\n" in to_markdown(one)
-    assert "! run 2: leak\n" in drawn([first, replace(second, cautions=warned_of), one[2]])
-    assert "! runs 1, 2 (batch_size=32): leak\n" in drawn([replace(first, cautions=warned_of), *one[1:]])
+    assert "! row 2 (batch_size=32): leak\n" in drawn(one)
+    assert "- ! row 2 (batch_size=32): leak\n" in to_markdown(one)
+    assert "! row 2: leak\n" in drawn([first, replace(second, cautions=warned_of), one[2]])
+    assert "! rows 1, 2 (batch_size=32): leak\n" in drawn([replace(first, cautions=warned_of), *one[1:]])
     # Nothing in the table tells them apart either.
-    assert "! run 2: leak\n" in drawn([first, third, one[2]])
+    assert "! row 2: leak\n" in drawn([first, third, one[2]])
 
 
 def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
     runs = [judged(tmp_path, 32, noise=1.0), judged(tmp_path, 64, noise=1.05), judged(tmp_path, 128, noise=9.0)]
     text = drawn(runs)
-    first, second, third = (line for line in text.splitlines() if re.match(r"\s*(= )?\d  ", line))
+    first, second, third = (line for line in text.splitlines() if re.match(r"\s*(= )?\d +\d", line))
     assert "= 2" in second
     assert "=" not in first + third
     assert all(re.search(r"\[-?0\.\d{3}, 0\.\d{3}\]", line) for line in (first, second, third))

@@ -65,9 +65,9 @@ def test_what_was_warned_of_when_runs_were_made_stands_beside_their_scores(tmp_p
     assert Page(report(runs, title="A sweep")).text.count(f"all runs : {LEAK}") == 1
     other = leave_run(tmp_path / "other", "cosine", 16, cautions=["dev: 30 pairs are few"])
     text = Page(report([other, *runs], title="A sweep")).text
-    assert f"runs 1, 2 : {LEAK} run 3 : dev: 30 pairs are few" in text
+    assert f"rows 1, 2 : {LEAK} row 3 : dev: 30 pairs are few" in text
     tied = replace(runs[0], params={**runs[0].params, "seed": "7"}, where=other.where)
-    assert f"run 1 (seed 42) : {LEAK}" in Page(report([runs[0], tied], title="A sweep")).text
+    assert f"row 1 (seed 42) : {LEAK}" in Page(report([runs[0], tied], title="A sweep")).text
     assert f"- {LEAK}" in card_of(runs[0], details_of(runs[0]))
 
 
