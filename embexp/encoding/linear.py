@@ -31,10 +31,10 @@ def can_be_fast() -> bool:
 
 
 @contextmanager
-def fast_linear(module: nn.Module) -> Iterator[None]:
+def fast_linear(module: nn.Module) -> Iterator[int]:
     """Within it every `nn.Linear` with a bias in the module, which is on the CPU, computes so under autocast to bf16.
 
-    Without what it takes (`can_be_fast`) none does, nor does a layer that has hooks or a forward of its own.
+    Without what it takes (`can_be_fast`) none does, nor does a layer that has hooks or a forward of its own. It yields how many do.
     """
     layers = [part for part in module.modules() if _fits(part)] if can_be_fast() else []
     set_up: dict[nn.Module, Any] = {layer: partial(_forward, layer) for layer in layers}
@@ -46,7 +46,7 @@ def fast_linear(module: nn.Module) -> Iterator[None]:
     for part, forward in set_up.items():
         part.forward = forward
     try:
-        yield
+        yield len(set_up)
     finally:
         for part in set_up:
             del part.forward

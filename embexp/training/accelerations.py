@@ -67,10 +67,13 @@ def _on_cpu(assignment: Assignment, until_the_end: ExitStack, *, alone: bool) ->
     by_rows = trainer.row_gradient and alone
     encoder = None
     if trainer.sort_by_length:
-        unpadded = trainer.unpadded and can_be_unpadded(model)
+        unpadded, chunk_tokens = trainer.unpadded and can_be_unpadded(model), _chunk_tokens(assignment)
+        told = "without padding" if unpadded else f"in chunks of {chunk_tokens} tokens, sorted by length"
         if trainer.fast_linear and unpadded and assignment.hardware.precision == "bf16":
-            until_the_end.enter_context(fast_linear(loss))
-        encoder = StepEncoder(_chunk_tokens(assignment), unpadded, trainer.fast_dropout, trainer.fused_cross_entropy)
+            count = until_the_end.enter_context(fast_linear(loss))
+            told += f"; {count} linear layers by oneDNN" if count else ""
+        log.info("steps: %s", told)
+        encoder = StepEncoder(chunk_tokens, unpadded, trainer.fast_dropout, trainer.fused_cross_entropy)
         look_ups = tied_look_ups(model, loss) if by_rows and trainer.fused_cross_entropy else []
         if look_ups and encoder.can_decode(loss.decoder):
             until_the_end.enter_context(sparse(look_ups))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
 
@@ -99,10 +101,25 @@ def test_in_bf16_fast_linear_layers_leave_the_losses_about_as_near_to_fp32s(tmp_
     assert 0 < apart["fast"] < 2 * apart["plain"]
 
 
-@pytest.mark.parametrize("more", [["trainer.precision=fp32"], ["trainer.precision=bf16", "trainer.unpadded=false"]])
-def test_linear_layers_are_torchs_in_fp32_and_in_chunks(tmp_path, monkeypatch, more):
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["trainer.precision=fp32"], "steps: without padding"),
+        (["trainer.precision=bf16", "trainer.unpadded=false"], "steps: in chunks of 512 tokens, sorted by length"),
+    ],
+)
+def test_linear_layers_are_torchs_in_fp32_and_in_chunks(tmp_path, monkeypatch, caplog, more, told):
     monkeypatch.setattr(accelerations, "fast_linear", refuse)
-    run(compose([*SMALL, "max_steps=1", *more]), tmp_path)
+    with caplog.at_level("INFO"):
+        run(compose([*SMALL, "max_steps=1", *more]), tmp_path)
+    assert told in caplog.messages
+
+
+@pytest.mark.skipif(not can_be_fast(), reason="this processor or torch has no bf16 of oneDNN's")
+def test_how_many_linear_layers_are_onednns_is_told(tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        run(compose([*SMALL, "max_steps=1", "trainer.precision=bf16"]), tmp_path)
+    assert any(re.fullmatch(r"steps: without padding; \d+ linear layers by oneDNN", said) for said in caplog.messages)
 
 
 def test_every_lever_is_on_by_default():
