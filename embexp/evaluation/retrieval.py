@@ -30,11 +30,17 @@ HELPDESK_QUERIES = 480
 
 @dataclass(frozen=True)
 class Judged:
-    """Queries, documents, and of each query the gain of its relevant documents, by their places in `documents`."""
+    """Queries, documents, and of each query the gain of its relevant documents, by their places in `documents`.
+
+    Attributes:
+        itself: of each query, the place of the document that is the query itself and no answer to it: it is found first, and
+            does not count; None where there is none.
+    """
 
     queries: list[str]
     documents: list[str]
     relevant: list[dict[int, float]]
+    itself: list[int | None]
     fingerprint: str
 
     def answered(self) -> Iterator[tuple[str, str]]:
@@ -71,14 +77,17 @@ class RetrievalEvaluation:
     def score(self, model: SentenceTransformer) -> dict[str, float]:
         """ndcg_at_10, mrr_at_10, map_at_100, recall_at_k."""
         depth = max(MAP_AT, *self.settings.recall_at)
-        ranked = search(
+        found = search(
             model,
             self.judged.queries,
             self.judged.documents,
-            depth=depth,
+            depth=depth + 1,
             batch_size=self.settings.batch_size,
             chunk=self.settings.chunk,
         )
+        ranked = [
+            [place for place in places if place != own] for places, own in zip(found, self.judged.itself, strict=True)
+        ]
         return ranking_metrics(ranked, self.judged.relevant, recall_at=self.settings.recall_at)
 
 
@@ -210,7 +219,10 @@ def _from_pairs(config: Config, settings: Retrieval) -> Judged:
 def _judged(
     queries: Mapping[str, str], corpus: Mapping[str, str], relevant: Mapping[str, Mapping[str, float]]
 ) -> Judged:
-    """As in trec_eval, queries without a relevant document are left out, and documents that are missing are not found."""
+    """As in trec_eval, queries without a relevant document are left out, and documents that are missing are not found.
+
+    Where queries are documents too, as in ArguAna and Quora, a query is not looked for in itself, as in BEIR's evaluation.
+    """
     place = {identifier: number for number, identifier in enumerate(corpus)}
     missing = {document for gains in relevant.values() for document in gains if document not in place}
     everywhere = place | {document: len(place) + number for number, document in enumerate(sorted(missing))}
@@ -224,4 +236,13 @@ def _judged(
     texts = [str(queries[query]) for query in kept]
     documents = [str(text) for text in corpus.values()]
     judged = [sorted(gains.items()) for gains in kept.values()]
-    return Judged(texts, documents, list(kept.values()), fingerprint_of(texts, documents, judged))
+    itself = [
+        number if number is not None and number not in gains and _is_the_same(text, documents[number]) else None
+        for text, number, gains in zip(texts, map(place.get, kept), kept.values(), strict=True)
+    ]
+    return Judged(texts, documents, list(kept.values()), itself, fingerprint_of(texts, documents, judged, itself))
+
+
+def _is_the_same(query: str, document: str) -> bool:
+    """Whether a document that has a query's id is the query, perhaps with a title; numbers for ids agree by chance."""
+    return " ".join(query.split()) in " ".join(document.split())

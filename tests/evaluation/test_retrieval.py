@@ -7,7 +7,8 @@ import json
 import pytest
 
 from embexp.config import ConfigError, compose
-from embexp.evaluation.retrieval import retrieval_evaluation, search
+from embexp.evaluation import retrieval
+from embexp.evaluation.retrieval import Judged, retrieval_evaluation, search
 
 QUERIES = {"q1": "where is my money", "q2": "the parcel is broken", "q3": "never judged"}
 CORPUS = {
@@ -55,6 +56,29 @@ def test_beir_s_layout_is_read_and_scored_as_trec_eval_does(beir, model):
     assert judged.documents == ["Refunds money comes back in a week", "broken parcels are replaced", "Else closed"]
     assert judged.relevant == [{0: 2.0}, {1: 1.0, 3: 1.0}]  # 3: relevant, but not in the corpus
     assert evaluation.score(model)["recall_at_10"] == pytest.approx(0.75)
+
+
+def test_a_query_that_is_a_document_too_is_not_looked_for_in_itself(beir, model):
+    evaluation = evaluation_of(f"evaluation.retrieval.path={beir}")
+    assert evaluation.judged.itself == [None, None]
+    documents = [json.loads(line) for line in (beir / "corpus.jsonl").read_text().splitlines()]
+    # Of the first the whole text, with a title; of the second an id that agrees by chance.
+    documents += [{"_id": "q1", "title": "Asked", "text": QUERIES["q1"]}, {"_id": "q2", "title": "", "text": "so what"}]
+    (beir / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
+    own = evaluation_of(f"evaluation.retrieval.path={beir}")
+    assert own.judged.itself == [3, None]
+    assert own.fingerprint != evaluation.fingerprint
+    with (beir / "qrels" / "test.tsv").open("a") as file:
+        file.write("q1\tq1\t1\n")
+    assert evaluation_of(f"evaluation.retrieval.path={beir}").judged.itself == [None, None]
+
+
+def test_what_is_the_query_itself_does_not_count(model, monkeypatch):
+    judged = Judged(["a", "b"], ["a", "answer", "b", "other"], [{1: 1.0}, {3: 1.0}], [0, None], "f")
+    monkeypatch.setattr(retrieval, "search", lambda *_, depth, **__: [[0, 1, 2, 3], [2, 3, 0, 1]])
+    settings = evaluation_of("data.rows=1000", "data.evaluation_rows=100").settings
+    scores = retrieval.RetrievalEvaluation(settings, judged).score(model)
+    assert scores["mrr_at_10"] == pytest.approx((1 + 1 / 2) / 2)
 
 
 def test_held_out_pairs_become_queries_and_documents(model):
