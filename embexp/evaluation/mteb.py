@@ -104,7 +104,8 @@ class MtebEvaluation:
         )
         if result.exceptions:
             raise RuntimeError(result.exceptions[0].exception)
-        (scored,) = result.task_results
+        # What was kept may be of more splits and languages than are asked for here.
+        scored = result.task_results[0].validate_and_filter_scores(task)
         scores = _mean_scores(scored)
         self.record.setdefault("tasks", {})[task.metadata.name] = {
             "dataset": dict(task.metadata.dataset),

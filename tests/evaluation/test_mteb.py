@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+import mteb
 import pytest
 
 from embexp.config import ConfigError, compose
@@ -98,6 +99,21 @@ def test_other_data_under_the_same_name_is_scored_anew(mirror, model):
     write_pairs(mirror / "stsb" / "test.csv", [*scored("test", count=60, seed=1)])
     assert evaluation_of(mirror, tasks).fingerprint != before
     assert scores_of(evaluation_of(mirror, tasks), model) != first
+
+
+def test_of_what_was_kept_only_the_splits_that_are_asked_for_count(mirror, model, monkeypatch):
+    tasks = ("STSBenchmark",)
+    asked = scores_of(evaluation_of(mirror, tasks), model)
+    evaluate = mteb.evaluate
+
+    def with_another_split(*given, **named):
+        result = evaluate(*given, **named)
+        (scored,) = result.task_results
+        scored.scores["validation"] = [{**scored.scores["test"][0], "main_score": -1.0}]
+        return result
+
+    monkeypatch.setattr(mteb, "evaluate", with_another_split)
+    assert scores_of(evaluation_of(mirror, tasks), model) == asked
 
 
 def test_a_task_whose_data_is_missing_leaves_the_others_whole(mirror, model):
