@@ -31,17 +31,18 @@ MOST_LEFT_OUT = 0.05
 
 
 class Shuffled(DefaultBatchSampler):
-    """The batches of sentence-transformers' default, whose memory does not grow with the rows: torch's sampler makes every
-    number of an epoch a Python object, 200 MB for five million rows.
+    """The batches of the plain trainer, whose memory does not grow with the rows: torch's sampler makes every number of an
+    epoch a Python object, 200 MB for five million rows.
+
+    An epoch's order follows from the seed and the epoch alone, as accelerate's SeedableRandomSampler has it: a run that goes on
+    in a later epoch has the order that it would have had.
     """
 
     def __iter__(self) -> Iterator[list[int]]:
         rows = len(self.sampler)
-        order = torch.randperm(rows, generator=self.generator)
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.seed + self.epoch))
         for begin in range(0, rows - rows % self.batch_size if self.drop_last else rows, self.batch_size):
             yield order[begin : begin + self.batch_size].tolist()
-        # torch's sampler draws once more at its end: without this the next epoch would have another order than there.
-        torch.randperm(rows, generator=self.generator)
 
 
 class NoDuplicates(DefaultBatchSampler):

@@ -9,9 +9,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from accelerate.data_loader import SeedableRandomSampler
 from datasets import Dataset
 from sentence_transformers.base.sampler import DefaultBatchSampler
-from torch.utils.data import RandomSampler
 
 from embexp.data.batches import NoDuplicates, Shuffled, fill
 
@@ -29,13 +29,16 @@ def sampler(rows: Dataset, size: int, *, seed: int = 0, drop_last: bool = False)
 @pytest.mark.parametrize("drop_last", [False, True])
 @pytest.mark.parametrize("size", [7, 32, 300, 500])
 def test_shuffled_batches_are_those_of_the_plain_trainer_epoch_after_epoch(size, drop_last):
-    rows = premises_often_shared(1)
-    ours, theirs = (torch.Generator().manual_seed(3) for _ in range(2))
+    rows, seed = premises_often_shared(1), 3
     options = {"batch_size": size, "drop_last": drop_last}
-    made = Shuffled(rows, **options, generator=ours)
-    plain = DefaultBatchSampler(RandomSampler(rows, generator=theirs), **options, generator=theirs)
+    made = Shuffled(rows, **options, generator=torch.Generator().manual_seed(seed), seed=seed)
+    # What accelerate puts in the place of the trainer's RandomSampler.
+    order = SeedableRandomSampler(rows, data_seed=seed, generator=torch.Generator().manual_seed(seed))
+    plain = DefaultBatchSampler(order, **options)
     assert len(made) == len(plain)
-    for _ in range(3):
+    for epoch in (0, 1, 2, 1):
+        made.set_epoch(epoch)
+        order.set_epoch(epoch)
         assert list(made) == list(plain)
 
 

@@ -107,10 +107,12 @@ def test_what_a_loss_of_ones_own_adds_in_its_forward_is_trained_on(tmp_path):
         refuse_what_cannot_be_shared(Penalised(load_encoder(config.model).model), devices=2, name="own")
 
 
+@pytest.mark.parametrize("rows", [None, 24], ids=["in its first epoch", "in its second of three"])
 @pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "batch_semi_hard_triplet", "tsdae"])
-def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss, caplog):
+def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss, rows, caplog):
     # Losses are logged between the checkpoints too: the mean that a checkpoint cuts in two is the whole one's.
-    config = compose([f"loss={loss}", *rows_for(loss), *SMALL, "evaluation.times=4", "trainer.logging_steps=3"])
+    limit = [] if rows is None else [f"data.limit={rows}"]
+    config = compose([f"loss={loss}", *rows_for(loss), *SMALL, *limit, "evaluation.times=4", "trainer.logging_steps=3"])
     straight, _, undisturbed = run(config, tmp_path / "straight")
     with pytest.raises(Interrupted):
         run(config, tmp_path / "broken", stop_at=4)
