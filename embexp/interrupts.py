@@ -102,6 +102,11 @@ def waiting_for_a_good_moment() -> Iterator[Preemption]:
         signal.signal(number, preemption._note_notice)
     try:
         yield preemption
+    except Exception as error:
+        # What broke meanwhile, as a checkpoint for which there is no room, is no reason to go on.
+        if preemption.asked is not None:
+            raise preemption.asked from error
+        raise
     finally:
         if preemption.asked is not Preempted:
             for number in notices:

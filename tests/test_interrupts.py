@@ -55,6 +55,25 @@ def test_a_notice_while_training_waits_for_the_step_and_outweighs_sigterm(sent):
     send(NOTICE, signal.SIGTERM)  # the run's record is being closed
 
 
+@pytest.mark.parametrize(
+    ("sent", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (NOTICE, Preempted)]
+)
+def test_who_is_told_to_go_and_fails_before_the_step_has_ended_goes(sent, raised):
+    def train() -> None:
+        with waiting_for_a_good_moment():
+            send(sent)
+            raise OSError("no room for a checkpoint")
+
+    with pytest.raises(raised) as gone:
+        train()
+    assert str(gone.value.__cause__) == "no room for a checkpoint"
+
+
+def test_what_fails_where_nobody_was_told_to_go_fails():
+    with pytest.raises(OSError, match="no room"), waiting_for_a_good_moment():
+        raise OSError("no room")
+
+
 def test_training_that_nobody_disturbed_leaves_the_notice_as_it_was():
     with waiting_for_a_good_moment() as preemption:
         assert preemption.asked is None
