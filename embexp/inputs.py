@@ -57,6 +57,8 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     pairs = evaluation_pairs(config, trained_on=source)
     extras = build_extras(config, hardware, pairs)
     encoder = load_encoder(config.model)
+    # Again: MTEB's tasks have seeded it too, and what a loss draws of weights is the run's own.
+    set_seed(config.seed, deterministic=config.trainer.deterministic)
     shares = [shares_in_words(hardware, devices=config.devices, rows=config.batch_size)] if config.devices > 1 else []
     for reason in (*hardware.reasons, *shares, f"model: {encoder.origin}"):
         log.info("%s", reason)
@@ -149,15 +151,22 @@ def own_code(targets: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def decoder_of(config: Config) -> dict[str, str]:
-    """The hash of the files of TSDAE's decoder where it is a model of its own: its weights are trained, too.
+def decoder_of(config: Config, encoder: Encoder) -> dict[str, str]:
+    """The hash of the files of TSDAE's decoder: its weights are trained, too. One that is tied to the encoder has a head
+    beside, from the encoder's folder.
 
     Raises:
         ConfigError: it cannot be found.
     """
-    if not isinstance(config.loss, DenoisingAutoEncoder) or config.loss.decoder is None:
+    if not isinstance(config.loss, DenoisingAutoEncoder):
         return {}
-    folder, _ = find(config.loss.decoder, revision=None, package=None, key="loss.decoder")
+    if config.loss.decoder is None:
+        name = getattr(getattr(encoder.model.transformers_model, "config", None), "_name_or_path", "")
+        folder = Path(name)
+        if not name or not folder.is_dir():
+            return {}
+    else:
+        folder, _ = find(config.loss.decoder, revision=None, package=None, key="loss.decoder")
     files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
     return {"decoder": hashlib.sha256("".join(map(identity.sha256_of, files)).encode()).hexdigest()}
 
@@ -169,7 +178,7 @@ def keys_of(config: Config, inputs: Inputs) -> tuple[str, str]:
     machine gives a job changes a result's last digits, and is no reason to train it again.
     """
     targets = {"loss": config.loss.target, "model": config.model.target, "data": config.data.target}
-    code = own_code(targets) | decoder_of(config)
+    code = own_code(targets) | decoder_of(config, inputs.encoder)
     decided = {"device": inputs.hardware.device, "precision": inputs.hardware.precision}
     key, setting = (
         identity.run_key(

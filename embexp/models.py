@@ -74,13 +74,18 @@ class Encoder:
 def load_encoder(config: Component) -> Encoder:
     """The encoder that a model option describes.
 
+    What its checkpoint has no weights for, as the pooler of one that was trained to fill in words, is the same each time: it is
+    part of what the model is known by, though mean pooling does not read it.
+
     Raises:
         ConfigError: it cannot be found or loaded; says what to do.
     """
     arguments = config.arguments()
     arguments.pop("prompts", None)
     try:
-        model, origin = get_object(config.target)(**arguments)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model, origin = get_object(config.target)(**arguments)
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
     use_padding(model)
@@ -284,7 +289,7 @@ def tiny(
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with quiet_loading():
             BertModel(config).save_pretrained(folder.name)

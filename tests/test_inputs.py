@@ -1,0 +1,94 @@
+"""What a run is made of, and by what it is known again: code of one's own, decoders, weights that no checkpoint has."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM
+
+from embexp import inputs
+from embexp.config import ConfigError, compose
+from embexp.evaluation import Extras
+from embexp.inputs import decoder_of, load_inputs, own_code
+from embexp.models import load_encoder
+from embexp.record import Record
+from embexp.tracking import NullTracker
+from tests.test_experiment import SMALL
+
+
+def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "mine_edited.py"
+    module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
+    first = own_code({"loss": "mine_edited.loss"})
+    assert own_code({"loss": "mine_edited.loss"}) == first
+    module.write_text(module.read_text().replace("return 1", "return 22"))
+    # What was imported is not what would be recorded.
+    with pytest.raises(ConfigError, match=r"mine_edited\.py has changed since"):
+        own_code({"loss": "mine_edited.loss"})
+    importlib.reload(sys.modules["mine_edited"])
+    assert own_code({"loss": "mine_edited.loss"}) != first
+    with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
+        own_code({"loss": "mine_edited.los"})
+    assert own_code({"loss": "embexp.losses.mnr", "model": "sentence_transformers.SentenceTransformer"}) == {}
+
+
+def test_a_decoder_whose_weights_were_changed_in_place_is_another_run(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    untied = ["loss=tsdae", "loss.tie_encoder_decoder=false", f"loss.decoder={tmp_path}"]
+    encoder = load_encoder(compose(["model=tiny"]).model)
+    before = decoder_of(compose(untied), encoder)
+    assert decoder_of(compose(untied), encoder) == before
+    (tmp_path / "model.safetensors").write_bytes(b"others")
+    assert decoder_of(compose(untied), encoder) != before
+    assert decoder_of(compose(["loss=mnr"]), encoder) == {}
+
+
+def test_a_tied_decoder_with_another_head_is_another_run(tmp_path):
+    tiny = load_encoder(compose(["model=tiny"]).model).model
+    found = []
+    for seed in (1, 1, 2):
+        folder = tmp_path / str(len(found))
+        torch.manual_seed(seed)
+        whole = AutoModelForMaskedLM.from_config(tiny.transformers_model.config)
+        whole.base_model.load_state_dict(tiny.transformers_model.state_dict(), strict=False)
+        whole.save_pretrained(folder)
+        tiny.tokenizer.save_pretrained(folder)
+        config = compose(["loss=tsdae", f"model.path={folder}", "model.package=null", "model.revision=null"])
+        encoder = load_encoder(config.model)
+        found.append((encoder.identity, decoder_of(config, encoder)))
+    assert len({identity for identity, _ in found}) == 1
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+
+
+def test_what_a_checkpoint_has_no_weights_for_is_the_same_for_every_seed(tmp_path):
+    tiny = load_encoder(compose(["model=tiny"]).model).model
+    AutoModelForMaskedLM.from_config(tiny.transformers_model.config).save_pretrained(tmp_path)
+    tiny.tokenizer.save_pretrained(tmp_path)
+    config = compose([f"model.path={tmp_path}", "model.package=null", "model.revision=null"])
+    found = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        after = torch.random.get_rng_state()
+        found.append(load_encoder(config.model).identity)
+        assert torch.equal(torch.random.get_rng_state(), after)
+    assert found[0] == found[1]
+
+
+def test_what_is_scored_beside_does_not_decide_what_a_loss_draws(monkeypatch, tmp_path):
+    def seeds_too(*_):
+        torch.manual_seed(42)
+        return Extras(())
+
+    drawn = []
+    for build in (inputs.build_extras, seeds_too):
+        monkeypatch.setattr(inputs, "build_extras", build)
+        record = Record(NullTracker(), tmp_path, "run", params={})
+        load_inputs(compose([*SMALL, "seed=7"]), record)
+        drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
