@@ -24,6 +24,10 @@ from embexp.shipped import conf_folder
 NO_OPTION = re.compile(r"In '(.+)': Could not (?:find|load) '(.+)/(.+)'")
 NO_GROUP = re.compile(r"Could not override '(.+)'\. No match in the defaults list")
 NO_PACKAGE = re.compile(r"In '(.+)': Could not override '(.+)@(.+)'")
+# What OmegaConf says of a key that a mapping has not, with where.
+NOT_THERE = re.compile(r"is not in struct\s+full_key: (\S+)")
+# Mappings to which a person may add keys.
+FREE = ("columns", "splits")
 # What finds a sweep's jobs again, and its table, relies on them.
 OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")
 # What an experiment file sweeps. Hydra's own sweeper can be given no key there that no file has.
@@ -104,6 +108,10 @@ def said_of(error: Exception) -> str:
         return said if where == "config" else f"{where}: {said}"
     if found := NO_GROUP.search(text):
         return f"{found[1]}: no config has a default of this group.{nearest(found[1], _groups())}"
+    if (found := NOT_THERE.search(f"{text}\n{error.__cause__}")) and found[1].rpartition(".")[0].rpartition(".")[
+        2
+    ] in FREE:
+        return _to_be_added(f"{found[1]}=...")
     if found := NO_PACKAGE.search(text):
         return f"{found[1]}.yaml: {found[2]} is no group of {found[1]}; its first line must be '# @package _global_'."
     return first_line(error)
@@ -201,6 +209,8 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
     # Hydra's section is there, but is set key by key.
     if isinstance(node, DictConfig) and name in node and key != "hydra":
         return None
+    if isinstance(node, DictConfig) and parent.rpartition(".")[2] in FREE and not override.is_delete():
+        return _to_be_added(text_of(override))
     known = _dotted(bare if key.startswith("hydra.") else without_hydra(bare))
     group, _, option = parent.rpartition(".")
     if node is None and (conf_folder() / group / f"{option}.yaml").is_file():
@@ -223,6 +233,10 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
     return f"{key}: nothing reads this key.{said} See them all with --cfg job."
 
 
+def _to_be_added(typed: str) -> str:
+    return f"{typed}: is not there yet; what is added has a plus before it: '+{typed}'."
+
+
 def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None:
     """The key that was meant: the only one that ends so; of the same section, else of any; without such a section, one like the whole."""
     if len(same := [each for each in known if each.rpartition(".")[2] == key]) == 1:
@@ -243,7 +257,7 @@ def _ends_of(names: Iterable[str]) -> dict[str, str]:
     """The last words of each name of several, with the name: {"margin": "triplet_margin"}."""
     found: dict[str, str] = {}
     for name in names:
-        words = name.split("_")
+        words = name.strip("_").split("_")
         for first in range(1, len(words)):
             found.setdefault("_".join(words[first:]), name)
     return found

@@ -25,6 +25,15 @@ def _keys_as_words(value: Any) -> Any:
     return {str(key): meaning for key, meaning in value.items()} if isinstance(value, dict) else value
 
 
+def _values_as_words(value: Any) -> Any:
+    """A column is called by a word, and 0 by that of a header that has 0 for one."""
+    return {key: _word(name) for key, name in value.items()} if isinstance(value, dict) else value
+
+
+def _word(name: Any) -> Any:
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+
+
 class Schema(BaseModel):
     """Unknown keys are refused, values are not converted, and what has been checked stays as it is."""
 
@@ -135,6 +144,9 @@ class LossOfBatchWithMargin(LossOfBatch):
     triplet_margin: float = Field(gt=0)
 
 
+Columns = Annotated[dict[str, str] | None, BeforeValidator(_values_as_words)]
+
+
 class Data(Component):
     """A source of rows. What its rows are (`kind`) decides which losses it can feed."""
 
@@ -168,12 +180,13 @@ class Helpdesk(Data):
 class Hub(Data):
     """A data set of the hub or a local mirror of it."""
 
+    kind: Kind
     repo: str
     subset: str | None
     revision: str | None
     path: str | None
     splits: dict[Literal["train", "dev", "test"], str]
-    columns: dict[str, str] | None
+    columns: Columns
 
 
 class Files(Data):
@@ -182,7 +195,7 @@ class Files(Data):
     train: str | None
     dev: str | None
     test: str | None
-    columns: dict[str, str] | None
+    columns: Columns
     labels: Annotated[
         dict[str, Literal["entailment", "neutral", "contradiction"]] | None, BeforeValidator(_keys_as_words)
     ]

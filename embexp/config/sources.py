@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -72,7 +73,8 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
     paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
     if empty := [split for split, path in paths.items() if not path]:
         return [f"{section}.{split}=: is empty; name a file, or leave it out." for split in empty]
-    if absent := [split for split, path in paths.items() if not Path(path).expanduser().exists()]:
+    # What may not be looked into holds none, to os.path; to Path.exists it is an error.
+    if absent := [split for split, path in paths.items() if not os.path.exists(Path(path).expanduser())]:
         return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
     files = _opened(source)
     # Files that are only scored on are read where nothing else is.

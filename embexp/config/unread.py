@@ -32,14 +32,14 @@ def cautions_of(jobs: Sequence[Config]) -> list[str]:
     unread = [
         f"{key}={value}: {why[key]}; leave it out." for key in for_all for value in dict.fromkeys(_set_to(jobs, key))
     ]
-    return [*unread, *_dev_parts_that_differ(jobs)]
+    return [*unread, *_without_warm_up(jobs), *_dev_parts_that_differ(jobs)]
 
 
 def _unread(job: Config) -> dict[str, str]:
     """The keys of rows that nothing reads, whether or not they are set, and why."""
     train = kind_of(job.data)
     found = {} if train is None or not _is_shipped(job) else _unread_of_views(job, train)
-    if isinstance(job.data, Files):
+    if isinstance(job.data, Files) and _is_shipped(job):
         found |= _unread_in("data", set(kinds_of(job.data).values()))
         if not _is_split(job.data):
             why = "nothing reads it, for nothing is set aside as dev"
@@ -111,6 +111,17 @@ def _is_shipped(job: Config) -> bool:
 def _defaults(option: str) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load((conf_folder() / "data" / f"{option}.yaml").read_text(encoding="utf-8"))
     return values
+
+
+def _without_warm_up(jobs: Sequence[Config]) -> Iterator[str]:
+    """What is said of warm-up where the learning rate has none."""
+    if all(job.trainer.scheduler == "constant" for job in jobs):
+        default = yaml.safe_load((conf_folder() / "config.yaml").read_text(encoding="utf-8"))["warmup_steps"]
+        for value in dict.fromkeys(job.warmup_steps for job in jobs if job.warmup_steps != default):
+            yield (
+                f"warmup_steps={value:g}: nothing reads it, for trainer.scheduler=constant has the peak from the first step; leave it out, "
+                "or take constant_with_warmup."
+            )
 
 
 def _dev_parts_that_differ(jobs: Sequence[Config]) -> Iterator[str]:

@@ -405,6 +405,28 @@ def test_a_key_of_another_option_of_the_group_is_named_before_one_of_another_sec
     assert "Did you mean 'seed'?" in problem
 
 
+def test_what_can_be_added_is_told_with_the_plus_that_adds_it():
+    (problem,) = problems_of("data=allnli", "data.splits.dev=dev")
+    assert (
+        problem == "data.splits.dev=dev: is not there yet; what is added has a plus before it: '+data.splits.dev=dev'."
+    )
+    assert compose(["data=allnli", "+data.splits.dev=dev", "evaluation=stsb"]).data.splits["dev"] == "dev"
+    (problem,) = problems_of("data=stsb", "data.columns={sentence1: a, score: c}")
+    assert "'+data.columns.sentence1=...'" in problem
+
+
+def test_a_column_may_be_called_by_a_number(tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("0,1\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
+    data = compose(["data=files", f"data.train={rows}", "data.columns={anchor: 0, positive: 1}"]).data
+    assert data.columns == {"anchor": "0", "positive": "1"}
+
+
+def test_rows_of_the_hub_are_of_a_kind_that_is_named():
+    (problem,) = problems_of("data=mnli", "data.kind=auto")
+    assert problem.startswith("data.kind=auto: must be one of ")
+
+
 def test_no_key_is_named_for_one_that_is_like_none():
     assert problems_of("model.foo=3") == ["model.foo: nothing reads this key. See them all with --cfg job."]
     assert problems_of("trainr.precision=fp32") == [

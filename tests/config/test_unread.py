@@ -109,6 +109,23 @@ def test_of_data_of_ones_own_no_key_is_told_for_all_must_stand_there(tmp_path):
     assert check_command(["data=mine"], multirun=False, config_dir=tmp_path).cautions == []
 
 
+@pytest.mark.parametrize("typed", ["data=mine", "data=mine,files"])
+def test_of_files_in_an_option_of_ones_own_none_is_told_either(files, tmp_path, typed):
+    (tmp_path / "data").mkdir()
+    own = (conf_folder() / "data" / "files.yaml").read_text().replace("train: null", f"train: {files['pairs']}")
+    (tmp_path / "data" / "mine.yaml").write_text(own)
+    both = [f"data.train={files['pairs']}"] if "," in typed else []
+    assert check_command([typed, *both], multirun=True, config_dir=tmp_path).cautions == []
+
+
+def test_of_a_learning_rate_without_warm_up_the_steps_that_were_typed_are_told():
+    given = ["trainer.scheduler=constant", "warmup_steps=100"]
+    (said,) = check_command(given, multirun=False).cautions
+    assert said.startswith("warmup_steps=100: nothing reads it, for trainer.scheduler=constant")
+    assert check_command(given[:1], multirun=False).cautions == []
+    assert check_command(["trainer.scheduler=constant_with_warmup", given[1]], multirun=False).cautions == []
+
+
 def test_rows_that_are_built_in_have_keys_that_nothing_reads_too():
     (said,) = check_command(["loss=mnr", "data.threshold=0.9"], multirun=False).cautions
     assert said == "data.threshold=0.9: nothing reads it, for nli rows have no scores; leave it out."
