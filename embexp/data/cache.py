@@ -91,8 +91,7 @@ class CachedSource:
 
         (table, facts, *_), found = found_or_made(self.folder, made_from, make)
         if found:
-            for name, level, message in facts["said"]:
-                logging.getLogger(name).log(level, "%s", message)
+            _say_again(facts)
         if table is None:
             return None
         return Rows(facts["kind"], table, facts["name"], facts["counts"], facts["fingerprint"])
@@ -110,14 +109,17 @@ def cached_view(
         return make_view(rows, accepted, **rules, miner=miner)
 
     def make(scratch: Path | None) -> Made:
-        view = make_view(rows, accepted, **rules, miner=miner, scratch=scratch)
-        return Made(view.dataset, {"name": view.name, "counts": view.counts})
+        with _noting() as said:
+            view = make_view(rows, accepted, **rules, miner=miner, scratch=scratch)
+        return Made(view.dataset, {"name": view.name, "counts": view.counts, "said": said})
 
     # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.
     made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
     made_from |= {} if miner is None else {"miner": miner.made_from}
-    (table, facts, *_), _ = found_or_made(Path(folder).expanduser(), made_from, make)
+    (table, facts, *_), found = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
+    if found:
+        _say_again(facts)
     return View(facts["name"], table, facts["counts"], is_directed(rows, facts["name"]))
 
 
@@ -279,6 +281,12 @@ def _noting() -> Iterator[list[tuple[str, int, str]]]:
         yield said
     finally:
         logger.removeHandler(handler)
+
+
+def _say_again(facts: Mapping[str, Any]) -> None:
+    """What was logged when it was made, to whoever finds it."""
+    for name, level, message in facts["said"]:
+        logging.getLogger(name).log(level, "%s", message)
 
 
 def _contents(files: Sequence[Path]) -> list[list[str]]:

@@ -35,7 +35,7 @@ class HubSource:
         kind: what its rows are; decides which columns are read, all others never reach a model.
         limit: the first so many rows of the training split, as they come.
         repo, subset, revision: as `datasets.load_dataset` takes them.
-        path: the local mirror; files are named `<split>*.parquet`, with the hub's own names of the splits.
+        path: the local mirror; files are named `<split>.parquet` or `<split>-*.parquet`, with the hub's own names of the splits.
         splits: the data set's own name of each of our splits, {"train": "train", "dev": "validation"}.
         columns: its own name of each of our columns, where they differ.
     """
@@ -87,9 +87,10 @@ class HubSource:
             raise ConfigError(
                 [f"{name}: no column {', '.join(missing)}; it has {', '.join(stored.columns)}; set data.columns."]
             )
+        # Of all rows: the first ones may have low scores alone.
+        scale = _scale(stored.values(theirs["score"]), name) if "score" in theirs else STS_SCALE
         if split == "train" and self.limit is not None:
             stored = stored.first(self.limit)
-        scale = _scale(stored.values(theirs["score"]), name) if "score" in theirs else STS_SCALE
         if self.kind == "nli":
             _check_labels(stored.values(theirs["label"]), name)
         for ours, column in theirs.items():
@@ -135,6 +136,10 @@ class HubSource:
         if not files and split in (self.splits.get("train"), self.splits.get("dev")):
             there = ", ".join(sorted(file.name for file in self.path.glob("*"))[:8]) or "nothing"
             raise ConfigError([f"{self.path}: no {split}.parquet or {split}-*.parquet here; found {there}."])
+        if not files and (alike := sorted(file.name for file in self.path.glob(f"{split}*.parquet"))):
+            log.warning(
+                "%s: %s is not read; its name would be %s.parquet or %s-*.parquet", self.path, alike[0], split, split
+            )
         return of_parquet(files) if files else None
 
     def _from_hub(self, split: str) -> Dataset:

@@ -306,6 +306,16 @@ def test_rows_that_are_not_kept_outlive_the_file_that_they_were_written_into(mir
 TRIPLETS = Rows("triplets", Dataset.from_dict({c: [f"{c} {n}" for n in range(9)] for c in COLUMNS["triplets"]}), "nine")
 
 
+def test_what_was_said_of_a_view_is_said_again(tmp_path, caplog):
+    columns = {"text": ["a", "b", "c", "d", "a"], "label": [1, 1, 2, 2, 2]}
+    rows = data_rows.rows_from("labelled", columns, name="some rows", counts={})
+    said = "some rows: 1 row has under another label what an earlier row has"
+    for _ in range(2):
+        caplog.clear()
+        cached_view(str(tmp_path), rows, ["labelled"], **RULES)
+        assert caplog.text.count(said) == 1
+
+
 def test_a_view_is_written_as_it_is_made_and_mapped(tmp_path):
     view = cached_view(str(tmp_path), TRIPLETS, ["triplets"], **RULES)
     (entry,) = tmp_path.iterdir()

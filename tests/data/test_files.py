@@ -15,6 +15,7 @@ import pytest
 
 from embexp.config import ConfigError
 from embexp.data.files import FileSource
+from embexp.data.files.content import UnreadableError, opened
 from embexp.data.files.readers import HEAD_ROWS
 from embexp.data.rows import COLUMNS
 
@@ -222,6 +223,13 @@ BAD = {
     "csv named parquet": ("r.parquet", "anchor,positive\n", "its content is no parquet"),
     "json array": ("r.jsonl", '[{"text": "a"}]', "one JSON object a line"),
     "broken json": ("r.jsonl", '{"text": "a"}\n{"text": \n', "row 2: broken JSON: Expecting value at column 11"),
+    "json of columns": (
+        "r.json",
+        '{"text": {"0": "a", "1": "b"}, "label": {"0": "x", "1": "y"}}',
+        "it holds columns, not rows: text, label; write an array of objects as .json, in pandas by to_json(FILE, orient='records')",
+    ),
+    "jsonl of columns": ("r.jsonl", '{"text": ["a", "b"]}\n', "it holds columns, not rows: text; write an array"),
+    "long list for a text": ("r.jsonl", '{"text": "a"}\n{"text": ' + str([1] * 500) + "}\n", "…, not a text"),
     "tab in json": ("r.jsonl", '{"text": "a\tb"}\n', "row 1: broken JSON: Invalid control character at column 12"),
     "missing value": ("r.jsonl", '{"anchor": "a", "positive": "b"}\n{"anchor": "a"}\n', "row 2: positive is missing"),
     "number for a text": ("r.jsonl", '{"text": 7}\n', "row 1: text is 7, not a text"),
@@ -403,11 +411,11 @@ def test_rows_that_all_share_a_text_cannot_be_split(tmp_path):
         source(train=file).load("dev")
 
 
-@pytest.mark.parametrize("scores", ["1,2,5", "1,3", "2,1.0,4"])
-def test_stars_from_one_up_are_on_a_scale_that_is_to_be_said(tmp_path, scores):
+@pytest.mark.parametrize("scores", ["1,2,5", "1,3", "2,1.0,4", "0,1,2,3", "0,4", "3,2"])
+def test_stars_from_one_up_and_grades_below_five_are_on_a_scale_that_is_to_be_said(tmp_path, scores):
     content = "sentence1,sentence2,score\n" + "".join(f"a{s},b{s},{s}\n" for s in scores.split(","))
     assert "data.score_scale=[lowest,highest]" in problems_of(written(tmp_path, "r.csv", content))
-    assert source(train=tmp_path / "r.csv", dev=tmp_path / "r.csv", score_scale=[1, 5]).load("train") is not None
+    assert source(train=tmp_path / "r.csv", dev=tmp_path / "r.csv", score_scale=[0, 5]).load("train") is not None
 
 
 def test_a_tsv_whose_texts_are_quoted_is_told_how_to_read_it(tmp_path, caplog):
@@ -429,6 +437,24 @@ def test_the_scale_of_scores_is_detected(tmp_path, scores, expected):
     content = "sentence1,sentence2,score\n" + "".join(f"a{s},b{s},{s}\n" for s in scores.split(","))
     file = written(tmp_path, "r.csv", content)
     assert list(source(train=file, dev=file).load("train").table["score"]) == expected
+
+
+def test_the_scale_is_that_of_all_rows_whatever_the_limit(tmp_path):
+    scores = (0, 0.5, 1, 2, 5)
+    content = "sentence1,sentence2,score\n" + "".join(f"a{score},b{score},{score}\n" for score in scores)
+    file = written(tmp_path, "r.csv", content)
+    assert list(source(train=file, dev=file, limit=3).load("train").table["score"]) == [0, 0.1, 0.2]
+
+
+def test_what_may_not_be_opened_is_a_file_that_cannot_be_read(tmp_path, monkeypatch):
+    file = written(tmp_path, "r.csv", PAIRS)
+
+    def refused(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(UnreadableError, match="cannot be read: Permission denied"), opened(file):
+        pass
 
 
 def test_a_stated_scale_wins(tmp_path):

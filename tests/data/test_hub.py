@@ -247,6 +247,20 @@ def test_a_scale_is_told_from_all_scores_before_a_row_is_written(tmp_path, few_a
     assert source(tmp_path, kind="scored").load("train").table["score"][:] == [0.1, 0.2, 0.0, 0.2, 1.0]
 
 
+def test_the_scale_is_that_of_all_rows_whatever_the_limit(tmp_path):
+    rows = [{"sentence1": "a", "sentence2": "b", "score": score} for score in (0.5, 1.0, 5.0)]
+    written(tmp_path / "train.parquet", rows)
+    assert source(tmp_path, kind="scored", limit=2).load("train").table["score"][:] == [0.1, 0.2]
+
+
+def test_a_file_of_a_split_that_is_called_otherwise_is_not_passed_over_in_silence(glue, tmp_path, caplog):
+    written(tmp_path / "test_0.parquet", [{"premise": "a", "hypothesis": "b", "label": 1}])
+    mirror = source(tmp_path)
+    mirror.splits = {**mirror.splits, "test": "test"}
+    assert mirror.load("test") is None
+    assert "test_0.parquet is not read; its name would be test.parquet or test-*.parquet" in caplog.text
+
+
 def test_files_of_a_mirror_with_different_columns_are_told(halves):
     written(halves / "train-1.parquet", [{"premise": "p"}])
     with pytest.raises(

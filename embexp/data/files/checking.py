@@ -180,11 +180,13 @@ class Checker:
                 found.add(row, value)
         if found.within(0, 1):
             return 0.0, 1.0
-        if found.within(0, 5) and not found.like_labels and not found.like_stars:
+        if found.within(0, 5) and not found.like_grades and not found.like_stars:
             return 0.0, 5.0
         if found.no_number is not None and DECIMAL_COMMA.fullmatch(str(found.no_number[1])):
             row, value = found.no_number
-            raise ConfigError([f"{where}: row {row}: score {value!r} has a decimal comma; write a point, as in 3.5."])
+            raise ConfigError(
+                [f"{where}: row {row}: score {_shown(value)} has a decimal comma; write a point, as in 3.5."]
+            )
         hint = (
             " Are they NLI labels? Name the columns premise, hypothesis, label."
             if found.like_labels or not found.numbers
@@ -207,7 +209,7 @@ class Checker:
             number = _number(value)
             low, high = scale
             if number is None or not low <= number <= high:
-                raise ValueError(f"score {value!r} is not a number from {low:g} to {high:g}")
+                raise ValueError(f"score {_shown(value)} is not a number from {low:g} to {high:g}")
             return (number - low) / (high - low)
         refuse_what_is_no_text(column, value)
         if not value.strip():
@@ -229,7 +231,7 @@ class Checker:
         if word.lower() not in self.labels:
             raise UnknownLabelError(
                 value,
-                f"label {value!r} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels",
+                f"label {_shown(value)} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels",
             )
         return self.labels[word.lower()]
 
@@ -270,6 +272,11 @@ class _Scores:
         return self.few and self.high == 2
 
     @property
+    def like_grades(self) -> bool:
+        """Whole numbers below 5, as labels are, and grades from 0 to 3: the highest may be the scale's."""
+        return self.whole and self.high < 5
+
+    @property
     def like_stars(self) -> bool:
         """1 to 5, or 1 to 3: whole numbers whose lowest may be the scale's."""
         return self.whole and self.low == 1
@@ -281,7 +288,7 @@ class _Scores:
     def __str__(self) -> str:
         if not self.numbers:
             return "no numbers"
-        other = "" if self.no_number is None else f" (and row {self.no_number[0]} has {self.no_number[1]!r})"
+        other = "" if self.no_number is None else f" (and row {self.no_number[0]} has {_shown(self.no_number[1])})"
         return f"from {self.low:g} to {self.high:g}{other}"
 
 
@@ -300,7 +307,11 @@ def refuse_what_is_no_text(column: str, value: Any) -> None:
         ValueError: with the column and the value.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{column} is {value!r}, not a text")
+        raise ValueError(f"{column} is {_shown(value)}, not a text")
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value))
 
 
 def _or_texts(kind: Kind, column: str) -> str:
@@ -315,7 +326,7 @@ def _label(value: Any) -> str:
         ValueError: it is several.
     """
     if isinstance(value, (list, dict)):
-        raise ValueError(f"label is {value!r}, not one word or number")
+        raise ValueError(f"label is {_shown(value)}, not one word or number")
     # Parquet has whole numbers as floats where it had to hold a missing one.
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 

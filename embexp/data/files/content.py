@@ -58,7 +58,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a file, unpacked where its name ends in .gz.
 
     Raises:
-        UnreadableError: in the block, it is no whole gzip.
+        UnreadableError: it may not be read; in the block, it is no whole gzip.
     """
     try:
         if path.name.lower().endswith(GZIP):
@@ -67,6 +67,8 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         else:
             with path.open("rb") as file:
                 yield file
+    except PermissionError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UnreadableError(f"broken gzip: {error}") from None
 

@@ -35,6 +35,7 @@ class File:
         kind: of its rows.
         names: our name of each column: the file's.
         records: what it holds, as far as it is asked for.
+        whole: all of it, of which the scale of scores is told.
         checker: judges them.
         drop: whether bad rows are left out; else they are refused.
     """
@@ -43,6 +44,7 @@ class File:
     kind: Kind
     names: Mapping[str, str]
     records: Records
+    whole: Records
     checker: Checker
     drop: bool
 
@@ -54,7 +56,7 @@ class File:
             ConfigError: it cannot be told from the scores.
             UnreadableError: see `Records`.
         """
-        return self.checker.scale(self.records, self.names["score"], self.where) if self.kind == "scored" else None
+        return self.checker.scale(self.whole, self.names["score"], self.where) if self.kind == "scored" else None
 
     def tables(self, tally: Tally) -> Iterator[pa.Table]:
         """The good rows, some at a time, with the columns of the kind.

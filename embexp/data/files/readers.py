@@ -105,14 +105,14 @@ def _jsonl(lines: Iterable[str]) -> Iterator[Row]:
         except json.JSONDecodeError as error:
             if number == 1 and line.lstrip().startswith("["):
                 raise UnreadableError("it is one JSON array; name it .json, or write one JSON object a line") from None
-            yield number, _broken(error.msg, error.pos + 1)
+            yield number, _no_json(error.msg, error.pos + 1)
             continue
         if isinstance(value, list) and number == 1:
             raise UnreadableError("it is a JSON array; name it .json, or write one JSON object a line")
         yield number, value if isinstance(value, dict) else "a line must be a JSON object"
 
 
-def _broken(why: str, column: int) -> str:
+def _no_json(why: str, column: int) -> str:
     # Some of json's messages end where a place is to follow: "Invalid control character at".
     return f"broken JSON: {why.removesuffix(' at')} at column {column}"
 
@@ -166,8 +166,17 @@ def _refuse_rows_within(text: TextIO, *, in_lines: bool) -> None:
     elif next(lines, None) is not None:
         value = None
     text.seek(begin)
-    # A row may hold a list of objects, too.
-    if not isinstance(value, dict) or not isinstance(match(list(value), None, None, section=""), str):
+    if not isinstance(value, dict):
+        return
+    matched = match(list(value), None, None, section="")
+    if not isinstance(matched, str):
+        # A row may hold a list of objects, too.
+        _, names = matched
+        if all(isinstance(value[column], (dict, list)) for column in names.values()):
+            raise UnreadableError(
+                f"it holds columns, not rows: {', '.join(names.values())}; write an array of objects as .json, in pandas by "
+                "to_json(FILE, orient='records')"
+            )
         return
     for key, rows in value.items():
         if isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
@@ -190,7 +199,7 @@ def _json_array(text: str) -> Records:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UnreadableError(f"line {error.lineno}: {_broken(error.msg, error.colno)}") from None
+        raise UnreadableError(f"line {error.lineno}: {_no_json(error.msg, error.colno)}") from None
     if not values:
         raise UnreadableError("it holds no rows: its array is empty")
     rows: list[Row] = [

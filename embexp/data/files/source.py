@@ -242,8 +242,8 @@ class FileSource:
         if isinstance(matched, str):
             raise ConfigError([f"{where}: {matched}."])
         kind, names = matched
-        records = records.first(self.limit if split == "train" else None)
-        return File(where, kind, names, records, self._checker, self.drop)
+        some = records.first(self.limit if split == "train" else None)
+        return File(where, kind, names, some, records, self._checker, self.drop)
 
     def _rows(self, split: Split, file: File, folder: Path | None, *, to_be_split: bool = False) -> Rows:
         """All that can be used of a file; what was found is told."""
