@@ -227,7 +227,7 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
         # Where it is no run of the store, this says which there are.
         run_called(run, read_runs(uri, experiment=experiment))
         where = f" in {without_secrets(uri)}" if uri else ""
-        raise ConfigError([f"{run}: its record cannot be read{where}: {error.message}"]) from None
+        raise ConfigError([f"{run}: its record cannot be read{where}: {without_secrets(str(error.message))}"]) from None
     return scratch
 
 

@@ -30,6 +30,7 @@ from omegaconf import DictConfig
 from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm
 from embexp.launch import LOOK_EVERY, RESULT, objective, perform, returned
 from embexp.parcel import pack, unpack
+from embexp.tracking.store import started_at
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Work:
 
     job: DictConfig
     command: list[str]
-    sweep: tuple[int, float] | None
+    sweep: tuple[int, str] | None
 
     def __reduce__(self) -> tuple[Callable[[bytes], Work], tuple[bytes]]:
         return _unpacked, (pack((self.job, self.command, self.sweep)),)
@@ -162,7 +163,7 @@ def submit(jobs: Sequence[DictConfig], executor: submitit.Executor, *, at_a_time
     """
     local = isinstance(executor, submitit.LocalExecutor)
     look_every = LOOK_EVERY if local else LOOK_AT_SLURM_EVERY
-    sweep = (os.getpid(), psutil.Process().create_time()) if local else None
+    sweep = (os.getpid(), started_at(os.getpid())) if local else None
     waiting = list(jobs)
     under_way: list[submitit.Job[None]] = []
     sent: list[submitit.Job[None]] = []
@@ -247,7 +248,7 @@ def _out_of_reach_of_signals() -> Iterator[None]:
             signal.raise_signal(noted[0])
 
 
-def _end_with(pid: int, started: float) -> None:
+def _end_with(pid: int, started: str) -> None:
     # Were the sweep's process killed and this one not, the same command again would wait for it.
     parent = os.getppid()
     while os.getppid() == parent and _is_there(pid, started):
@@ -255,10 +256,9 @@ def _end_with(pid: int, started: float) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _is_there(pid: int, started: float) -> bool:
+def _is_there(pid: int, started: str) -> bool:
     try:
-        process = psutil.Process(pid)
         # One that nobody has asked how it ended is still listed.
-        return bool(process.create_time() == started and process.status() != psutil.STATUS_ZOMBIE)
+        return started_at(pid) == started and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -8,6 +8,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,8 +16,12 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from embexp.compare.runs import OF_STORE, SQLITE, Run
-from embexp.record import RESULT
+from embexp.record import ENVIRONMENT, RESULT
 from embexp.tracking import store_uri
+from embexp.tracking.store import client_of
+
+# How a command names the folder of options of one's own.
+CONFIG_DIR = ("--config-dir", "-cd")
 
 
 @dataclass
@@ -48,9 +53,7 @@ class Details:
                     (self.run_id, metric),
                 ).fetchall()
         elif self.uri is not None and self.run_id is not None:
-            from mlflow import MlflowClient
-
-            entries = MlflowClient(tracking_uri=self.uri).get_metric_history(self.run_id, metric)
+            entries = client_of(self.uri).get_metric_history(self.run_id, metric)
             found = [(entry.step, entry.value) for entry in entries]
         return sorted({step: value for step, value in found if value is not None}.items())
 
@@ -86,7 +89,19 @@ class Details:
         overrides = self.yaml("overrides.yaml")
         if overrides is None:
             return self.tags.get("embexp.command")
-        return f"{self.program} {shlex.join(overrides)}".strip()
+        return " ".join(filter(None, (self.program, self._config_dir(), shlex.join(overrides))))
+
+    def _config_dir(self) -> str:
+        """The flag that names the folder of options of one's own, as it was typed; empty where none was."""
+        path = self.file(ENVIRONMENT)
+        found = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
+        words = shlex.split(found.get("command") or self.tags.get("embexp.command", ""))
+        for word, following in pairwise([*words, ""]):
+            if word in CONFIG_DIR and following:
+                return shlex.join(["--config-dir", following])
+            if word.startswith(f"{CONFIG_DIR[0]}="):
+                return shlex.quote(word)
+        return ""
 
 
 def details_of(run: Run, *, uri: str | None = None) -> Details:
@@ -118,9 +133,7 @@ def _record_of(run: Run, uri: str | None) -> Details:
 
 def _of_store(run_id: str, where: str) -> Details:
     if not where.startswith(SQLITE):
-        from mlflow import MlflowClient
-
-        return Details(run_id, None, dict(MlflowClient(tracking_uri=where).get_run(run_id).data.tags), uri=where)
+        return Details(run_id, None, dict(client_of(where).get_run(run_id).data.tags), uri=where)
     path = Path(where.removeprefix(SQLITE))
     with closing(_connect(path)) as database:
         row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()

@@ -19,6 +19,8 @@ from embexp.tracking.protocol import (
     build_tracker,
     cautions_of,
     param_text,
+    scored_on_of,
+    scored_on_tags,
 )
 from embexp.tracking.secrets import scrub_file, without_secrets
 from embexp.tracking.store import EXPERIMENT, prepare_store, reap_dead_runs, store_uri
@@ -41,6 +43,8 @@ __all__ = [
     "param_text",
     "prepare_store",
     "reap_dead_runs",
+    "scored_on_of",
+    "scored_on_tags",
     "scrub_file",
     "store_uri",
     "without_secrets",

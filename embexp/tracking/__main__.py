@@ -14,13 +14,14 @@ import argparse
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from embexp.tracking.journal import Journal, journals_under
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
-from embexp.tracking.store import told
+from embexp.tracking.store import absolute, is_local, told
 from embexp.units import counted
 
 
@@ -30,9 +31,13 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
     Returns:
         How many are still not whole at the server.
     """
-    found = [journal for folder in folders for journal in journals_under(folder)]
+    everywhere = [journal for folder in folders for journal in journals_under(folder)]
+    found = [journal for journal in everywhere if uri is None or may_be_sent_to(uri, journal)]
+    left = Counter(store_of(journal) for journal in everywhere if journal not in found)
+    for other, count in left.items():
+        print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
     # The end of a run whose process is gone is among what is to be sent.
-    waiting = [journal for journal in found if not close_if_dead(journal) or journal.unsent()]
+    waiting = [journal for journal in found if not close_if_dead(journal) or journal.unsent() or journal.sent().owed]
     missing = 0
     for journal in waiting:
         before = journal.sent().bytes
@@ -40,6 +45,8 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
         try:
             whole = sender.deliver()
             state = "all there" if whole else "its run goes on"
+            if owed := journal.sent().owed:
+                state, missing = f"all but {counted(len(owed), 'file')}", missing + 1
         except Exception as error:
             state, whole = f"not all sent ({told(error)})", False
             missing += 1
@@ -52,9 +59,21 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
     return missing
 
 
+def store_of(journal: Journal) -> str:
+    """The store that has a run, or that it was to be logged to, without secrets."""
+    return journal.sent().store or str((journal.start or {})["uri"])
+
+
+def may_be_sent_to(uri: str, journal: Journal) -> bool:
+    """Whether a run is of this store, or of a server that never had it: that may have moved."""
+    own = store_of(journal)
+    is_here = own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/")
+    return is_here or (journal.sent().run_id is None and not is_local(own))
+
+
 def store_for(journal: Journal, uri: str | None) -> str:
-    """The store a journal belongs to: the one that is named, or its own, with the secrets of the environment's."""
-    own = str((journal.start or {})["uri"])
+    """The store a journal belongs to, as it is named, or with the secrets of the environment's."""
+    own = store_of(journal)
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     return uri or (named if named and without_secrets(named) == own else own)
 
@@ -69,7 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("command", choices=["sync"], help="send what is missing")
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("multirun")], help="default: multirun")
-    parser.add_argument("--uri", help="the store to send to; default: the one that each run was logged to")
+    parser.add_argument(
+        "--uri", help="the store to send to, with its password; default: the one that each run was logged to"
+    )
     given = parser.parse_args(arguments)
     if absent := [str(folder) for folder in given.folders if not folder.is_dir()]:
         print(f"{', '.join(absent)}: there is no such folder; name the folder that runs are in", file=sys.stderr)

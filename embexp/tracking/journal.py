@@ -16,7 +16,8 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from embexp.tracking.secrets import without_secrets
 
 Entry = dict[str, Any]
 READ_AT_ONCE = 1 << 20
+# Folders in multirun/ and in those of runs.
+WITHOUT_JOURNALS = ("checkpoints", "data", "mteb", "model")
 
 
 @dataclass
@@ -36,10 +39,14 @@ class Sent:
     Attributes:
         bytes: of the journal that the server acknowledged, in whole lines.
         run_id: MLflow's; None where the run has not been made there yet.
+        store: in which it has been made, without secrets: a server may have moved since the run was begun.
+        owed: files that the server did not take, while it took all else: lines of the journal, to be tried again.
     """
 
     bytes: int = 0
     run_id: str | None = None
+    store: str | None = None
+    owed: list[Entry] = field(default_factory=list)
 
 
 class Journal:
@@ -144,7 +151,7 @@ class Journal:
         os.replace(partial, self._beside("sent"))
 
     def unsent(self) -> int:
-        """How many bytes have not been acknowledged yet."""
+        """How many bytes have not been acknowledged yet; of files that are owed the lines do not count."""
         return self.path.stat().st_size - self.sent().bytes
 
     def lock(self, seconds: float) -> FileLock:
@@ -172,8 +179,15 @@ class Journal:
 
 
 def journals_under(folder: Path) -> list[Journal]:
-    """All journals in a folder and below that have begun, the oldest run first."""
-    found = [Journal(path) for path in folder.glob("**/journal*.jsonl")]
+    """All journals in a folder and below that have begun, the oldest run first.
+
+    Not in those of data and checkpoints, which are many, and removed by others while they are looked through.
+    """
+    found = []
+    # What vanishes meanwhile is passed over, unlike by Path.glob.
+    for home, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if name not in WITHOUT_JOURNALS]
+        found += [Journal(Path(home) / name) for name in files if fnmatch(name, "journal*.jsonl")]
     # Two of one folder may have begun in the same millisecond: the one with the higher number is the later.
     return sorted(
         (journal for journal in found if journal.start),

@@ -18,14 +18,14 @@ from embexp.tracking.background import Background
 from embexp.tracking.journal import Entry, Journal, journals_under
 from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text
 from embexp.tracking.secrets import without_secrets
-from embexp.tracking.sender import Sender, close_if_dead
+from embexp.tracking.sender import RunIsGone, Sender, close_if_dead
 from embexp.tracking.store import (
     TRAINED_BY,
+    absolute,
     cannot_open,
     client_of,
     is_away,
     is_dead,
-    is_local,
     open_store,
     patience,
     started_at,
@@ -95,7 +95,7 @@ class MLflowTracker(Tracker):
         journal.append(
             "start",
             id=uuid.uuid4().hex,
-            uri=_absolute(store_uri(self.uri)),
+            uri=absolute(store_uri(self.uri)),
             experiment=self.experiment,
             name=name,
             params={key: param_text(value)[:LONGEST_PARAM] for key, value in params.items()},
@@ -182,7 +182,13 @@ class MLflowTracker(Tracker):
         # What was cut off before it was sent comes first: the store knows only half of it.
         for journal in self._journals(key):
             if close_if_dead(journal) and journal.unsent():
-                Sender(journal, self.uri).deliver()
+                try:
+                    Sender(journal, self.uri).deliver()
+                except Exception as error:
+                    # One that was deleted is none to go on with, and no other reason but a server that is away refuses a new run.
+                    if is_away(error) and not isinstance(error, RunIsGone):
+                        raise
+                    log.warning("tracker: %s was not sent (%s)", journal.path, told(error))
         experiment_id = open_store(self.uri, experiment=self.experiment)
         found = client_of(self.uri).search_runs(
             [experiment_id],
@@ -221,7 +227,7 @@ class MLflowTracker(Tracker):
         return found[-1] if found else None
 
     def _journals(self, key: str) -> list[Journal]:
-        where = without_secrets(_absolute(store_uri(self.uri)))
+        where = without_secrets(absolute(store_uri(self.uri)))
         return [
             journal
             for journal in journals_under(RUNS)
@@ -254,10 +260,6 @@ def _reference(run: str | None) -> dict[str, str] | None:
     if path.is_file() and (start := Journal(path).start):
         return {"journal": str(path.resolve()), "id": start["id"]}
     return {"run_id": run}
-
-
-def _absolute(where: str) -> str:
-    return f"sqlite:///{Path(where.removeprefix('sqlite:///')).resolve()}" if is_local(where) else where
 
 
 def _before(journal: Journal) -> Journal | None:

@@ -15,6 +15,10 @@ from embexp.config import Tracker as TrackerConfig
 PLACE = "embexp.place"
 # A run's tag: what was warned of its data and model, a line each.
 CAUTIONS = "embexp.cautions"
+# Tags of a run, this one and some that begin so: a line for each thing that was scored beside the pairs, with a fingerprint.
+SCORED_ON = "embexp.scored_on"
+# Lines a tag, which MLflow cuts; letters of a fingerprint, of which a benchmark has hundreds.
+LINES_A_TAG, OF_A_FINGERPRINT = 60, 12
 # Where a sweep's jobs, in whatever process, find the run that they belong to.
 PARENT_RUN = "EMBEXP_PARENT_RUN"
 # And how many they are.
@@ -61,6 +65,19 @@ def param_text(value: Any) -> str:
 def cautions_of(tags: Mapping[str, str]) -> tuple[str, ...]:
     """Those that a run's tags tell of."""
     return tuple(tags.get(CAUTIONS, "").splitlines())
+
+
+def scored_on_tags(scored_on: Mapping[str, str]) -> dict[str, str]:
+    """The tags that tell it; see `embexp.evaluation.parts.Extra`."""
+    lines = [f"{name} {fingerprint[:OF_A_FINGERPRINT]}" for name, fingerprint in scored_on.items()]
+    parts = [lines[first : first + LINES_A_TAG] for first in range(0, len(lines), LINES_A_TAG)]
+    return {f"{SCORED_ON}.{number}": "\n".join(part) for number, part in enumerate(parts)}
+
+
+def scored_on_of(tags: Mapping[str, str]) -> dict[str, str]:
+    """What a run's tags tell of it."""
+    lines = [line for key, value in tags.items() if key.startswith(SCORED_ON) for line in value.splitlines()]
+    return {name: fingerprint for name, _, fingerprint in (line.rpartition(" ") for line in lines)}
 
 
 class MetricLogger(Protocol):

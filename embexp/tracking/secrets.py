@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 
 _USER = re.compile(r"://[^\s/]+@")
+# Of a database the password may hold a slash.
+_OF_DATABASE = re.compile(r"\b((?:postgres|mysql|mariadb|mssql|oracle)[\w+]*)://[^\s/:@]*:[^\s@]+@", re.IGNORECASE)
 _QUERY = re.compile(r"([?&](?:password|passwd|pwd|sslpassword|token|secret)=)[^&\s\"']+", re.IGNORECASE)
-_SECRET = re.compile(f"{_USER.pattern}|{_QUERY.pattern}", re.IGNORECASE)
+_SECRET = re.compile(f"{_OF_DATABASE.pattern}|{_USER.pattern}|{_QUERY.pattern}", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
     """The text with every URI in it shown without user name, password, and what is named so in its query."""
-    return _QUERY.sub(r"\1***", _USER.sub("://", text))
+    return _QUERY.sub(r"\1***", _USER.sub("://", _OF_DATABASE.sub(r"\1://", text)))
 
 
 def split_at_secrets(text: str) -> list[str]:

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.tracking.journal import Entry, Journal, Sent
 from embexp.tracking.protocol import Status
-from embexp.tracking.store import GONE, ID, client_of, is_dead, open_store, told
+from embexp.tracking.secrets import without_secrets
+from embexp.tracking.store import GONE, ID, absolute, client_of, is_dead, open_store, store_uri, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,9 +52,14 @@ class Sender:
         self.run_id: str | None = None
         self._look_first = journal.sent().bytes > 0
         self._arrived: dict[str, set[int]] = {}
+        self._is_there = False
+        self._told: set[str] = set()
 
     def deliver(self) -> bool:
         """Sends what is there; returns whether the run's end was sent, and so nothing more will come.
+
+        A file that the server does not take, while it answers otherwise, holds nothing up: it is owed, and tried again at the
+        next `deliver` of another `Sender`.
 
         Raises:
             Exception: what MLflow raised; all that had arrived before is marked as sent.
@@ -60,10 +67,12 @@ class Sender:
         with self.journal.lock(LOCK_SECONDS):
             sent = self._run_made()
             ended = False
+            if not self._told:
+                self._send_owed(sent)
             while lines := self.journal.read(sent.bytes):
                 for batch in _batches(lines):
                     try:
-                        self._send(batch)
+                        self._send(batch, sent)
                     except Exception:
                         self._look_first = True
                         self._arrived.clear()
@@ -81,17 +90,31 @@ class Sender:
     def _run_made(self) -> Sent:
         sent = self.journal.sent()
         start = self.journal.start
+        if sent.run_id is not None and not self._is_there and self._stage(sent.run_id) is None:
+            log.warning("tracker: %s is not in the store any more; all of it is sent anew", self.journal.path)
+            sent = Sent()
         if sent.run_id is None and start is not None:
             continues = start["continues"]
             if continues is not None:
                 sent.run_id = self._continued(continues)
             else:
                 sent.run_id = self._created(start)
+            sent.store = without_secrets(absolute(store_uri(self.uri)))
             self.journal.mark(sent)
         if start is not None and start["continues"] is not None:
             self._look_first = True
         self.run_id = sent.run_id
+        self._is_there = True
         return sent
+
+    def _stage(self, run_id: str) -> str | None:
+        """ "active" or "deleted"; None where the store has no such run: it is another since."""
+        try:
+            return str(client_of(self.uri).get_run(run_id).info.lifecycle_stage)
+        except Exception as error:
+            if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
 
     def _created(self, start: Entry) -> str:
         client = client_of(self.uri)
@@ -109,11 +132,17 @@ class Sender:
         before = reference.get("journal")
         if before is not None and Path(before).is_file():
             # Its lines come first. What it sent is looked up, so that nothing is logged again.
-            Sender(Journal(Path(before)), self.uri).deliver()
-        experiment_id = open_store(self.uri, experiment=(self.journal.start or {})["experiment"])
-        run_id = self._referred(reference, experiment_id)
+            with suppress(RunIsGone):
+                Sender(Journal(Path(before)), self.uri).deliver()
+        start = self.journal.start or {}
+        run_id = self._referred(reference, open_store(self.uri, experiment=start["experiment"]))
         if run_id is None:
             raise FileNotFoundError(f"the run that it continues is neither at the server nor in {before}")
+        if self._stage(run_id) != "active":
+            log.warning(
+                "tracker: run %s, which this one goes on with, is not there any more; a new one is made", run_id
+            )
+            return self._created(start)
         return run_id
 
     def _referred(self, reference: Mapping[str, str], experiment_id: str) -> str | None:
@@ -127,21 +156,48 @@ class Sender:
             log.warning("tracker: %s, which this run belongs to, is not there any more", path)
         return found
 
-    def _send(self, batch: list[tuple[Entry, int]]) -> None:
+    def _send_owed(self, sent: Sent) -> None:
+        owed, sent.owed = sent.owed, []
+        for entry in owed:
+            self._send([(entry, sent.bytes)], sent)
+        if owed:
+            self.journal.mark(sent)
+
+    def _send(self, batch: list[tuple[Entry, int]], sent: Sent) -> None:
         entries = [entry for entry, _ in batch]
         try:
             self._send_entries(entries)
         except Exception as error:
+            if entries[0]["kind"] == "artifact" and self._answers():
+                sent.owed.append(entries[0])
+                self._tell_once(entries[0]["path"], told(error))
+                return
             if getattr(error, "error_code", None) not in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST"):
                 raise
             if client_of(self.uri).get_run(self.run_id).info.lifecycle_stage != "active":
                 raise RunIsGone(f"run {self.run_id} was deleted at the server") from error
             if len(batch) > 1:
                 for line in batch:
-                    self._send([line])
+                    self._send([line], sent)
             else:
                 # What the server will never take must not hold up all the rest.
                 log.warning("tracker: the server refused %s (%s)", entries[0]["kind"], told(error))
+
+    def _answers(self) -> bool:
+        """Whether the server is there and has the run: then it is the file, or where it would be kept, that is at fault."""
+        try:
+            return self.run_id is not None and self._stage(self.run_id) == "active"
+        except Exception:
+            return False
+
+    def _tell_once(self, path: str, why: str) -> None:
+        if why not in self._told:
+            self._told.add(why)
+            log.warning(
+                "tracker: the server did not take %s (%s); all else is sent, and python -m embexp.tracking sync tries it again",
+                path,
+                why,
+            )
 
     def _send_entries(self, entries: list[Entry]) -> None:
         entry, client = entries[0], client_of(self.uri)

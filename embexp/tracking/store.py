@@ -28,6 +28,8 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 SQLITE = "sqlite:///"
 GONE = "its process is gone"
+# Of a process of somebody else's, on a machine that shows only one's own.
+HIDDEN = "hidden"
 # A run's own id, and that of the sweep whose job trains it at present: a run that is continued keeps its first parent.
 ID, TRAINED_BY = "embexp.id", "embexp.trained_by"
 # MLflow's words for what may pass; a refused connection is an INTERNAL_ERROR to it.
@@ -43,6 +45,11 @@ Answer = TypeVar("Answer")
 def store_uri(uri: str | None) -> str:
     """The store that is meant: `uri`, else MLFLOW_TRACKING_URI, else mlflow.db in the current folder."""
     return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / DATABASE}"
+
+
+def absolute(where: str) -> str:
+    """A store as it is called from any folder."""
+    return f"{SQLITE}{Path(where.removeprefix(SQLITE)).resolve()}" if is_local(where) else where
 
 
 def is_local(where: str) -> bool:
@@ -80,7 +87,8 @@ def open_store(uri: str | None, *, experiment: str) -> str:
             folder = (Path.cwd() / ARTIFACTS).as_uri() if is_local(where) else None
             return str(client.create_experiment(experiment, artifact_location=folder))
         if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
+            # To restore it would bring back every run that was ever deleted in it.
+            raise ExperimentIsDeleted(experiment, str(found.experiment_id))
         return str(found.experiment_id)
 
 
@@ -209,8 +217,28 @@ def told(error: BaseException) -> str:
     return causes[-1] if causes else f"{type(error).__name__}: {text[:200]}"
 
 
+class ExperimentIsDeleted(Exception):
+    """Somebody deleted the experiment; MLflow keeps its name.
+
+    Attributes:
+        name, id: of the experiment.
+    """
+
+    def __init__(self, name: str, id: str) -> None:
+        self.name, self.id = name, id
+        super().__init__(f"the experiment {name!r} was deleted")
+
+
 def cannot_open(uri: str | None, error: BaseException) -> ConfigError:
     """The message for a person whose store cannot be used."""
+    if isinstance(error, ExperimentIsDeleted):
+        where = without_secrets(store_uri(uri))
+        return ConfigError(
+            [
+                f"tracker.experiment={error.name}: was deleted in {where}; name another, or restore it, with all that was deleted in it: "
+                f"MLFLOW_TRACKING_URI={where} mlflow experiments restore --experiment-id {error.id}"
+            ]
+        )
     return ConfigError(
         [
             f"tracker.uri={without_secrets(store_uri(uri))}: cannot be opened: {told(error)}; "
@@ -256,14 +284,34 @@ def is_dead(tags: Mapping[str, str]) -> bool:
     """Whether the process that made a run of this machine is gone; its number may be another's by now."""
     if tags.get("embexp.host") != socket.gethostname() or "embexp.pid" not in tags:
         return False
-    return started_at(int(tags["embexp.pid"])) != tags.get("embexp.pid_started")
+    return started_at(int(tags["embexp.pid"])) not in (tags.get("embexp.pid_started"), HIDDEN)
 
 
 def started_at(pid: int) -> str:
-    """When a process of this machine was started; "gone" where there is none of this number."""
+    """When a process of this machine was started; "gone" where there is none of this number, "hidden" where it is not to be seen.
+
+    On Linux since which boot and at which of its ticks: a time of day would be another after the clock is set.
+    """
     import psutil
 
     try:
+        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='utf-8').strip()}:{ticks}"
+    except (OSError, IndexError):
+        pass
+    try:
         return str(psutil.Process(pid).create_time())
+    except psutil.AccessDenied:
+        return HIDDEN
     except psutil.Error:
-        return "gone"
+        return HIDDEN if _answers_to_signals(pid) else "gone"
+
+
+def _answers_to_signals(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        pass
+    return False

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,14 @@ from embexp.tracking.store import client_of
 
 def test_a_run_is_repeated_by_its_own_overrides_not_by_those_of_its_sweep(runs):
     assert details_of(runs[1]).command == "python -m embexp loss=mnr batch_size=32 'model.path=my model'"
+
+
+@pytest.mark.parametrize("typed", ["--config-dir mine", "--config-dir=mine", "-cd mine"])
+def test_a_run_with_options_of_ones_own_is_repeated_with_their_folder(runs, typed):
+    command = {"command": f"python -m embexp {typed} loss=own,mnr -m"}
+    (Path(runs[0].where).parent / "environment.json").write_text(json.dumps(command))
+    flag = "--config-dir=mine" if "=" in typed.split()[0] else "--config-dir mine"
+    assert details_of(runs[0]).command.startswith(f"python -m embexp {flag} loss=mnr")
 
 
 def test_a_model_that_was_only_scored_is_repeated_by_the_program_that_scored_it(runs):

@@ -113,10 +113,26 @@ def test_a_full_disk_is_an_error_and_leaves_no_half_line(tmp_path, monkeypatch):
             "postgresql://host/db?user=me&password=***&sslmode=on",
         ),
         ("mail me@host, 50 % @ http://host", "mail me@host, 50 % @ http://host"),
+        ("tracker.uri=postgresql+psycopg2://me:pa/ss@host/db ok", "tracker.uri=postgresql+psycopg2://host/db ok"),
+        ("http://host:5000/a/b@c", "http://host:5000/a/b@c"),
     ],
 )
 def test_secrets_of_a_uri_are_not_shown(text, shown):
     assert without_secrets(text) == shown
+
+
+def test_journals_are_looked_for_where_runs_are_and_not_where_folders_come_and_go(tmp_path, monkeypatch):
+    here = begun(tmp_path / "day" / "0")
+    begun(tmp_path / "checkpoints" / "key")
+    walk = os.walk
+
+    def vanishing(folder):
+        for home, folders, files in walk(folder):
+            folders.append("gone meanwhile")
+            yield home, folders, files
+
+    monkeypatch.setattr(os, "walk", vanishing)
+    assert [journal.path for journal in journals_under(tmp_path)] == [here.path]
 
 
 def test_secrets_in_a_file_are_taken_out(tmp_path):

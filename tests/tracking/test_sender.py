@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import http.server
 import itertools
+import os
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
+from embexp.compare import read_runs
 from embexp.config import ConfigError
 from embexp.tracking import MLflowTracker, Status, reap_dead_runs
 from embexp.tracking.__main__ import main, sync
-from embexp.tracking.journal import Journal
+from embexp.tracking.journal import Journal, Sent
 from embexp.tracking.mlflow import WAIT_SECONDS
+from embexp.tracking.store import HIDDEN, is_dead, started_at
 from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
 
 
@@ -239,6 +244,116 @@ def test_a_run_deleted_at_the_server_is_kept_and_sent_when_it_is_restored(store,
     store.client.restore_run(tracker.run_id)
     assert sync([store.folder], uri=None) == 0
     assert store.history(tracker.run_id, "a") == [(1, 1.0)]
+
+
+def test_a_run_that_the_store_has_lost_is_sent_anew(store, caplog):
+    tracker = store.started()
+    tracker.log_metrics({"a": 1.0}, 1)
+    lost = end(tracker)
+    journal = journal_of(tracker)
+    journal.mark(replace(journal.sent(), run_id="0" * 32, bytes=journal.sent().bytes - 10))
+    assert sync([store.folder], uri=None) == 0
+    assert "is not in the store any more" in caplog.text
+    made = journal.sent().run_id
+    assert made == lost  # known by its own id; where that is gone too, another is made
+    assert store.history(made, "a") == [(1, 1.0)]
+
+
+def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):
+    tracker = store.started(tags={"embexp.key": "k"})
+    run_id = tracker.run_id
+    tracker.log_metrics({"a": 1.0}, 1)
+    tracker._background.stop()
+    store.client.delete_run(run_id)
+    path = journal_of(tracker).path
+    path.write_text(path.read_text().replace('"embexp.pid_started":"', '"embexp.pid_started":"before '))
+    assert store.tracker().find_run("k") is None
+    assert "was not sent (RunIsGone" in caplog.text
+    again = store.started(tags={"embexp.key": "k"}, run_id=run_id)
+    again.log_metrics({"a": 2.0}, 2)
+    assert end(again) != run_id
+    assert "which this one goes on with, is not there any more" in caplog.text
+
+
+def test_a_file_that_the_server_does_not_take_holds_nothing_up_and_is_owed(store, monkeypatch, caplog, capsys):
+    real = MlflowClient.log_artifact
+
+    def too_large(self, run_id, path, *given):
+        if path.endswith("large.bin"):
+            raise OSError("413 Request Entity Too Large")
+        return real(self, run_id, path, *given)
+
+    monkeypatch.setattr(MlflowClient, "log_artifact", too_large)
+    tracker = store.started()
+    folder = journal_of(tracker).path.parent
+    for name in ("large.bin", "small.txt"):
+        (folder / name).write_text("content")
+        tracker.log_artifact(folder / name)
+    tracker.log_metrics({"a": 1.0}, 1)
+    run_id = end(tracker)
+    assert store.run(run_id).info.status == "FINISHED"
+    assert store.history(run_id, "a") == [(1, 1.0)]
+    assert [file.path for file in store.client.list_artifacts(run_id)] == ["small.txt"]
+    assert caplog.text.count("did not take large.bin (OSError: 413") == 1
+    assert sync([store.folder], uri=None) == 1
+    assert "all but 1 file" in capsys.readouterr().out
+    monkeypatch.undo()
+    assert sync([store.folder], uri=None) == 0
+    assert sorted(file.path for file in store.client.list_artifacts(run_id)) == ["large.bin", "small.txt"]
+    assert sync([store.folder], uri=None) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+
+
+def test_what_another_store_has_is_not_sent_to_the_one_that_is_named(store, capsys):
+    begun = {"experiment": EXPERIMENT, "name": "n", "params": {}, "tags": {}, "parent": None, "continues": None}
+    for number, (own, sent) in enumerate({"sqlite:////other.db": Sent(), "http://other": Sent(0, "id")}.items()):
+        journal = Journal.create(store.folder / f"other{number}")
+        journal.append("start", id=str(number), uri=own, **begun)
+        journal.append("end", status="FINISHED", reason=None)
+        journal.mark(sent)
+    tracker = store.started()
+    tracker.log_metrics({"a": 1.0}, 1)
+    own = end(tracker)
+    assert sync([store.folder], uri=store.uri) == 0
+    said = capsys.readouterr().out
+    assert "left alone, for they are of sqlite:////other.db: 1 journal\n" in said
+    assert "left alone, for they are of http://other: 1 journal\n" in said
+    assert store.history(own, "a") == [(1, 1.0)]
+
+
+def test_an_experiment_that_was_deleted_is_not_brought_back_in_silence(store):
+    experiment = store.client.get_experiment_by_name(EXPERIMENT)
+    store.client.delete_experiment(experiment.experiment_id)
+    try:
+        for ask in (lambda: store.tracker().find_run("k"), store.started):
+            with pytest.raises(ConfigError, match=r"tracker\.experiment=tests: was deleted in .* restore it"):
+                ask()
+    finally:
+        store.client.restore_experiment(experiment.experiment_id)
+
+
+def test_a_clock_that_was_set_does_not_end_a_process(monkeypatch):
+    tags = {"embexp.host": socket.gethostname(), "embexp.pid": str(os.getpid())}
+    tags["embexp.pid_started"] = started_at(os.getpid())
+    monkeypatch.setattr("psutil.Process.create_time", lambda _: 0.0)
+    assert not is_dead(tags)
+    assert is_dead({**tags, "embexp.pid_started": "another boot:1"})
+    assert is_dead({**tags, "embexp.pid": str(2**22 + 1)})
+
+
+def test_a_process_that_is_not_to_be_seen_is_not_dead(monkeypatch):
+    monkeypatch.setattr("embexp.tracking.store.started_at", lambda _: HIDDEN)
+    tags = {"embexp.host": socket.gethostname(), "embexp.pid": "7", "embexp.pid_started": "x"}
+    assert not is_dead(tags)
+
+
+def test_a_table_of_a_server_that_is_down_is_refused_at_once_and_without_its_password():
+    address = nobody().replace("http://", "http://me:secret@")
+    begun = time.monotonic()
+    with pytest.raises(ConfigError, match="cannot be opened: Connection refused") as refused:
+        read_runs(address, experiment=EXPERIMENT)
+    assert "secret" not in str(refused.value)
+    assert time.monotonic() - begun < 20
 
 
 def test_a_server_that_never_answers_does_not_slow_logging(workplace, hanging, monkeypatch, caplog):
