@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -270,15 +271,22 @@ def seed_spread(values: Array, drawn: Array | None) -> SeedSpread:
     return SeedSpread(len(values), float(np.mean(values)), sd, sd**2, of_pairs)
 
 
-def difference_of_means(first: Array, second: Array, drawn_first: Array, drawn_second: Array) -> Difference:
+def difference_of_means(
+    first: Array, second: Array, drawn_first: Array, drawn_second: Array, *, settings: int = 2
+) -> Difference:
     """The mean over seeds of one setting less that of another, on the same pairs.
 
     The variance is the seeds' (Welch's, each setting its own) and the test set's (bootstrap, paired) added up; the
-    t-distribution has Satterthwaite's degrees of freedom, for so few seeds. Not corrected for other comparisons.
+    t-distribution has Satterthwaite's degrees of freedom, for so few seeds. `p_corrected` is how often the largest of all
+    differences between any two of the settings would be as large if all were equal: whoever leads among many has a lead by
+    chance. The interval is of this difference alone.
 
     Args:
         first, second: (seeds,) each, at least two.
         drawn_first, drawn_second: the same resamples: (seeds, resamples).
+        settings: among which the two were chosen, by the best mean, say.
+
+    Source: Games and Howell 1976, Journal of Educational Statistics 1, by the studentized range.
     """
     value = float(first.mean() - second.mean())
     parts = [float(np.var(part, ddof=1)) / len(part) for part in (first, second)]
@@ -291,10 +299,20 @@ def difference_of_means(first: Array, second: Array, drawn_first: Array, drawn_s
     error = math.sqrt(variance)
     half = float(stdtrit(freedom, _tails()[1])) * error
     p = float(2 * stdtr(freedom, -abs(value) / error))
-    return Difference(value, value - half, value + half, p, p)
+    return Difference(value, value - half, value + half, p, max(p, _of_largest(abs(value) / error, settings, freedom)))
 
 
-def seeds_needed(difference: float, *, of_seed: float, of_pairs: float) -> int | None:
+def _of_largest(t: float, settings: int, freedom: float) -> float:
+    """How often the largest of the differences between any two of so many equal settings is of t standard errors or more."""
+    if settings < 3:
+        return 0.0
+    # Of two it is Student's t; of more scipy.stats knows, whose import takes longer than most commands.
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.sf(math.sqrt(2) * t, settings, freedom))
+
+
+def seeds_needed(difference: float, *, of_seed: float, of_pairs: float, settings: int = 2) -> int | None:
     """Seeds of each of two settings for a difference of this size to be seen in 4 of 5 trials, at the 5 % level.
 
     None where no number would do: the test set is too small to show it.
@@ -303,10 +321,21 @@ def seeds_needed(difference: float, *, of_seed: float, of_pairs: float) -> int |
         difference: of the means.
         of_seed: the variance of one seed's score, the mean of the two settings'.
         of_pairs: the variance of the difference over the choice of the test set.
+        settings: as of `difference_of_means`.
 
     Source: the normal approximation of Cohen 1988, Statistical Power Analysis, chapter 2.
     """
-    wanted = (difference / float(ndtri(_tails()[1]) + ndtri(POWER))) ** 2
+    wanted = (difference / (_critical(settings) + float(ndtri(POWER)))) ** 2
     if wanted <= of_pairs:
         return None
     return max(2, math.ceil(2 * of_seed / (wanted - of_pairs)))
+
+
+@cache
+def _critical(settings: int) -> float:
+    """Standard errors by which the largest difference of so many equal settings is exceeded in 5 of 100, with many seeds."""
+    if settings < 3:
+        return float(ndtri(_tails()[1]))
+    from scipy.stats import studentized_range
+
+    return float(studentized_range.ppf(CONFIDENCE, settings, np.inf)) / math.sqrt(2)

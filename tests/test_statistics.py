@@ -196,6 +196,24 @@ def test_the_difference_of_means_is_welchs_where_the_pairs_add_nothing():
     assert (found.low, found.high) == pytest.approx(known.confidence_interval(0.95))
 
 
+def test_among_many_equal_settings_the_best_is_called_better_in_about_five_of_a_hundred_trials():
+    generator, settings, seeds = np.random.default_rng(5), 6, 4
+    wrong = {"p": 0, "p_corrected": 0}
+    for _ in range(100):
+        scores = sorted(generator.normal(size=(settings, seeds)), key=np.mean)
+        still = np.zeros((seeds, 2))
+        # Whoever is last is the likeliest to be told apart.
+        found = difference_of_means(scores[0], scores[-1], still, still, settings=settings)
+        wrong = {name: count + (getattr(found, name) < 0.05) for name, count in wrong.items()}
+    assert wrong["p_corrected"] <= 10
+    assert wrong["p"] > 20
+
+
+def test_among_more_settings_more_seeds_are_needed():
+    two, six = (seeds_needed(0.01, of_seed=1e-4, of_pairs=0.0, settings=number) for number in (2, 6))
+    assert two < six
+
+
 def test_the_seeds_that_are_needed_show_the_difference_in_four_of_five_trials():
     sd, difference = 0.01, 0.008
     seeds = seeds_needed(difference, of_seed=sd**2, of_pairs=0.0)

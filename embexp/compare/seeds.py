@@ -217,7 +217,7 @@ def rows_by_seed(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, An
             "seeds": group.spread.seeds,
             "sd_over_seeds": _finite(group.spread.sd),
             "sd_over_pairs": _finite(math.sqrt(group.spread.of_pairs)),
-            **_difference_cells(group, groups[0]),
+            **_difference_cells(group, groups),
             **{key: _mean(group, key) for key in metrics},
             "runs": " ".join(run.where.removeprefix(OF_STORE) for run in group.runs),
             "cautions": "; ".join(dict.fromkeys(said for run in group.runs for said in run.cautions)),
@@ -227,13 +227,13 @@ def rows_by_seed(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, An
     ]
 
 
-def _difference_cells(group: Group, best: Group) -> dict[str, float | None]:
-    against = None if group is best else _difference(group, best)
+def _difference_cells(group: Group, groups: Sequence[Group]) -> dict[str, float | None]:
+    against = None if group is groups[0] else _difference(group, groups)
     return {
         "against_best": against.value if against else None,
         "against_best_low": against.low if against else None,
         "against_best_high": against.high if against else None,
-        "p_against_best": against.p if against else None,
+        "p_against_best": against.p_corrected if against else None,
     }
 
 
@@ -254,7 +254,7 @@ def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> 
     alike = {label: [rank for rank, other in enumerate(labels, start=1) if other == label] for label in labels}
     best = of_the_best(labels[0] if len(alike[labels[0]]) == 1 else f"row 1: {labels[0]}")
     lines = [
-        f"{rank:>4}   {label}: {_against(group, groups[0], best, metric)}"
+        f"{rank:>4}   {label}: {_against(group, groups, best, metric)}"
         for rank, (group, label) in enumerate(zip(groups, labels, strict=True), start=1)
         if rank > 1
     ]
@@ -262,25 +262,32 @@ def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> 
     return lines
 
 
-def _difference(group: Group, best: Group) -> Difference | None:
-    """Of the means; None where a setting has but one seed, or nothing is known of the pairs' part."""
+def _difference(group: Group, groups: Sequence[Group]) -> Difference | None:
+    """Its mean less the best one's; None where a setting has but one seed, or nothing is known of the pairs' part."""
+    best = groups[0]
     if min(group.spread.seeds, best.spread.seeds) < 2 or group.drawn is None or best.drawn is None:
         return None
-    return difference_of_means(group.scores, best.scores, group.drawn, best.drawn)
+    return difference_of_means(group.scores, best.scores, group.drawn, best.drawn, settings=_settings(groups))
 
 
-def _against(group: Group, best: Group, name: str, metric: str) -> str:
+def _settings(groups: Sequence[Group]) -> int:
+    """How many of them can be compared: the best is the best of so many."""
+    return sum(group.spread.seeds > 1 and group.drawn is not None for group in groups)
+
+
+def _against(group: Group, groups: Sequence[Group], name: str, metric: str) -> str:
+    best = groups[0]
     if min(group.spread.seeds, best.spread.seeds) < 2:
         whose = " of the best" if group.spread.seeds > 1 else ""
         return f"cannot be compared with {name}: one seed says nothing of the others; run more{whose}: seed=1,2,3"
-    found = _difference(group, best)
+    found = _difference(group, groups)
     if found is None or group.drawn is None or best.drawn is None:
         return f"cannot be compared with {name}: {_why_unjudged(group, metric)}; what is known is how far seeds differ"
     if found.is_real:
         return f"worse than {name} by {size_of(found)}"
     of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
     of_pairs = float(np.nanvar(group.drawn.mean(axis=0) - best.drawn.mean(axis=0), ddof=1))
-    needed = seeds_needed(found.value, of_seed=of_seed, of_pairs=of_pairs)
+    needed = seeds_needed(found.value, of_seed=of_seed, of_pairs=of_pairs, settings=_settings(groups))
     have = min(group.spread.seeds, best.spread.seeds)
     if needed is None:
         more = "more seeds would not tell: the test set is too small for so small a difference"

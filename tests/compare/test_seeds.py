@@ -117,6 +117,16 @@ def test_without_predictions_the_seeds_are_still_averaged(tmp_path):
     assert group.drawn is None
 
 
+def test_a_difference_is_corrected_for_the_number_of_settings(tmp_path):
+    runs = [run for size, noise in ((32, 1.0), (64, 0.8)) for run in seeds(tmp_path, size, (noise, noise, noise))]
+    more = [run for size in (8, 16, 128) for run in seeds(tmp_path, size, (0.9, 0.9, 0.9))]
+    alone, among = (
+        next(row["p_against_best"] for row in rows_by_seed(of) if row["batch_size"] == "32")
+        for of in (runs, [*runs, *more])
+    )
+    assert alone < among
+
+
 def test_a_metric_that_no_pairs_judge_is_not_said_to_lack_predictions(tmp_path):
     runs = [*seeds(tmp_path, 32, (1.0, 1.1)), *seeds(tmp_path, 64, (0.5, 0.6))]
     timed = [replace(run, metrics={**run.metrics, "time/x": float(number)}) for number, run in enumerate(runs)]
@@ -185,7 +195,7 @@ def test_each_set_of_pairs_has_a_table_of_its_own(tmp_path):
         for run in seeds(tmp_path, 64, (0.4, 0.5, 0.6))
     ]
     text = drawn([*here, *there])
-    assert "2 sets of pairs were scored on" in text
+    assert "2 sets of data were scored on" in text
     first, second = text.split("Runs · ")[1:]
     assert first.startswith("2 here, scored on own data (set 1 of 2)\n")
     assert second.startswith("3 here, scored on stsb (set 2 of 2)\n")
