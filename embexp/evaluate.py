@@ -3,8 +3,8 @@
     python -m embexp.evaluate model=minilm,mpnet evaluation=stsb evaluation.path=DIR
     python -m embexp.evaluate model.path=multirun/2026-11-23/18-00-00.000000/0/model 'evaluation=[stsb,mteb,latency]'
 
-Its metrics are called as a trained run's are (best/dev/..., test/...), with a gain of 0 over itself, so that both stand in
-one table. The same model on the same evaluation is not scored twice; rerun=true scores it anew.
+Its metrics are called as a trained run's are (best/dev/..., test/...), without a gain, so that both stand in one table. The
+same model on the same evaluation is not scored twice; rerun=true scores it anew.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
     from embexp.inputs import fingerprint_of_pairs
     from embexp.models import load_encoder
     from embexp.record import Record
-    from embexp.tracking import Status, build_tracker
+    from embexp.tracking import Status, build_tracker, scored_on_tags
     from embexp.training import choose_hardware
 
     name = f"evaluated · {model_name(config, overrides)} · {config.names['evaluation']}"
@@ -82,7 +82,7 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
             encoder = load_encoder(config.model)
             log.info("%s: %s, on %s", name, encoder.origin, hardware.device)
             record.params |= {"device": hardware.device, "threads": hardware.threads, "precision": "fp32"}
-            record.evaluation = fingerprint_of_pairs(pairs)
+            record.evaluation, record.scored_on = fingerprint_of_pairs(pairs), extras.scored_on
             record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
             found = None if config.rerun else record.tracker.find_run(record.key)
             # What was missed then is tried again: with all else, which costs little beside a training.
@@ -91,6 +91,7 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
                 log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
                 return record.end(Status.FINISHED, "finished before", skipped=True)
             tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
+            tags |= scored_on_tags(record.scored_on)
             record.start(tags=tags, parent=None, run_id=found.run_id if found else None)
             score(config, encoder, hardware, pairs, extras, record)
             return record.end(Status.FINISHED)
@@ -142,7 +143,8 @@ def score(
     if told := few_pairs(len(pairs["dev"].scores), scores["dev"].metrics[settings.select_by]):
         warn_of([told])
     for name, found in scores.items():
-        log.info("%s: %s", name, ", ".join(f"{k} {found.metrics[k]:.4f}" for k in HEADLINES if k in found.metrics))
+        keys = dict.fromkeys([settings.select_by, *(key for key in HEADLINES if key in found.metrics)])
+        log.info("%s: %s", name, ", ".join(f"{key} {found.metrics[key]:.4f}" for key in keys))
     write_predictions(record.folder / "predictions.parquet", pairs, scores, scores)
     score_beside(extras, model, record, step=0)
 
@@ -203,13 +205,14 @@ def run_command(arguments: argparse.Namespace) -> int:
         from rich.console import Console
 
         from embexp.compare import draw, read_result
+        from embexp.compare.ranking import METRIC
         from embexp.job import tell_failure
         from embexp.record import RESULT
 
     nothing_is_said_yet()
     now = datetime.now()
     parent = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
-    failed, folders = 0, []
+    failed, folders, metric = 0, [], METRIC
     for number, job in enumerate(jobs):
         folder = parent / str(number)
         folder.mkdir(parents=True)
@@ -217,14 +220,15 @@ def run_command(arguments: argparse.Namespace) -> int:
         log_to(folder)
         a_job_begins()
         try:
-            evaluate_model(compose(job, config_dir=arguments.config_dir), folder=folder, overrides=job)
+            config = compose(job, config_dir=arguments.config_dir)
+            metric = f"dev/{config.evaluation.select_by}"
+            evaluate_model(config, folder=folder, overrides=job)
         except Exception as error:
             failed += 1
             tell_failure(error)
     runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]
-    draw(
-        runs, console=Console(), title=f"Evaluation of {len(jobs)} {'model' if len(jobs) == 1 else 'models'} · {parent}"
-    )
+    title = f"Evaluation of {len(jobs)} {'model' if len(jobs) == 1 else 'models'} · {parent}"
+    draw(runs, console=Console(), title=title, metric=metric)
     return 1 if failed else 0
 
 

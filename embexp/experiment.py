@@ -39,7 +39,7 @@ from embexp.prompts import prompts_of
 from embexp.record import MODEL, Record, Result
 from embexp.routes import refuse_training_without_roles
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
-from embexp.tracking import PLACE, FoundRun, Status, build_tracker
+from embexp.tracking import PLACE, FoundRun, Status, build_tracker, scored_on_tags
 from embexp.training import (
     CheckpointFailed,
     MemberLost,
@@ -53,6 +53,12 @@ from embexp.training import (
 log = logging.getLogger(__name__)
 
 # What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
+# The first that fits.
+KILLED_BY = {
+    KeyboardInterrupt: "interrupted (Ctrl-C)",
+    Preempted: "pre-empted: its queue told it to go",
+    Terminated: "terminated (SIGTERM)",
+}
 TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed, MemberLost)
 
 
@@ -103,6 +109,7 @@ def recorded(config: Config, record: Record, overrides: Sequence[str], parent: s
         inputs = load_inputs(config, record)
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
+        record.scored_on = inputs.extras.scored_on
         record.describe_inputs(what_was_loaded(config, inputs, record))
         waiting = f"{record.label}: another process is making the same run; waiting for it to end"
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
@@ -138,7 +145,7 @@ def made_or_found(
     if found is not None and found.status is Status.FINISHED:
         return skip(config, record, found)
     tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}
-    tags |= {"embexp.evaluation": str(record.evaluation)}
+    tags |= {"embexp.evaluation": str(record.evaluation), **scored_on_tags(record.scored_on)}
     record.start(tags=tags, parent=parent, run_id=found.run_id if found else None)
     try:
         train_and_score(config, inputs, record)
@@ -215,7 +222,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     # The best step has been scored on dev, if this process trained it.
     known = {"dev": on_dev[trained.best_step]} if trained.best_step in on_dev else {}
     after = {name: known[name] if name in known else score(name) for name in inputs.pairs}
-    log_outcome(record, trained, before, after)
+    log_outcome(record, trained, before, after, select_by=metric)
     write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
     if config.trainer.save_model:
         with quiet_loading():
@@ -292,12 +299,11 @@ def take_over(found: FoundRun, record: Record) -> Path | None:
 
 def verdict(error: BaseException) -> tuple[Status, str]:
     """How a run that raised is to be closed, and why."""
-    if isinstance(error, KeyboardInterrupt):
-        return Status.KILLED, "interrupted (Ctrl-C)"
-    if isinstance(error, Preempted):
-        return Status.KILLED, "pre-empted: its queue told it to go"
-    if isinstance(error, Terminated):
-        return Status.KILLED, "terminated (SIGTERM)"
+    for kind, told in KILLED_BY.items():
+        if isinstance(error, kind):
+            # What broke while it waited for the end of the step.
+            cause = error.__cause__
+            return Status.KILLED, told if cause is None else f"{told}, as it failed: {verdict(cause)[1]}"
     if isinstance(error, TOLD_IN_WORDS):
         return Status.FAILED, str(error)
     return Status.FAILED, f"{type(error).__name__}: {error}"

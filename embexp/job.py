@@ -65,13 +65,11 @@ def run_job(composed: DictConfig) -> float:
         # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
         traceback.clear_frames(error.__traceback__)
         return float("nan")
-    score = result.metrics.get(f"best/dev/{config.evaluation.select_by}", float("nan"))
-    gain = result.metrics.get("gain/dev/spearman_cosine", float("nan"))
-    (outcome if alone else log).info(
-        "%s: dev %s %.4f, Spearman %+.4f over step 0", label or result.name, config.evaluation.select_by, score, gain
-    )
+    select_by = config.evaluation.select_by
+    score, gain = (result.metrics.get(f"{group}/dev/{select_by}", float("nan")) for group in ("best", "gain"))
+    (outcome if alone else log).info("%s: dev %s %.4f, %+.4f over step 0", label or result.name, select_by, score, gain)
     if alone:
-        tell_run(result, config.tracker, metric=f"dev/{config.evaluation.select_by}")
+        tell_run(result, config.tracker, metric=f"dev/{select_by}")
     return score
 
 

@@ -82,6 +82,7 @@ class Record:
     key: str | None = None
     setting: str | None = None
     evaluation: str | None = None
+    scored_on: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     started: bool = False
@@ -216,6 +217,7 @@ class Record:
             "run_id": result.run_id,
             "setting": self.setting,
             "evaluation": self.evaluation,
+            "scored_on": self.scored_on,
             "params": result.params,
             "cautions": self.cautions,
             "metrics": {name: _finite(value) for name, value in result.metrics.items()},

@@ -72,13 +72,15 @@ def refuse_no_score(scores: Scores, select_by: str) -> None:
     raise ConfigError([f"dev/{select_by}: is no number for the model as it is, before any training: {why}"])
 
 
-def log_outcome(record: Record, trained: Trained, before: Mapping[str, Scores], after: Mapping[str, Scores]) -> None:
-    """The scores of the model that was kept (the best step's), its gain over step 0, and what it cost."""
+def log_outcome(
+    record: Record, trained: Trained, before: Mapping[str, Scores], after: Mapping[str, Scores], *, select_by: str
+) -> None:
+    """The scores of the model that was kept (the best step's by `select_by`), its gain over step 0, and what it cost."""
     metrics = prefixed("best/dev", after["dev"].metrics)
     if "test" in after:
         metrics |= prefixed("test", after["test"].metrics)
     for name in after:
-        for metric in ("pearson_cosine", "spearman_cosine"):
+        for metric in dict.fromkeys(("pearson_cosine", "spearman_cosine", select_by)):
             if metric in after[name].metrics:
                 gain = after[name].metrics[metric] - before[name].metrics[metric]
                 metrics[f"gain/{name}/{metric}"] = gain

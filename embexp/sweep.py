@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 
 from embexp.compare import RUNS_OF_SWEEP, Run, draw, read_result, to_csv, to_markdown
+from embexp.compare.ranking import METRIC
 from embexp.config import Config
 from embexp.config.ranges import parse
 from embexp.identity import command_line
@@ -33,6 +34,7 @@ from embexp.tracking import (
     build_tracker,
     reap_dead_runs,
     scrub_file,
+    without_secrets,
 )
 
 REPORT = "report.html"
@@ -41,12 +43,13 @@ IDS_A_TAG = 150
 
 
 class Sweep:
-    """A multirun under way: its folder, its jobs, its run at the tracker."""
+    """A multirun under way: its folder, its jobs, its run at the tracker, and the metric that its runs are ranked by."""
 
-    def __init__(self, tracker: Tracker, folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+    def __init__(self, tracker: Tracker, folder: Path, jobs: Sequence[Sequence[str]], *, metric: str = METRIC) -> None:
         self.tracker = tracker
         self.folder = folder
         self.jobs = jobs
+        self.metric = metric
 
     def runs(self) -> list[Run]:
         """What every job left behind, in order; a job without a result was lost with its process, or never began."""
@@ -65,7 +68,7 @@ class Sweep:
         runs = self.runs()
         self._reap(runs, over=interrupted is None)
         failed = [run for run in runs if run.status != Status.FINISHED]
-        draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}")
+        draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}", metric=self.metric)
         if interrupted is not None:
             status, reason = Status.KILLED, interrupted
         elif failed:
@@ -74,14 +77,15 @@ class Sweep:
             status, reason = Status.FINISHED, None
         # Hydra's own record of the command.
         scrub_file(self.folder / "multirun.yaml")
-        for name, text in (("table.md", to_markdown(runs)), ("table.csv", to_csv(runs))):
+        tables = {"table.md": to_markdown(runs, self.metric), "table.csv": to_csv(runs, self.metric)}
+        for name, text in tables.items():
             (self.folder / name).write_text(text, encoding="utf-8")
             self.tracker.log_artifact(self.folder / name)
         self._report(runs)
         finished = [run for run in runs if run.status == Status.FINISHED]
-        scores = [score for run in finished if (score := run.metrics.get("best/dev/spearman_cosine")) is not None]
+        scores = [score for run in finished if (score := run.metrics.get(f"best/{self.metric}")) is not None]
         if scores:
-            self.tracker.log_metrics({"best/dev/spearman_cosine": max(scores)}, 0)
+            self.tracker.log_metrics({f"best/{self.metric}": max(scores)}, 0)
         self.tracker.set_tags(self._tags())
         self.tracker.end(status, reason)
         return 1 if failed else 0
@@ -106,9 +110,9 @@ class Sweep:
             from embexp.report import write_report
 
             uri = self.tracker.uri if isinstance(self.tracker, MLflowTracker) else None
-            write_report(runs, path, title=_titled(runs), uri=uri)
+            write_report(runs, path, title=_titled(runs), metric=self.metric, uri=uri)
         except Exception as error:  # the scores are safe in the table: no fault of a picture may cost a sweep its end
-            print(f"{path}: not written: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"{path}: not written: {type(error).__name__}: {without_secrets(str(error))}", file=sys.stderr)
             return
         self.tracker.log_artifact(path)
         print(f"Report: {path}")
@@ -153,7 +157,7 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
     if tracker.reference is not None:
         os.environ[PARENT_RUN] = tracker.reference
     try:
-        yield Sweep(tracker, folder, jobs)
+        yield Sweep(tracker, folder, jobs, metric=f"dev/{config.evaluation.select_by}")
     finally:
         for name in (JOBS, SWEPT, PARENT_RUN):
             os.environ.pop(name, None)

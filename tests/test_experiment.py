@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
-import sys
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -15,8 +13,8 @@ import torch
 from embexp import experiment, scoring
 from embexp.config import ConfigError, compose
 from embexp.data.tokens import Tokens
-from embexp.experiment import run_experiment
-from embexp.inputs import decoder_of, own_code
+from embexp.experiment import run_experiment, verdict
+from embexp.interrupts import Preempted
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
 from embexp.tracking import NullTracker, Status
@@ -182,24 +180,6 @@ def saved() -> list[str]:
     return ["mean", "cls"]
 
 
-def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = tmp_path / "mine_edited.py"
-    module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
-    first = own_code({"loss": "mine_edited.loss"})
-    assert own_code({"loss": "mine_edited.loss"}) == first
-    module.write_text(module.read_text().replace("return 1", "return 22"))
-    # What was imported is not what would be recorded.
-    with pytest.raises(ConfigError, match=r"mine_edited\.py has changed since"):
-        own_code({"loss": "mine_edited.loss"})
-    importlib.reload(sys.modules["mine_edited"])
-    assert own_code({"loss": "mine_edited.loss"}) != first
-    with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
-        own_code({"loss": "mine_edited.los"})
-    assert own_code({"loss": "embexp.losses.mnr", "model": "sentence_transformers.SentenceTransformer"}) == {}
-
-
 def test_runs_of_the_library_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = {run_experiment(compose([*SMALL, f"seed={seed}"])).folder for seed in (1, 2)}
@@ -289,14 +269,11 @@ def test_a_run_that_diverged_leaves_no_checkpoints(tmp_path, monkeypatch):
     assert not list((tmp_path / "multirun" / "checkpoints").glob("*/checkpoint-1"))
 
 
-def test_a_decoder_whose_weights_were_changed_in_place_is_another_run(tmp_path):
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
-    untied = ["loss=tsdae", "loss.tie_encoder_decoder=false", f"loss.decoder={tmp_path}"]
-    before = decoder_of(compose(untied))
-    assert decoder_of(compose(untied)) == before
-    (tmp_path / "model.safetensors").write_bytes(b"others")
-    assert decoder_of(compose(untied)) != before
-    assert decoder_of(compose(["loss=tsdae"])) == {}
+def test_a_run_that_was_told_to_go_and_then_failed_says_both():
+    told = KeyboardInterrupt()
+    told.__cause__ = TrainingDiverged("the disk is full")
+    assert verdict(told) == (Status.KILLED, "interrupted (Ctrl-C), as it failed: the disk is full")
+    assert verdict(Preempted()) == (Status.KILLED, "pre-empted: its queue told it to go")
 
 
 def test_a_checkpoint_folder_that_cannot_be_written_to_is_told_by_its_key(tmp_path, monkeypatch):

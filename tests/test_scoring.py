@@ -18,12 +18,14 @@ def scores(similarity: float = 0.5, **metrics: float) -> Scores:
     return Scores(metrics, {"cosine": np.full(3, similarity)})
 
 
-def outcome(before: dict[str, Scores], after: dict[str, Scores], *, peak: int | None = None) -> dict[str, float]:
+def outcome(
+    before: dict[str, Scores], after: dict[str, Scores], *, peak: int | None = None, by: str = "spearman_cosine"
+) -> dict[str, float]:
     """What is logged at the last step of a run whose best step was its 20th of 30."""
     logged: dict[int, dict[str, float]] = {}
     record = SimpleNamespace(log_metrics=lambda metrics, step: logged.update({step: metrics}))
     trained = Trained(steps=30, seconds=1.5, texts_per_second=8.0, best_step=20, peak_memory_bytes=peak)
-    log_outcome(record, trained, before, after)
+    log_outcome(record, trained, before, after, select_by=by)
     assert list(logged) == [30]
     return logged[30]
 
@@ -40,6 +42,11 @@ def test_a_gain_is_over_the_model_before_training_set_by_set():
         "gain/test/spearman_cosine": 0.25,
     }
     assert found["best/step"] == 20
+
+
+def test_the_gain_of_what_the_best_step_is_chosen_by_is_among_them():
+    of_dev = {"dev": scores(spearman_dot=0.5)}
+    assert outcome(of_dev, {"dev": scores(spearman_dot=0.75)}, by="spearman_dot")["gain/dev/spearman_dot"] == 0.25
 
 
 def test_memory_is_told_where_it_was_measured():

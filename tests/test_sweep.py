@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from embexp.config import compose
@@ -43,6 +44,22 @@ def test_a_sweep_leaves_table_and_report_in_its_folder_and_at_its_run(sweep, cap
     assert sweep.tracker.artifacts == ["table.md", "table.csv", "report.html"]
     assert "Sweep of 2 runs" in (sweep.folder / "report.html").read_text()
     assert f"Report: {sweep.folder / 'report.html'}" in capsys.readouterr().out
+
+
+def test_runs_are_ranked_by_what_their_best_step_is_chosen_by(tmp_path, capsys):
+    by_dot = {"metrics": {"best/dev/spearman_dot": 0.5, "dev/spearman_dot": 0.5, "gain/dev/spearman_dot": 0.1}}
+    for number, size in enumerate((16, 32)):
+        folder = tmp_path / str(number)
+        leave_run(folder, "mnr", size, **by_dot)
+        kept = pq.read_table(folder / "predictions.parquet")
+        names = [name.replace("cosine", "dot") for name in kept.column_names]
+        pq.write_table(kept.rename_columns(names), folder / "predictions.parquet")
+    sweep = Sweep(Kept(), tmp_path, [["batch_size=16"], ["batch_size=32"]], metric="dev/spearman_dot")
+    assert sweep.close(None) == 0
+    assert "dev/spearman_dot" in capsys.readouterr().out
+    text = (tmp_path / "report.html").read_text()
+    assert "Dot similarity by gold score" in text
+    assert "Improved most" in text
 
 
 def test_a_report_that_breaks_is_told_in_one_line_and_costs_nothing(sweep, capsys, monkeypatch):

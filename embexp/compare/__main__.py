@@ -228,6 +228,8 @@ def _arguments() -> argparse.Namespace:
         ConfigError: a flag that there is not, one without its value, or one with another than it takes.
     """
     arguments, unknown = _parser().parse_known_intermixed_args()
+    # As the store and the csv call it: "best/dev/..." is ranked by as "dev/..." is.
+    arguments.metric = arguments.metric.removeprefix("best/")
     problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}" for word in unknown]
     if (by := arguments.group_by) not in (None, SEED):
         problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")

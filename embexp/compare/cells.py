@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import PurePath
@@ -14,6 +15,8 @@ from embexp.compare.ranking import different
 from embexp.compare.runs import Run
 from embexp.naming import OF_FILES
 
+# Where a setting's name may be broken: "weight_", "decay".
+WORDS = re.compile(r"(?<=_)")
 # Columns of what is no terminal.
 WIDE = 200
 # Letters of a value.
@@ -184,12 +187,24 @@ def _broken_into_lines(columns: Sequence[Column], less: int, console: Console) -
     """Makes columns narrower by `less`, as far as words allow, the last ones first; by how much it did."""
     done = 0
     for column in reversed(columns):
-        cells = [console.measure(cell) for cell in (column.header, *column.cells)]
-        low, high = max(cell.minimum for cell in cells), max(cell.maximum for cell in cells)
+        title, cells = str(column.header), [console.measure(cell) for cell in column.cells]
+        low = max(*map(len, WORDS.split(title)), *(cell.minimum for cell in cells))
+        high = max(len(title), *(cell.maximum for cell in cells))
         column.width = max(low, high - less + done)
+        column.header = _in_lines(title, column.width)
         column.no_wrap, column.overflow = False, "fold"
         done += high - column.width
     return done
+
+
+def _in_lines(title: str, width: int) -> str:
+    """A setting's name in lines of at most so many letters, as far as its words are as short."""
+    lines = [""]
+    for word in WORDS.split(title):
+        if lines[-1] and len(lines[-1] + word) > width:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(lines)
 
 
 def _tells_many(runs: Sequence[Run], key: str) -> bool:

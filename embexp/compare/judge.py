@@ -42,7 +42,7 @@ class Verdict:
 
     Attributes:
         interval: of the score.
-        against_best: less the best run's score; None for the best.
+        against_best: less the best run's score; None for the best, and of all where the best left no predictions.
         against_base: less the score of the same model before training; None where it was not trained.
         words: both, in a sentence; empty where there is nothing that it could be compared with.
     """
@@ -68,8 +68,8 @@ class Resampled:
 def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPLES) -> list[Verdict]:
     """The best runs of one set of pairs, in the order of the table; empty where there are no predictions to judge by.
 
-    Runs without predictions, or scored on other pairs than the best, are left out. Whoever is best on these pairs was
-    chosen by them; the differences with it are corrected for that.
+    Runs without predictions are left out; where the best is one of them, none is compared with it. Whoever is best on
+    these pairs was chosen by them; the differences with it are corrected for that.
 
     Args:
         runs: of any status.
@@ -79,15 +79,25 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPL
     found = resampled(runs, metric=metric, resamples=resamples)
     if found is None:
         return []
-    against_base = differences(found.values - found.base_values, found.drawn - found.base_drawn)
-    against_best = differences_with_best(found.values, found.drawn)
+    # A model that was only scored is compared with none.
+    trained = [row for row, run in enumerate(found.runs) if run.is_trained]
+    gains = found.values[trained] - found.base_values[trained], found.drawn[trained] - found.base_drawn[trained]
+    against_base = dict(zip(trained, differences(*gains), strict=True))
+    has_best = best_of(runs, metric) is found.runs[0]
+    against_best = differences_with_best(found.values, found.drawn) if has_best else []
     labels = _labels(found.runs)
     verdicts = []
     for row, run in enumerate(found.runs):
-        to_best, to_base = against_best[row - 1] if row else None, against_base[row] if run.is_trained else None
-        words = _words(labels, row, to_best, to_base)
-        verdicts.append(Verdict(run, interval(found.values[row], found.drawn[row]), to_best, to_base, words))
+        to_best = against_best[row - 1] if row and has_best else None
+        words = _words(labels, row, to_best, against_base.get(row), is_best=has_best and row == 0)
+        within = interval(found.values[row], found.drawn[row])
+        verdicts.append(Verdict(run, within, to_best, against_base.get(row), words))
     return verdicts
+
+
+def best_of(runs: Sequence[Run], metric: str) -> Run:
+    """The run that is ranked first."""
+    return ranked(runs, metric)[0][1]
 
 
 def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = MOST_JUDGED) -> Resampled | None:
@@ -170,13 +180,15 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return [label_of(run, keys, runs) for run in runs]
 
 
-def _words(labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference | None) -> str:
+def _words(
+    labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference | None, *, is_best: bool
+) -> str:
     told = [] if to_base is None else [_told(to_base, "before training")]
     if to_best is not None:
         told.append(_told(to_best, of_the_best(labels[0])))
-    if not told and len(labels) == 1:
-        return ""
-    return f"{labels[row]}: {'; '.join(told) or 'the best; it was not trained'}"
+    if not told and is_best and len(labels) > 1:
+        told.append("the best; it was not trained")
+    return f"{labels[row]}: {'; '.join(told)}" if told else ""
 
 
 def _told(difference: Difference, other: str) -> str:

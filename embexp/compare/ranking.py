@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embexp.compare.runs import ROWS, Run
+from embexp.config.composition import AT_THE_END
 from embexp.identity import CHANGES_NO_RESULT
 from embexp.tracking import Status
 
@@ -42,17 +43,27 @@ def ranked(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
 
 
 def by_evaluation(runs: Sequence[Run], metric: str) -> list[list[Run]]:
-    """Finished runs with a score, those of the same pairs together: only these can be ranked with each other."""
-    found: dict[str | None, list[Run]] = {}
+    """Finished runs with a score, those together that were scored on the same: only these can be ranked with each other.
+
+    On the same pairs; by a metric of what is scored beside them, on the same texts, tasks or machine too.
+    """
+    found: dict[tuple[str | None, str | None], list[Run]] = {}
     for run in runs:
         if run.status == Status.FINISHED and score_of(run, metric) is not None:
-            found.setdefault(run.evaluation, []).append(run)
+            found.setdefault((run.evaluation, beside_on(run, metric)), []).append(run)
     return list(found.values())
 
 
+def beside_on(run: Run, metric: str) -> str | None:
+    """The fingerprint of what such a metric is of; None of those of the dev and test pairs."""
+    name = metric.removeprefix("best/").removeprefix("gain/")
+    return next((found for beginning, found in run.scored_on.items() if name.startswith(f"{beginning}/")), None)
+
+
 def evaluation_of(run: Run) -> str:
-    """The evaluation that has the pairs: of several ("own+latency") the first."""
-    return run.params.get("evaluation", OWN).partition("+")[0]
+    """The evaluation that has the pairs: of several ("latency+stsb") the one that is not scored at the end alone."""
+    names = run.params.get("evaluation", OWN).split("+")
+    return next((name for name in names if name not in AT_THE_END), OWN)
 
 
 def scored_on(run: Run) -> str:

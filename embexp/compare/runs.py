@@ -10,12 +10,15 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
-from embexp.tracking import Status, cautions_of, param_text, store_uri, without_secrets
-from embexp.tracking.store import GONE, is_dead
+from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
+from embexp.tracking.store import GONE, cannot_open, client_of, is_dead
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
@@ -40,6 +43,7 @@ class Run:
         params: by short names, as text.
         metrics: the last value of each; NaN and infinite ones are left out.
         evaluation: the fingerprint of the pairs it was scored on; only runs of one evaluation can be ranked together.
+        scored_on: by the beginning of metrics' names, a fingerprint of what was scored beside these pairs.
         sweeps: the run ids of the sweeps that it is a job of, each with its start: its parent, and those that found it
             finished or went on with it.
         started: in seconds since 1970.
@@ -61,6 +65,7 @@ class Run:
     predictions: Path | None = None
     setting: str | None = None
     cautions: tuple[str, ...] = ()
+    scored_on: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def lost(cls, name: str, folder: Path) -> Run:
@@ -105,6 +110,8 @@ def read_result(path: Path) -> Run:
         where=content["log"],
         predictions=path.parent / PREDICTIONS,
         cautions=tuple(content.get("cautions", ())),
+        # As the store has it, whose runs it may be ranked with.
+        scored_on=scored_on_of(scored_on_tags(content.get("scored_on", {}))),
     )
 
 
@@ -162,13 +169,20 @@ def _from_sqlite(path: Path, experiment: str) -> list[Run]:
 
 
 def _from_client(uri: str, experiment: str) -> list[Run]:
-    from mlflow import MlflowClient
+    try:
+        return _runs(_rows_of(client_of(uri), without_secrets(uri), experiment))
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever MLflow makes of a server that is down or denies: it would show the password
+        raise cannot_open(uri, error) from None
 
-    client = MlflowClient(tracking_uri=uri)
+
+def _rows_of(client: MlflowClient, shown: str, experiment: str) -> list[tuple[Any, ...]]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
-        raise _no_experiment(without_secrets(uri), experiment)
-    rows, token = [], None
+        raise _no_experiment(shown, experiment)
+    rows: list[tuple[Any, ...]] = []
+    token = None
     while True:
         page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
         rows += [
@@ -186,7 +200,7 @@ def _from_client(uri: str, experiment: str) -> list[Run]:
         ]
         token = page.token
         if not token:
-            return _runs(rows)
+            return rows
 
 
 def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
@@ -214,6 +228,7 @@ def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
             where=f"{OF_STORE}{run_id}",
             predictions=local_predictions(artifacts),
             cautions=cautions_of(tags),
+            scored_on=scored_on_of(tags),
         )
         for run_id, name, status, started, artifacts, params, metrics, tags in rows
         if "embexp.sweep" not in tags

@@ -1,4 +1,4 @@
-"""The sets of pairs that runs were scored on: what each is called beside the others, and what stands above its table."""
+"""The sets of pairs, or of other data, that runs were scored on: what each is called beside the others, and what stands above its table."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from embexp.compare.runs import Run
 
 # The settings that name the pairs, of the data's own and of others.
 OF_DATA, OF_OTHERS = ("data.",), ("evaluation.source.", "evaluation.path")
+# Of what was scored beside the same pairs.
+OF_THE_REST = ("evaluation.",)
 # Those of them that are files or folders: the first that a run has holds its pairs, a part of train where there is no dev.
 FILES = ("dev", "train", "path")
 
@@ -48,21 +50,25 @@ def _apart(sets: Sequence[Sequence[Run]]) -> list[str]:
     shared = [
         key for key in differing(runs) if all(len({run.params.get(key) for run in of_set}) == 1 for of_set in sets)
     ]
-    files = [[_file_of(run)] for run in firsts]
+    alike = len({run.evaluation for run in firsts}) == 1
+    sections = [OF_THE_REST if alike else _sections_of(run) for run in firsts]
+    files = [[_file_of(run, of)] for run, of in zip(firsts, sections, strict=True)]
     ways = (files, *([[key]] * len(sets) for key in shared), [shared] * len(sets))
-    labels = [[_label(run, keys, runs) for run, keys in zip(firsts, told, strict=True)] for told in ways]
+    labels = [
+        [_label(run, keys, runs, of) for run, keys, of in zip(firsts, told, sections, strict=True)] for told in ways
+    ]
     # The first of those that tell most of them apart.
     best = max(labels, key=lambda of_way: len(set(of_way)))
     return best if len(set(best)) > 1 else [""] * len(sets)
 
 
-def _file_of(run: Run) -> str:
-    there = [key for key in run.params if key.startswith(_sections_of(run))]
+def _file_of(run: Run, sections: tuple[str, ...]) -> str:
+    there = [key for key in run.params if key.startswith(sections)]
     return next((key for name in FILES for key in there if key.rpartition(".")[2] == name), "")
 
 
-def _label(run: Run, keys: Sequence[str], runs: Sequence[Run]) -> str:
-    named = [key for key in keys if key in run.params and key.startswith(_sections_of(run))]
+def _label(run: Run, keys: Sequence[str], runs: Sequence[Run], sections: tuple[str, ...]) -> str:
+    named = [key for key in keys if key in run.params and key.startswith(sections)]
     return ", ".join(f"{key}={values_of(runs, key)[run.params[key]]}" for key in named)
 
 

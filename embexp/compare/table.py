@@ -18,15 +18,15 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
-from embexp.compare.judge import Verdict, judge, too_few_pairs
-from embexp.compare.ranking import METRIC, by_evaluation, columns_of, differing, ranked, scored_on
+from embexp.compare.judge import Verdict, best_of, judge, too_few_pairs
+from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
 from embexp.compare.warned import warned
 from embexp.tracking import Status
 
 SEVERAL_SETS = (
-    "{} sets of pairs were scored on; scores of one say nothing beside those of another: each is ranked by itself."
+    "{} sets of data were scored on; scores of one say nothing beside those of another: each is ranked by itself."
 )
 # Runs that are told of in words.
 MOST_TOLD = 8
@@ -68,7 +68,8 @@ def draw(
             console.print(more, style="dim", highlight=False, soft_wrap=True)
         if without:
             console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
-        cautioned = told_of_cautions(ranked(of_set, metric))
+        seen_here = [column for column in of if column.title not in without]
+        cautioned = [*told_of_cautions(ranked(of_set, metric)), *mixed(of_set, seen_here)]
         for line in cautioned:
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         unjudged = None if verdicts else too_few_pairs(of_set, metric)
@@ -108,6 +109,17 @@ def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
     return [f"! {whose}: {said}" for whose, said in found]
 
 
+def mixed(runs: Sequence[Run], of: Sequence[Column]) -> list[str]:
+    """A line for each column whose scores are not all of the same data, or were not all measured alike."""
+    return [
+        f"! {column.title}: not of the same data, or not measured alike, in all rows; --metric {key} ranks each by itself"
+        for column in of
+        for key in column.keys[:1]
+        if len({beside_on(run, each) for run in runs for each in column.keys if column.value(run) is not None})
+        > len(column.keys)
+    ]
+
+
 def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:
     """Whether a caution, which tells what scores on so few pairs are worth, has said how few there are."""
     pairs, split, *_ = unjudged.split()
@@ -118,7 +130,10 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_
     """What the intervals say, in words: a line a row, of the best few, and of how many of all."""
     left = f" (of the best {len(verdicts)})" if len(verdicts) < len(runs) else ""
     said = [f"[low, high]: 95 % interval over the choice of pairs{left}"] if has_intervals and verdicts else []
-    said += ["= : cannot be told apart from the best"] if len(verdicts) > 1 else []
+    if verdicts and verdicts[0].run is not best_of(runs, metric):
+        said.append("row 1 left no predictions on this machine: nothing is compared with it")
+    elif len(verdicts) > 1:
+        said.append("= : cannot be told apart from the best")
     rank_of = {id(run): rank for rank, run in ranked(runs, metric)}
     lines = [f"{rank_of[id(of.run)]:>4}   {of.words}" for of in verdicts[:MOST_TOLD] if of.words]
     if len(lines) == MOST_TOLD < len(verdicts):
@@ -193,7 +208,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     metrics = sorted({key for run in runs for key in run.metrics})
     sets = by_evaluation(runs, metric)
     judged = {id(v.run): v for of_set in sets for v in judge(of_set, metric=metric)}
-    pairs = {of_set[0].evaluation: name for of_set, name in zip(sets, names_of(sets), strict=True)}
+    pairs = {id(run): name for of_set, name in zip(sets, names_of(sets), strict=True) for run in of_set}
     return [
         {
             "rank": rank,
@@ -201,7 +216,7 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
             "run": run.where.removeprefix(OF_STORE),
             "status": run.status.value,
             "reason": run.reason,
-            "scored_on": pairs.get(run.evaluation, scored_on(run)),
+            "scored_on": pairs.get(id(run), scored_on(run)),
             **{key: run.params.get(key) for key in keys},
             **_judged_cells(judged.get(id(run))),
             **{key: run.metrics.get(key) for key in metrics},
@@ -265,6 +280,10 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
             lines.append(" | ".join([*cells, *(column.told(column.value(run)) for column in of)]))
     table = "\n".join(f"| {line} |" for line in lines)
     above = [SEVERAL_SETS.format(len(sets))] if len(sets) > 1 else []
-    below = [f"- {line}" for of_set in sets for line in told_of_cautions(ranked(of_set, metric))]
+    below = [
+        f"- {line}"
+        for of_set in sets
+        for line in [*told_of_cautions(ranked(of_set, metric)), *mixed(of_set, beside(of_set))]
+    ]
     below += [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
     return "\n\n".join([*above, table, "\n".join(below)]) + "\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -54,6 +54,10 @@ class ClassificationEvaluation:
             "test_texts": len(self.test.texts),
             "classes": len(set(self.train.labels)),
         }
+
+    @property
+    def scored_on(self) -> Mapping[str, str]:
+        return {self.name: self.fingerprint}
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """See `score`."""

@@ -39,6 +39,10 @@ class DimsEvaluation:
     def record(self) -> dict[str, Any]:
         return {"dims": list(self.dims), "pairs": {name: len(pairs.scores) for name, pairs in self.pairs.items()}}
 
+    @property
+    def scored_on(self) -> Mapping[str, str]:
+        return {}
+
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """pearson_* and spearman_* of each split, by so many dimensions: dims/64/dev/spearman_cosine.
 

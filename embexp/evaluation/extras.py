@@ -50,6 +50,11 @@ class Extras:
         """Of all that is scored on; None where nothing was chosen."""
         return fingerprint_of([extra.fingerprint for extra in self.chosen]) if self.chosen else None
 
+    @property
+    def scored_on(self) -> dict[str, str]:
+        """Of all that were chosen: see `Extra`."""
+        return {name: found for extra in self.chosen for name, found in extra.scored_on.items()}
+
     def score_before(self, model: SentenceTransformer, log_metrics: Log) -> None:
         """Scores the untrained model where that was asked for: retrieval_before/ndcg_at_10, ..."""
         for extra in self.chosen:

@@ -23,6 +23,7 @@ from sentence_transformers import SentenceTransformer
 from embexp.config import Latency
 from embexp.cores import usable_cores
 from embexp.evaluation.parts import Part
+from embexp.evaluation.tables import fingerprint_of
 from embexp.memory import peak_memory
 from embexp.prompts import Role
 from embexp.routes import has_routes, route_of
@@ -71,6 +72,14 @@ class LatencyEvaluation:
     fingerprint: ClassVar[str] = "latency"
     record: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def scored_on(self) -> Mapping[str, str]:
+        """The machine, the place on it that its first metrics are of, and the texts."""
+        settings, own = self.settings, _own_place(self.hardware)
+        texts = min(settings.batch_sizes), max(settings.batch_sizes), settings.short_words, settings.long_words
+        on = _cpu_name() if own.device == "cpu" else _gpu_name()
+        return {self.name: fingerprint_of([own.name, str(own.threads), str(on)], list(texts))}
+
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """See `score`."""
         yield Part(self.score(model))
@@ -110,7 +119,7 @@ class LatencyEvaluation:
         }
         return {
             "own": own.name,
-            "gpu": torch.cuda.get_device_name(0) if torch.cuda.is_available() else None,
+            "gpu": _gpu_name(),
             "cpu": _cpu_name(),
             "cores_usable": usable_cores(),
             "load_average": list(_load_average()),
@@ -198,6 +207,10 @@ def _summary(seconds: Sequence[float], size: int) -> dict[str, float]:
     known = [percentile for percentile, calls in PERCENTILES.items() if len(seconds) >= calls]
     metrics = {f"p{percentile}_ms": float(np.percentile(seconds, percentile)) * 1000 for percentile in known}
     return metrics | {"texts_per_second": size * len(seconds) / sum(seconds)}
+
+
+def _gpu_name() -> str | None:
+    return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
 
 
 def _cpu_name() -> str:

@@ -48,9 +48,20 @@ class MtebEvaluation:
     @property
     def fingerprint(self) -> str:
         """Of names and revisions, for what the hub holds under a revision does not change; of local files by content."""
-        return fingerprint_of(
-            [(task.metadata.name, str(task.metadata.dataset), self._content(task)) for task in self.tasks]
-        )
+        return fingerprint_of([self._identity(task) for task in self.tasks])
+
+    @property
+    def scored_on(self) -> Mapping[str, str]:
+        """Task by task; of each the splits and languages that are asked for, too."""
+        return {
+            f"{self.name}/{task.metadata.name}": fingerprint_of(
+                [*self._identity(task), sorted(task.eval_splits), sorted(task.hf_subsets)]
+            )
+            for task in self.tasks
+        }
+
+    def _identity(self, task: Any) -> tuple[str, str, str | None]:
+        return task.metadata.name, str(task.metadata.dataset), self._content(task)
 
     def _content(self, task: Any) -> str | None:
         folder = self._folder(task)

@@ -30,6 +30,8 @@ class Extra(Protocol):
         before: whether the model is scored before training too.
         fingerprint: of what is scored on, by content.
         record: what goes into evaluations.json beside the scores: revisions, conditions, counts.
+        scored_on: by the beginning of its metrics' names, a fingerprint of what they are of: runs in which these differ have
+            scores that say nothing beside each other. Of the dev and test pairs it is known without.
     """
 
     @property
@@ -43,6 +45,9 @@ class Extra(Protocol):
 
     @property
     def record(self) -> dict[str, Any]: ...
+
+    @property
+    def scored_on(self) -> Mapping[str, str]: ...
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """Scores, each part when it is there. The model is in evaluation mode on the run's device, and is left there."""

@@ -70,6 +70,10 @@ class RetrievalEvaluation:
     def record(self) -> dict[str, Any]:
         return {"queries": len(self.judged.queries), "documents": len(self.judged.documents)}
 
+    @property
+    def scored_on(self) -> Mapping[str, str]:
+        return {self.name: self.fingerprint}
+
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """See `score`."""
         yield Part(self.score(model), on=self.on)

@@ -159,7 +159,12 @@ def _pairs(rows: Rows, called: str) -> Pairs:
     table = view.dataset
     scores = np.asarray(table["score"], dtype=np.float64)
     if scores.min() == scores.max():
-        raise ConfigError([f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that."])
+        raise ConfigError(
+            [
+                f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that. Of a part that was set aside: name "
+                "data.dev=FILE, or set another data.seed or a larger data.dev_fraction."
+            ]
+        )
     if rows.kind in SCORED_AS:
         right = int(scores.sum())
         said = SCORED_AS[rows.kind].format(f"{right} ", f"{len(scores) - right} ")
@@ -275,6 +280,10 @@ class SetEvaluation:
     @property
     def record(self) -> dict[str, Any]:
         return {"pairs": len(self.pairs.scores), "rows": self.pairs.name}
+
+    @property
+    def scored_on(self) -> Mapping[str, str]:
+        return {self.name: self.pairs.fingerprint}
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """pearson_* and spearman_*."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -11,6 +11,7 @@ from statistics import fmean
 from markupsafe import Markup
 
 from embexp.compare.columns import OF_DIMS
+from embexp.compare.ranking import beside_on, is_cost
 from embexp.report.entries import Entry, metric_title
 from embexp.report.pairs import Spread
 from embexp.report.svg import BOTTOM, LEFT, OTHERS, RIGHT, TOP, Axis, Chart, doubling_axis, linear_axis, step_axis
@@ -36,14 +37,16 @@ class Figure:
     rows: tuple[tuple[str, ...], ...] = ()
 
 
-def figures(entries: Sequence[Entry], *, metric: str, spreads: Sequence[Spread]) -> list[Figure]:
-    """All charts that these runs give something to see for."""
+def figures(
+    entries: Sequence[Entry], *, metric: str, spreads: Sequence[Spread], similarity: str = "cosine"
+) -> list[Figure]:
+    """All charts that these runs give something to see for; `spreads` are of this similarity."""
     found = (
         learning_curves(entries, metric=metric),
         batch_sizes(entries, metric=metric),
         dimensions(entries),
         latency(entries, metric=metric),
-        similarities(spreads, best=entries[0].label if entries else ""),
+        similarities(spreads, best=entries[0].label if entries else "", name=similarity),
     )
     return [figure for figure in found if figure is not None]
 
@@ -180,10 +183,17 @@ def _by_dimensions(metrics: Mapping[str, float], group: str) -> list[tuple[float
 
 
 def latency(entries: Sequence[Entry], *, metric: str) -> Figure | None:
-    """The score against what one text costs at serving time, with the runs that no other beats in both."""
-    found = [(entry.run.metrics[LATENCY], entry) for entry in entries if LATENCY in entry.run.metrics]
-    if len(found) < 2:
+    """The score against what one text costs at serving time, with the runs that no other beats in both.
+
+    Of the most that were measured alike; None by a metric of which less is better.
+    """
+    measured = [entry for entry in entries if LATENCY in entry.run.metrics]
+    if len(measured) < 2 or is_cost(metric):
         return None
+    (alike, count), *_ = Counter(beside_on(entry.run, LATENCY) for entry in measured).most_common(1)
+    if count < 2:
+        return None
+    found = [(entry.run.metrics[LATENCY], entry) for entry in measured if beside_on(entry.run, LATENCY) == alike]
     name = metric_title(metric)
     chart = Chart(
         f"{name} against median latency of {len(found)} runs",
@@ -202,6 +212,8 @@ def latency(entries: Sequence[Entry], *, metric: str) -> Figure | None:
         chart.mark(at, entry.score, series=entry.series, hint=hint, large=on_front)
     chart.labels([(at, entry.score, str(entry.rank)) for at, entry in found[:CURVES]])
     caption = "Large marks are on the Pareto front, the grey line: nothing is both better and faster than a run on it."
+    if left := len(measured) - len(found):
+        caption += f" Left out: {left} measured elsewhere or on other texts."
     rows = [
         (f"{e.rank} {e.label}", f"{at:.2f}", f"{e.score:.4f}", "yes" if (at, e.score) in front else "")
         for at, e in found
@@ -219,18 +231,18 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     return front
 
 
-def similarities(spreads: Sequence[Spread], *, best: str) -> Figure | None:
-    """Cosine similarity by gold score: on the left the model before training, on the right the best."""
+def similarities(spreads: Sequence[Spread], *, best: str, name: str = "cosine") -> Figure | None:
+    """Similarity by gold score: on the left the model before training, on the right the best."""
     if len(spreads) < 2:
         return None
     values = [value for spread in spreads for half in (spread.before, spread.after) for value, _ in half.density]
     x = Axis(-0.5, len(spreads) - 0.5, LEFT, RIGHT, tuple((n, spread.name) for n, spread in enumerate(spreads)))
     chart = Chart(
-        "Cosine similarity by gold score, before training and of the best run",
+        f"{name.capitalize()} similarity by gold score, before training and of the best run",
         x=x,
         y=linear_axis(values, start=BOTTOM, end=TOP, room=0.02),
         x_title="gold score of the pair",
-        y_title="cosine similarity",
+        y_title=f"{name} similarity",
     )
     for n, spread in enumerate(spreads):
         for half, side, kind in ((spread.before, -0.44, "half before"), (spread.after, 0.44, "half after")):

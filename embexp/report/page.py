@@ -25,8 +25,9 @@ from embexp.naming import name_of
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown
 from embexp.report.heat import Heat, heat_map
-from embexp.report.pairs import Change, changes_of, read_predictions, spreads_of
+from embexp.report.pairs import Change, Spread, changes_of, read_predictions, similarity_of, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
+from embexp.tracking import Status
 from embexp.units import duration
 
 PAIRS_SHOWN = 5
@@ -108,6 +109,7 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
         metric_name=metric_title(metric),
         sections=sections,
         others=others,
+        finished=sum(run.status == Status.FINISHED for run in runs),
         common=common_settings(finished),
         seconds=duration(sum(run.metrics.get("time/training_seconds", 0.0) for run in runs)),
     )
@@ -119,7 +121,13 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
     split = metric.removeprefix("best/").partition("/")[0]
     path = entries[0].details.file("predictions.parquet")
     columns = read_predictions(path, split if split in ("dev", "test") else "dev") if path is not None else None
-    improved, worsened = changes_of(columns, PAIRS_SHOWN) if columns else ([], [])
+    similarity = similarity_of(columns, metric) if columns else None
+    improved: list[Change] = []
+    worsened: list[Change] = []
+    spreads: list[Spread] = []
+    if columns and similarity is not None:
+        improved, worsened = changes_of(columns, PAIRS_SHOWN, similarity)
+        spreads = spreads_of(columns, similarity)
     columns_shown, rows = ranked_table(entries, metric)
     return Section(
         scored_on=scored_on,
@@ -132,7 +140,7 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
         ),
         base=base_of(entries),
         equals=equals_of(entries),
-        figures=figures(entries, metric=metric, spreads=spreads_of(columns) if columns else []),
+        figures=figures(entries, metric=metric, spreads=spreads, similarity=similarity or "cosine"),
         heat=heat_map(entries),
         improved=improved,
         worsened=worsened,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Change:
 
 
 def read_predictions(path: Path, split: str) -> dict[str, Any]:
-    """The columns of one split: score, cosine_before and cosine_after as arrays, the sentences where they are kept."""
+    """The columns of one split: score and the similarities before and after as arrays, the sentences where they are kept."""
     import pyarrow.parquet as pq
 
     # Not by read_table: it imports pandas, which takes longer than all that is read here.
@@ -65,12 +65,18 @@ def read_predictions(path: Path, split: str) -> dict[str, Any]:
     }
 
 
-def spreads_of(columns: dict[str, Any]) -> list[Spread]:
+def similarity_of(columns: Mapping[str, Any], metric: str) -> str | None:
+    """The one that a metric is of ("dev/spearman_dot": "dot"), else cosine, else any of those that were kept."""
+    kept = [name.removesuffix("_after") for name in columns if name.endswith("_after")]
+    return next((name for name in (metric.rpartition("_")[2], "cosine", *kept) if name in kept), None)
+
+
+def spreads_of(columns: dict[str, Any], similarity: str) -> list[Spread]:
     """Similarities by gold score: each score where they are few, else five ranges of equal width.
 
     Groups of fewer than five pairs, or whose similarities are all equal, have no shape and are left out.
     """
-    scores, before, after = columns["score"], columns["cosine_before"], columns["cosine_after"]
+    scores, before, after = columns["score"], columns[f"{similarity}_before"], columns[f"{similarity}_after"]
     values = np.unique(scores)
     if len(values) <= VALUES:
         groups = [(f"{value:g}", scores == value) for value in values]
@@ -94,7 +100,7 @@ def _half(values: np.ndarray) -> Half:
     return Half(shape, float(np.median(values)))
 
 
-def changes_of(columns: dict[str, Any], count: int) -> tuple[list[Change], list[Change]]:
+def changes_of(columns: dict[str, Any], count: int, similarity: str) -> tuple[list[Change], list[Change]]:
     """The pairs that training improved most, and those that it worsened most, `count` of each at most.
 
     Spearman's correlation knows places only, so an error is the distance between a pair's place by similarity and its
@@ -102,26 +108,30 @@ def changes_of(columns: dict[str, Any], count: int) -> tuple[list[Change], list[
     """
     if "sentence1" not in columns or len(columns["score"]) < 2:
         return [], []
-    gold, before, after = (_places(columns[name]) for name in ("score", "cosine_before", "cosine_after"))
+    similarities = columns[f"{similarity}_before"], columns[f"{similarity}_after"]
+    gold, before, after = (_places(values) for values in (columns["score"], *similarities))
     by = np.abs(before - gold) - np.abs(after - gold)
     order = np.argsort(-by, kind="stable")
     improved = [int(n) for n in order[:count] if by[n] > 0]
     worsened = [int(n) for n in order[::-1][:count] if by[n] < 0]
-    return _changes(columns, by, improved), _changes(columns, by, worsened)
+    return _changes(columns, similarities, by, improved), _changes(columns, similarities, by, worsened)
 
 
 def _places(values: np.ndarray) -> np.ndarray:
     return (rankdata(values) - 1) / (len(values) - 1) * 100
 
 
-def _changes(columns: dict[str, Any], by: np.ndarray, chosen: Sequence[int]) -> list[Change]:
+def _changes(
+    columns: dict[str, Any], similarities: tuple[np.ndarray, np.ndarray], by: np.ndarray, chosen: Sequence[int]
+) -> list[Change]:
+    before, after = similarities
     return [
         Change(
             str(columns["sentence1"][n]),
             str(columns["sentence2"][n]),
             float(columns["score"][n]),
-            float(columns["cosine_before"][n]),
-            float(columns["cosine_after"][n]),
+            float(before[n]),
+            float(after[n]),
             float(by[n]),
         )
         for n in chosen

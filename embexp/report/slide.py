@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from embexp.compare.judge import judge
-from embexp.compare.ranking import METRIC
+from embexp.compare.ranking import METRIC, by_evaluation
 from embexp.compare.runs import Run
 from embexp.config import ConfigError
 from embexp.report.charts import CURVES, curve_metric
@@ -27,7 +27,7 @@ INCHES, DOTS = (12.8, 7.2), 150
 
 
 def write_slide(runs: Sequence[Run], path: Path, *, title: str, metric: str = METRIC, uri: str | None = None) -> None:
-    """Draws the finished runs that were scored on the same pairs as the first of them; see `write_report`.
+    """Draws the finished runs that were scored on the same as the best of them; see `write_report`.
 
     Raises:
         ConfigError: no run has finished with the metric.
@@ -37,8 +37,8 @@ def write_slide(runs: Sequence[Run], path: Path, *, title: str, metric: str = ME
     entries = entries_of(runs, metric=metric, uri=uri)
     if not entries:
         raise ConfigError([f"{path}: no run has finished with {metric}; there is nothing to draw."])
-    same = [run for run in runs if run.evaluation == entries[0].run.evaluation]
-    entries = entries_of(same, metric=metric, uri=uri, verdicts=judge([entry.run for entry in entries], metric=metric))
+    same = next(of_set for of_set in by_evaluation(runs, metric) if any(run is entries[0].run for run in of_set))
+    entries = entries_of(same, metric=metric, uri=uri, verdicts=judge(same, metric=metric))
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     ranking, curves = figure.subplots(1, 2, width_ratios=(1, 1.15))
     figure.get_layout_engine().set(w_pad=0.25, h_pad=0.2)  # type: ignore[union-attr, call-arg]

@@ -83,6 +83,25 @@ def test_runs_without_predictions_or_on_other_pairs_are_left_out(tmp_path):
     assert judge([lost], resamples=50) == []
 
 
+def test_where_the_best_left_no_predictions_none_is_compared_with_it(tmp_path):
+    first, second = run(tmp_path, 32, noise=0.5), run(tmp_path, 64, noise=1.0)
+    lost = Run("lost", Status.FINISHED, None, {"loss": "mnr", "batch_size": "8"}, {f"best/{METRIC}": 0.99}, "e")
+    verdicts = judge([first, second, lost], resamples=500)
+    assert [verdict.run for verdict in verdicts] == [first, second]
+    assert all(verdict.against_best is None for verdict in verdicts)
+    assert all("the best" not in verdict.words for verdict in verdicts)
+    assert "better than before training" in verdicts[0].words
+
+
+def test_a_model_that_was_only_scored_does_not_count_among_the_differences_with_before_training(tmp_path):
+    runs = [run(tmp_path, size, noise=2.9) for size in (32, 64)]
+    alone = judge(runs, resamples=500)
+    scored = run(tmp_path, 16, noise=0.1)
+    scored.params["loss"] = "none"
+    beside = judge([*runs, scored], resamples=500)[1:]
+    assert [v.against_base.p_corrected for v in beside] == [v.against_base.p_corrected for v in alone]
+
+
 @pytest.mark.parametrize("pairs", [FEWEST_PAIRS - 1, FEWEST_PAIRS])
 def test_of_too_few_pairs_nothing_is_judged_and_that_is_said(tmp_path, pairs):
     runs = [run(tmp_path, size, noise=0.1, pairs=pairs) for size in (32, 64)]

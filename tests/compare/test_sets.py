@@ -51,6 +51,22 @@ def test_sets_of_one_name_are_told_apart_by_their_files_or_else_by_other_setting
         assert f"scored on {name} (set {number} of 2)" in text
 
 
+def test_of_several_sets_those_that_can_are_told_apart_though_two_are_alike():
+    runs = [of_files("one", {TRAIN: "a.csv"}), of_files("two", {TRAIN: "b.csv"}), of_files("changed", {TRAIN: "b.csv"})]
+    assert names_of(by_evaluation(runs, METRIC)) == [
+        "files with data.train=a.csv",
+        "files with data.train=b.csv",
+        "files with data.train=b.csv",
+    ]
+
+
+@pytest.mark.parametrize("names", ["latency+stsb", "stsb+latency", "mteb+stsb+retrieval"])
+def test_pairs_are_known_by_their_option_wherever_it_stands(names):
+    assert names_of([[replace(run(0.6), params={"evaluation": names, "data": "helpdesk"})]]) == ["stsb"]
+    own = replace(run(0.6), params={"evaluation": "latency+own", "data": "helpdesk"})
+    assert names_of([[own]]) == ["helpdesk"]
+
+
 def test_sets_of_other_names_are_called_by_their_names_alone():
     runs = [of_files("one", {DEV: "d.csv"}), of_files("two", {"evaluation": "stsb", DEV: "e.csv"})]
     assert names_of(by_evaluation(runs, METRIC)) == ["files", "stsb"]

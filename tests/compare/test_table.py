@@ -88,9 +88,38 @@ def test_runs_scored_on_different_pairs_are_not_ranked_together():
     text = drawn([run(0.6, evaluation="one"), run(0.9, evaluation="two")])
     assert "set 1 of 2" in text
     assert "set 2 of 2" in text
-    assert "2 sets of pairs were scored on; scores of one say nothing beside those of another" in text
-    assert to_markdown([run(0.6, evaluation="one"), run(0.9, evaluation="two")]).startswith("2 sets of pairs were")
-    assert "sets of pairs" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
+    assert "2 sets of data were scored on; scores of one say nothing beside those of another" in text
+    assert to_markdown([run(0.6, evaluation="one"), run(0.9, evaluation="two")]).startswith("2 sets of data were")
+    assert "sets of data" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
+
+
+def beside(score: float, on: str, value: float, **params) -> Run:
+    found = run(score, **params)
+    metrics = {**found.metrics, "retrieval/ndcg_at_10": value}
+    return replace(found, metrics=metrics, scored_on={"retrieval": on, "mteb/A": "a"})
+
+
+def test_runs_that_were_scored_beside_the_pairs_on_other_data_are_ranked_by_it_apart():
+    runs = [beside(0.6, "v1", 0.5, batch_size=8), beside(0.7, "v2", 0.4, batch_size=16), beside(0.8, "v1", 0.3)]
+    text = drawn(runs, metric="retrieval/ndcg_at_10")
+    assert "2 sets of data were scored on" in text
+    assert [row["rank"] for row in json.loads(to_json(runs, "retrieval/ndcg_at_10"))] == [1, 2, 1]
+    assert "2 sets" not in drawn(runs, metric="mteb/A/main_score") + drawn(runs)
+
+
+def test_a_column_of_scores_that_are_not_of_the_same_data_is_told_of():
+    said = "! nDCG@10: not of the same data, or not measured alike, in all rows; --metric retrieval/ndcg_at_10 ranks"
+    mixed = [beside(0.6, "v1", 0.5, batch_size=8), beside(0.7, "v2", 0.4)]
+    assert said in drawn(mixed)
+    assert f"- {said}" in to_markdown(mixed)
+    assert "not of the same data" not in drawn([beside(0.6, "v1", 0.5, batch_size=8), beside(0.7, "v1", 0.4)])
+
+
+def test_where_the_best_left_no_predictions_it_is_told(tmp_path):
+    judged_runs = [judged(tmp_path, size, noise=1.0) for size in (32, 64)]
+    text = drawn([run(0.99, evaluation="e"), *judged_runs])
+    assert "row 1 left no predictions on this machine: nothing is compared with it" in text
+    assert "cannot be told apart from the best" not in text
 
 
 def test_of_one_model_that_was_only_scored_its_name_is_shown():
@@ -258,7 +287,7 @@ def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_i
     runs = [replace(run(0.6, batch_size=64), cautions=(few, leak)), replace(run(0.8), cautions=(few,)), *others]
     for text in (drawn(runs), to_markdown(runs)):
         assert [line.lstrip("- ") for line in text.splitlines() if "! " in line] == [
-            f"! all runs: {few}",
+            f"! all rows: {few}",
             f"! row 2: {leak}",
         ]
     text = drawn([replace(run(0.9), cautions=(leak,)), *runs[:1], *runs[1:2], *others])
@@ -301,7 +330,7 @@ def test_of_too_few_pairs_the_table_has_no_intervals_and_says_why(tmp_path):
     # What they were warned of is the same, and more.
     few = "dev: 6 pairs are few: a score of 0.50 on them is known to about 0.80 up or down (95 %)"
     warned = drawn([replace(judged(tmp_path, size, noise=0.2, pairs=6), cautions=(few,)) for size in (32, 64)])
-    assert f"! all runs: {few}\n" in warned
+    assert f"! all rows: {few}\n" in warned
     assert "too few" not in warned
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from embexp.config import compose
 from embexp.evaluation import Extras, Part, build_extras
+from embexp.tracking import scored_on_of, scored_on_tags
 from tests.evaluation.test_sts import HARDWARE
 
 
@@ -16,6 +17,7 @@ class Scored:
     def __init__(self, name: str, *given: Any, before: bool = False) -> None:
         self.name, self.given, self.before = name, given, before
         self.fingerprint = name
+        self.scored_on = {name: name}
         self.record: dict[str, Any] = {"given": len(given)}
 
     def parts(self, model):
@@ -41,6 +43,15 @@ def test_an_evaluation_that_breaks_costs_only_what_it_had_not_yet_given():
     assert logged["retrieval/ndcg_at_10"] == 0.25
     assert "mteb/B/accuracy" not in logged
     assert extras.missed == {"mteb": "RuntimeError: out of"}
+
+
+def test_what_was_scored_on_is_told_by_the_beginning_of_metrics():
+    extras = Extras([Scored("retrieval"), Scored("sts/mine")])
+    tags = scored_on_tags(extras.scored_on)
+    assert scored_on_of({**tags, "embexp.key": "k"}) == {"retrieval": "retrieval", "sts/mine": "sts/mine"}
+    many = {f"mteb/Task {number}": f"{number:064d}" for number in range(300)}
+    assert max(map(len, scored_on_tags(many).values())) < 5_000
+    assert scored_on_of(scored_on_tags(many)) == {name: found[:12] for name, found in many.items()}
 
 
 def test_a_task_without_scores_is_told_and_the_next_is_scored():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -27,6 +29,14 @@ def test_every_setting_is_measured_and_the_headline_is_one_short_text_on_the_run
             assert scores[f"cpu_1/batch_{size}/{length}/texts_per_second"] > 0
     assert scores["p50_ms"] == scores["cpu_1/batch_1/short/p50_ms"]
     assert evaluation.record["tokens"]["short"] < evaluation.record["tokens"]["long"]
+
+
+def test_where_and_on_what_it_was_measured_is_told(evaluation):
+    here = evaluation.scored_on
+    assert here == replace(evaluation).scored_on
+    more_threads = replace(evaluation, hardware=Hardware("cpu", "fp32", 2, ()))
+    longer = replace(evaluation, settings=evaluation.settings.model_copy(update={"short_words": 9}))
+    assert len({on.scored_on["latency"] for on in (evaluation, more_threads, longer)}) == 3
 
 
 def test_threads_device_and_mode_are_left_as_they_were(evaluation, model):

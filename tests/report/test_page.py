@@ -62,7 +62,7 @@ LEAK = "dev and train: 55 of 60 rows of dev.csv hold only texts that train.csv h
 def test_what_was_warned_of_when_runs_were_made_stands_beside_their_scores(tmp_path, page):
     assert "Warned of" not in page.text
     runs = [leave_run(tmp_path / f"w{size}", "mnr", size, cautions=[LEAK]) for size in (32, 16)]
-    assert Page(report(runs, title="A sweep")).text.count(f"all runs : {LEAK}") == 1
+    assert Page(report(runs, title="A sweep")).text.count(f"all rows : {LEAK}") == 1
     other = leave_run(tmp_path / "other", "cosine", 16, cautions=["dev: 30 pairs are few"])
     text = Page(report([other, *runs], title="A sweep")).text
     assert f"rows 1, 2 : {LEAK} row 3 : dev: 30 pairs are few" in text
@@ -150,6 +150,27 @@ def test_latency_and_mteb_are_shown_only_where_they_were_measured(runs, page):
     assert "Quality against latency" in text
     assert "Banking77Classification" in text
     assert "0.7300" in text
+
+
+def test_latency_that_was_not_measured_alike_is_not_drawn_together(runs):
+    places = ("a", "b", "a", "a")
+    measured = [
+        replace(run, metrics={**run.metrics, "latency/p50_ms": 3.0 + n}, scored_on={"latency": place})
+        for n, (run, place) in enumerate(zip(runs[:4], places, strict=True))
+    ]
+    text = Page(report(measured, title="t")).text
+    assert "Left out: 1 measured elsewhere or on other texts." in text
+    apart = [replace(run, scored_on={"latency": str(n)}) for n, run in enumerate(measured)]
+    assert "Quality against latency" not in report(apart, title="t")
+    assert "Quality against latency" not in report(measured, title="t", metric="latency/p50_ms")
+
+
+def test_a_run_that_finished_without_the_metric_is_said_to_have_finished(runs):
+    timed = replace(runs[0], metrics={**runs[0].metrics, "retrieval/ndcg_at_10": 0.5})
+    text = Page(report([timed, *runs[1:]], title="t", metric="retrieval/ndcg_at_10")).text
+    assert "Runs finished 4 of 5" in text
+    assert "Without a score" in text
+    assert "Not finished" not in text
 
 
 def test_runs_of_different_pairs_are_never_in_one_table(runs):

@@ -23,28 +23,28 @@ def columns(score, before, after):
 
 def test_a_pair_is_improved_where_its_place_comes_nearer_to_that_of_its_score():
     # Before, pairs 0 and 2 have changed places; after, all stand where they belong.
-    improved, worsened = changes_of(columns([0.0, 0.5, 1.0], [0.9, 0.5, 0.1], [0.1, 0.5, 0.9]), 5)
+    improved, worsened = changes_of(columns([0.0, 0.5, 1.0], [0.9, 0.5, 0.1], [0.1, 0.5, 0.9]), 5, "cosine")
     assert {change.sentence1 for change in improved} == {"a0", "a2"}
     assert improved[0].by == pytest.approx(100)
     assert worsened == []
 
 
 def test_a_shift_of_all_similarities_changes_no_pair():
-    improved, worsened = changes_of(columns([0.0, 0.5, 1.0], [0.1, 0.2, 0.3], [0.7, 0.8, 0.9]), 5)
+    improved, worsened = changes_of(columns([0.0, 0.5, 1.0], [0.1, 0.2, 0.3], [0.7, 0.8, 0.9]), 5, "cosine")
     assert improved == worsened == []
 
 
 def test_without_sentences_no_pair_can_be_shown():
     found = columns([0.0, 1.0], [0.1, 0.2], [0.2, 0.1])
     del found["sentence1"]
-    assert changes_of(found, 5) == ([], [])
+    assert changes_of(found, 5, "cosine") == ([], [])
 
 
 def test_medians_are_those_of_the_group():
     random = np.random.default_rng(0)
     score = np.repeat([0.0, 1.0], 50)
     after = random.normal(size=100)
-    low, high = spreads_of(columns(score, random.normal(size=100), after))
+    low, high = spreads_of(columns(score, random.normal(size=100), after), "cosine")
     assert (low.name, low.count, high.name) == ("0", 50, "1")
     assert low.after.median == pytest.approx(np.median(after[:50]))
     assert max(width for _, width in high.after.density) == pytest.approx(1, abs=0.01)
@@ -53,7 +53,7 @@ def test_medians_are_those_of_the_group():
 def test_a_score_on_an_edge_belongs_to_the_range_above():
     score = np.repeat(np.arange(11) / 10, 10)
     values = np.random.default_rng(0).normal(size=110)
-    found = spreads_of(columns(score, values, values))
+    found = spreads_of(columns(score, values, values), "cosine")
     assert [(spread.name, spread.count) for spread in found] == [
         ("0.0–0.2", 20),
         ("0.2–0.4", 20),
@@ -66,7 +66,7 @@ def test_a_score_on_an_edge_belongs_to_the_range_above():
 def test_a_group_without_spread_is_left_out():
     score = np.repeat([0.0, 1.0], 10)
     values = np.concatenate([np.full(10, 0.5), np.linspace(0, 1, 10)])
-    assert [spread.name for spread in spreads_of(columns(score, values, values))] == ["1"]
+    assert [spread.name for spread in spreads_of(columns(score, values, values), "cosine")] == ["1"]
 
 
 def test_predictions_are_read_for_one_split_only(runs, tmp_path):
