@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm
 from embexp.launch import LOOK_EVERY, RESULT, objective, perform, returned
 from embexp.parcel import pack, unpack
-from embexp.tracking.store import started_at
+from embexp.tracking.processes import is_there, started_at
 
 log = logging.getLogger(__name__)
 
@@ -259,6 +259,6 @@ def _end_with(pid: int, started: str) -> None:
 def _is_there(pid: int, started: str) -> bool:
     try:
         # One that nobody has asked how it ended is still listed.
-        return started_at(pid) == started and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return is_there(pid, started) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False

@@ -15,7 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
-from embexp.tracking.store import GONE, cannot_open, client_of, is_dead
+from embexp.tracking.processes import is_dead
+from embexp.tracking.store import GONE, client_of, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -170,11 +171,14 @@ def _from_sqlite(path: Path, experiment: str) -> list[Run]:
 
 def _from_client(uri: str, experiment: str) -> list[Run]:
     try:
-        return _runs(_rows_of(client_of(uri), without_secrets(uri), experiment))
+        rows = _rows_of(client_of(uri), without_secrets(uri), experiment)
     except ConfigError:
         raise
     except Exception as error:  # whatever MLflow makes of a server that is down or denies: it would show the password
-        raise cannot_open(uri, error) from None
+        raise ConfigError(
+            [f"{without_secrets(uri)}: cannot be read: {told(error)}; name the store with --uri."]
+        ) from None
+    return _runs(rows)
 
 
 def _rows_of(client: MlflowClient, shown: str, experiment: str) -> list[tuple[Any, ...]]:

@@ -33,12 +33,12 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
     """
     everywhere = [journal for folder in folders for journal in journals_under(folder)]
     found = [journal for journal in everywhere if uri is None or may_be_sent_to(uri, journal)]
-    left = Counter(store_of(journal) for journal in everywhere if journal not in found)
-    for other, count in left.items():
+    left = [journal for journal in everywhere if journal not in found]
+    for other, count in Counter(map(store_of, left)).items():
         print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
     # The end of a run whose process is gone is among what is to be sent.
-    waiting = [journal for journal in found if not close_if_dead(journal) or journal.unsent() or journal.sent().owed]
-    missing = 0
+    waiting = [journal for journal in found if not close_if_dead(journal) or is_missing(journal)]
+    missing = sum(is_missing(journal) for journal in left)
     for journal in waiting:
         before = journal.sent().bytes
         sender = Sender(journal, store_for(journal, uri))
@@ -54,7 +54,7 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
         print(
             f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}"
         )
-    if not waiting:
+    if not waiting and not missing:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
 
@@ -64,11 +64,15 @@ def store_of(journal: Journal) -> str:
     return journal.sent().store or str((journal.start or {})["uri"])
 
 
+def is_missing(journal: Journal) -> bool:
+    """Whether a line of it, or a file, has not arrived."""
+    return journal.unsent() > 0 or bool(journal.sent().owed)
+
+
 def may_be_sent_to(uri: str, journal: Journal) -> bool:
-    """Whether a run is of this store, or of a server that never had it: that may have moved."""
+    """Whether a run is of this store, or of a server, which may have moved: one that is not there is made anew."""
     own = store_of(journal)
-    is_here = own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/")
-    return is_here or (journal.sent().run_id is None and not is_local(own))
+    return own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/") or not is_local(own)
 
 
 def store_for(journal: Journal, uri: str | None) -> str:

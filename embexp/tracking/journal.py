@@ -28,8 +28,8 @@ from embexp.tracking.secrets import without_secrets
 
 Entry = dict[str, Any]
 READ_AT_ONCE = 1 << 20
-# Folders in multirun/ and in those of runs.
-WITHOUT_JOURNALS = ("checkpoints", "data", "mteb", "model")
+# Folders in multirun/.
+WITHOUT_JOURNALS = ("checkpoints", "data", "mteb")
 
 
 @dataclass
@@ -113,9 +113,12 @@ class Journal:
 
     @cached_property
     def start(self) -> Entry | None:
-        """The first line; None where not even that was written whole."""
-        with self.path.open("rb") as file:
-            line = file.readline()
+        """The first line; None where not even that was written whole, or the file is gone."""
+        try:
+            with self.path.open("rb") as file:
+                line = file.readline()
+        except FileNotFoundError:
+            return None
         entry = _entry(line) if line.endswith(b"\n") else None
         return entry if entry is not None and entry["kind"] == "start" else None
 
@@ -181,12 +184,13 @@ class Journal:
 def journals_under(folder: Path) -> list[Journal]:
     """All journals in a folder and below that have begun, the oldest run first.
 
-    Not in those of data and checkpoints, which are many, and removed by others while they are looked through.
+    Not in multirun/'s own folders of data and checkpoints, where much comes and goes.
     """
     found = []
-    # What vanishes meanwhile is passed over, unlike by Path.glob.
+    # A folder that vanishes meanwhile is passed over, unlike by Path.glob.
     for home, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if name not in WITHOUT_JOURNALS]
+        if Path(home) == folder:
+            folders[:] = [name for name in folders if name not in WITHOUT_JOURNALS]
         found += [Journal(Path(home) / name) for name in files if fnmatch(name, "journal*.jsonl")]
     # Two of one folder may have begun in the same millisecond: the one with the higher number is the later.
     return sorted(

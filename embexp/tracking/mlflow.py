@@ -16,7 +16,8 @@ from typing import Any
 
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Entry, Journal, journals_under
-from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text
+from embexp.tracking.processes import is_dead, started_at
+from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text, scored_on_of
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import RunIsGone, Sender, close_if_dead
 from embexp.tracking.store import (
@@ -25,10 +26,8 @@ from embexp.tracking.store import (
     cannot_open,
     client_of,
     is_away,
-    is_dead,
     open_store,
     patience,
-    started_at,
     store_uri,
     told,
     within,
@@ -157,6 +156,12 @@ class MLflowTracker(Tracker):
                 told(failure) if failure is not None else "the server is slow",
                 _shown(journal.path.parent),
             )
+        elif owed := [entry["path"] for entry in journal.sent().owed]:
+            log.warning(
+                "tracker: the server did not take %s; python -m embexp.tracking sync %s  tries again",
+                ", ".join(owed),
+                _shown(journal.path.parent),
+            )
 
     def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
         """See `Tracker`. Where the server is away, the journals of this folder are all that can be asked.
@@ -211,7 +216,15 @@ class MLflowTracker(Tracker):
         self._began[runs[0].info.run_id] = runs[0].info.start_time / 1000
         info, data = runs[0].info, runs[0].data
         artifacts, missed = str(info.artifact_uri), data.tags.get("embexp.missed")
-        return FoundRun(info.run_id, Status(info.status), dict(data.metrics), artifacts, missed, cautions_of(data.tags))
+        return FoundRun(
+            info.run_id,
+            Status(info.status),
+            dict(data.metrics),
+            artifacts,
+            missed,
+            cautions_of(data.tags),
+            scored_on_of(data.tags),
+        )
 
     def _in_journals(self, key: str, finished: bool) -> FoundRun | None:
         found = []
@@ -220,8 +233,17 @@ class MLflowTracker(Tracker):
                 status, folder = Status(end["status"]), str(journal.path.parent)
                 if status is Status.FINISHED and not finished:
                     continue
-                cautions = cautions_of(_last_tags(journal))
-                found.append(FoundRun(str(journal.path), status, _last_values(journal), folder, cautions=cautions))
+                tags = {**_first_of(journal)["tags"], **_last_tags(journal)}
+                found.append(
+                    FoundRun(
+                        str(journal.path),
+                        status,
+                        _last_values(journal),
+                        folder,
+                        cautions=cautions_of(tags),
+                        scored_on=scored_on_of(tags),
+                    )
+                )
                 self._began[str(journal.path)] = _first_of(journal)["time"] / 1000
         found.sort(key=lambda run: run.status is Status.FINISHED)
         return found[-1] if found else None

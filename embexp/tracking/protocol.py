@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -46,6 +46,7 @@ class FoundRun:
         artifacts: where the run's files are, as a path or URI.
         missed: what could not be scored, and why; None where nothing is known of such.
         cautions: what was warned of its data and model when it was made.
+        scored_on: what was scored beside the pairs; see `embexp.evaluation.parts.Extra`.
     """
 
     run_id: str
@@ -54,6 +55,7 @@ class FoundRun:
     artifacts: str
     missed: str | None = None
     cautions: tuple[str, ...] = ()
+    scored_on: Mapping[str, str] = field(default_factory=dict)
 
 
 def param_text(value: Any) -> str:

@@ -11,15 +11,17 @@ again, and a metric by its name and step before it is sent again; tags, params a
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.tracking.journal import Entry, Journal, Sent
+from embexp.tracking.processes import is_dead
 from embexp.tracking.protocol import Status
 from embexp.tracking.secrets import without_secrets
-from embexp.tracking.store import GONE, ID, absolute, client_of, is_dead, open_store, store_uri, told
+from embexp.tracking.store import GONE, ID, absolute, client_of, open_store, store_uri, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +34,8 @@ OWNER = ("embexp.host", "embexp.pid", "embexp.pid_started")
 # What MLflow takes at once.
 MOST_METRICS = 1000
 LOCK_SECONDS = 5.0
+# A model takes minutes to send in vain.
+OWED_PAUSE_SECONDS = 300.0
 
 
 class RunIsGone(OSError):
@@ -54,12 +58,14 @@ class Sender:
         self._arrived: dict[str, set[int]] = {}
         self._is_there = False
         self._told: set[str] = set()
+        # From when on what is owed is tried again.
+        self._owed_from = 0.0
 
     def deliver(self) -> bool:
         """Sends what is there; returns whether the run's end was sent, and so nothing more will come.
 
-        A file that the server does not take, while it answers otherwise, holds nothing up: it is owed, and tried again at the
-        next `deliver` of another `Sender`.
+        A file that the server does not take, while it answers otherwise, holds nothing up: it is owed, and tried again from time to
+        time, and once more when the end was sent.
 
         Raises:
             Exception: what MLflow raised; all that had arrived before is marked as sent.
@@ -67,7 +73,7 @@ class Sender:
         with self.journal.lock(LOCK_SECONDS):
             sent = self._run_made()
             ended = False
-            if not self._told:
+            if time.monotonic() >= self._owed_from:
                 self._send_owed(sent)
             while lines := self.journal.read(sent.bytes):
                 for batch in _batches(lines):
@@ -80,6 +86,8 @@ class Sender:
                     sent.bytes = batch[-1][1]
                     self.journal.mark(sent)
                     ended = batch[-1][0]["kind"] == "end"
+            if ended:
+                self._send_owed(sent)
             return ended or (self.journal.unsent() == 0 and self.journal.end() is not None)
 
     def make_run(self) -> str:
@@ -162,6 +170,7 @@ class Sender:
             self._send([(entry, sent.bytes)], sent)
         if owed:
             self.journal.mark(sent)
+        self._owed_from = time.monotonic() + OWED_PAUSE_SECONDS
 
     def _send(self, batch: list[tuple[Entry, int]], sent: Sent) -> None:
         entries = [entry for entry, _ in batch]
@@ -194,7 +203,7 @@ class Sender:
         if why not in self._told:
             self._told.add(why)
             log.warning(
-                "tracker: the server did not take %s (%s); all else is sent, and python -m embexp.tracking sync tries it again",
+                "tracker: the server did not take %s (%s), and may not take others; all else is sent, and these are tried again",
                 path,
                 why,
             )

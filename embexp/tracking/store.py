@@ -14,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from embexp.config import ConfigError
+from embexp.tracking.processes import is_dead
 from embexp.tracking.protocol import Status
 from embexp.tracking.secrets import without_secrets
 
@@ -28,8 +29,6 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
 SQLITE = "sqlite:///"
 GONE = "its process is gone"
-# Of a process of somebody else's, on a machine that shows only one's own.
-HIDDEN = "hidden"
 # A run's own id, and that of the sweep whose job trains it at present: a run that is continued keeps its first parent.
 ID, TRAINED_BY = "embexp.id", "embexp.trained_by"
 # MLflow's words for what may pass; a refused connection is an INTERNAL_ERROR to it.
@@ -151,6 +150,9 @@ def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None 
     """
     try:
         return within(patience(uri), lambda: _reap(uri, experiment, ended_sweep))
+    except ExperimentIsDeleted:
+        # Its runs are deleted too. Whoever logs to it is told.
+        return 0
     except Exception as error:
         if not is_away(error):
             raise cannot_open(uri, error) from error
@@ -278,40 +280,3 @@ def within(seconds: float, task: Callable[[], Answer]) -> Answer:
     if not answers:
         raise TimeoutError(f"no answer in {seconds:.0f} s")
     return answers[0]
-
-
-def is_dead(tags: Mapping[str, str]) -> bool:
-    """Whether the process that made a run of this machine is gone; its number may be another's by now."""
-    if tags.get("embexp.host") != socket.gethostname() or "embexp.pid" not in tags:
-        return False
-    return started_at(int(tags["embexp.pid"])) not in (tags.get("embexp.pid_started"), HIDDEN)
-
-
-def started_at(pid: int) -> str:
-    """When a process of this machine was started; "gone" where there is none of this number, "hidden" where it is not to be seen.
-
-    On Linux since which boot and at which of its ticks: a time of day would be another after the clock is set.
-    """
-    import psutil
-
-    try:
-        ticks = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text(encoding='utf-8').strip()}:{ticks}"
-    except (OSError, IndexError):
-        pass
-    try:
-        return str(psutil.Process(pid).create_time())
-    except psutil.AccessDenied:
-        return HIDDEN
-    except psutil.Error:
-        return HIDDEN if _answers_to_signals(pid) else "gone"
-
-
-def _answers_to_signals(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        pass
-    return False

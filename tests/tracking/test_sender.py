@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.server
 import itertools
 import os
+import shutil
 import socket
 import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -20,7 +22,8 @@ from embexp.tracking import MLflowTracker, Status, reap_dead_runs
 from embexp.tracking.__main__ import main, sync
 from embexp.tracking.journal import Journal, Sent
 from embexp.tracking.mlflow import WAIT_SECONDS
-from embexp.tracking.store import HIDDEN, is_dead, started_at
+from embexp.tracking.processes import BOOT, HIDDEN, is_dead, started_at
+from embexp.tracking.sender import Sender
 from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
 
 
@@ -259,6 +262,22 @@ def test_a_run_that_the_store_has_lost_is_sent_anew(store, caplog):
     assert store.history(made, "a") == [(1, 1.0)]
 
 
+def test_of_a_store_that_was_made_anew_every_run_is_sent_from_its_start(store, empty_store, tmp_path, monkeypatch):
+    tracker = store.started(params={"loss": "mnr", "batch_size": 8})
+    tracker.log_metrics({"a": 1.0}, 1)
+    lost = end(tracker)
+    journal = journal_of(tracker)
+    journal.mark(replace(journal.sent(), bytes=journal.sent().bytes - 1))
+    other = Store(f"sqlite:///{shutil.copy(empty_store, tmp_path)}", store.folder)
+    monkeypatch.chdir(tmp_path)
+    Sender(journal, other.uri).deliver()
+    made = journal.sent().run_id
+    assert made != lost
+    assert other.run(made).data.params == {"loss": "mnr", "batch_size": "8"}
+    assert other.history(made, "a") == [(1, 1.0)]
+    assert other.run(made).info.status == "FINISHED"
+
+
 def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):
     tracker = store.started(tags={"embexp.key": "k"})
     run_id = tracker.run_id
@@ -276,10 +295,11 @@ def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):
 
 
 def test_a_file_that_the_server_does_not_take_holds_nothing_up_and_is_owed(store, monkeypatch, caplog, capsys):
-    real = MlflowClient.log_artifact
+    real, tried = MlflowClient.log_artifact, []
 
     def too_large(self, run_id, path, *given):
         if path.endswith("large.bin"):
+            tried.append(path)
             raise OSError("413 Request Entity Too Large")
         return real(self, run_id, path, *given)
 
@@ -294,7 +314,9 @@ def test_a_file_that_the_server_does_not_take_holds_nothing_up_and_is_owed(store
     assert store.run(run_id).info.status == "FINISHED"
     assert store.history(run_id, "a") == [(1, 1.0)]
     assert [file.path for file in store.client.list_artifacts(run_id)] == ["small.txt"]
+    assert len(tried) == 2  # once more at the end
     assert caplog.text.count("did not take large.bin (OSError: 413") == 1
+    assert "did not take large.bin; python -m embexp.tracking sync" in caplog.text
     assert sync([store.folder], uri=None) == 1
     assert "all but 1 file" in capsys.readouterr().out
     monkeypatch.undo()
@@ -304,21 +326,31 @@ def test_a_file_that_the_server_does_not_take_holds_nothing_up_and_is_owed(store
     assert "nothing is missing" in capsys.readouterr().out
 
 
-def test_what_another_store_has_is_not_sent_to_the_one_that_is_named(store, capsys):
+@pytest.mark.parametrize(("sent", "missing"), [(0, 1), (-1, 0)], ids=["half sent", "all sent"])
+def test_what_is_of_a_local_store_is_not_sent_to_another_and_counts_as_missing(store, capsys, sent, missing):
     begun = {"experiment": EXPERIMENT, "name": "n", "params": {}, "tags": {}, "parent": None, "continues": None}
-    for number, (own, sent) in enumerate({"sqlite:////other.db": Sent(), "http://other": Sent(0, "id")}.items()):
-        journal = Journal.create(store.folder / f"other{number}")
-        journal.append("start", id=str(number), uri=own, **begun)
-        journal.append("end", status="FINISHED", reason=None)
-        journal.mark(sent)
+    journal = Journal.create(store.folder / "other")
+    journal.append("start", id="0", uri="sqlite:////other.db", **begun)
+    journal.append("end", status="FINISHED", reason=None)
+    journal.mark(Sent(journal.unsent() if sent else 0, "id"))
     tracker = store.started()
     tracker.log_metrics({"a": 1.0}, 1)
     own = end(tracker)
-    assert sync([store.folder], uri=store.uri) == 0
-    said = capsys.readouterr().out
-    assert "left alone, for they are of sqlite:////other.db: 1 journal\n" in said
-    assert "left alone, for they are of http://other: 1 journal\n" in said
+    assert sync([store.folder], uri=store.uri) == missing
+    assert "left alone, for they are of sqlite:////other.db: 1 journal\n" in capsys.readouterr().out
     assert store.history(own, "a") == [(1, 1.0)]
+
+
+def test_a_run_half_sent_to_a_server_that_moved_is_sent_whole_to_where_it_is(down, store):
+    tracker = down.started(tags={"test": "moved"})
+    tracker.log_metrics({"a": 1.0}, 1)
+    tracker.end(Status.FINISHED)
+    journal = journal_of(tracker)
+    journal.mark(Sent(journal.unsent() - 1, "0" * 32))
+    assert sync([store.folder], uri=store.uri) == 0
+    (run,) = store.runs_with("test", "moved")
+    assert store.history(run.info.run_id, "a") == [(1, 1.0)]
+    assert sync([store.folder], uri=None) == 0
 
 
 def test_an_experiment_that_was_deleted_is_not_brought_back_in_silence(store):
@@ -332,6 +364,7 @@ def test_an_experiment_that_was_deleted_is_not_brought_back_in_silence(store):
         store.client.restore_experiment(experiment.experiment_id)
 
 
+@pytest.mark.skipif(not BOOT.is_file(), reason="no /proc: a process is known by the time of day")
 def test_a_clock_that_was_set_does_not_end_a_process(monkeypatch):
     tags = {"embexp.host": socket.gethostname(), "embexp.pid": str(os.getpid())}
     tags["embexp.pid_started"] = started_at(os.getpid())
@@ -341,8 +374,14 @@ def test_a_clock_that_was_set_does_not_end_a_process(monkeypatch):
     assert is_dead({**tags, "embexp.pid": str(2**22 + 1)})
 
 
+def test_a_process_of_an_earlier_version_is_known_by_the_time_of_day():
+    tags = {"embexp.host": socket.gethostname(), "embexp.pid": str(os.getpid())}
+    assert not is_dead({**tags, "embexp.pid_started": str(psutil.Process().create_time())})
+    assert is_dead({**tags, "embexp.pid_started": "1.0"})
+
+
 def test_a_process_that_is_not_to_be_seen_is_not_dead(monkeypatch):
-    monkeypatch.setattr("embexp.tracking.store.started_at", lambda _: HIDDEN)
+    monkeypatch.setattr("embexp.tracking.processes._time_of_day", lambda _: HIDDEN)
     tags = {"embexp.host": socket.gethostname(), "embexp.pid": "7", "embexp.pid_started": "x"}
     assert not is_dead(tags)
 
@@ -350,7 +389,7 @@ def test_a_process_that_is_not_to_be_seen_is_not_dead(monkeypatch):
 def test_a_table_of_a_server_that_is_down_is_refused_at_once_and_without_its_password():
     address = nobody().replace("http://", "http://me:secret@")
     begun = time.monotonic()
-    with pytest.raises(ConfigError, match="cannot be opened: Connection refused") as refused:
+    with pytest.raises(ConfigError, match="cannot be read: Connection refused; name the store with --uri") as refused:
         read_runs(address, experiment=EXPERIMENT)
     assert "secret" not in str(refused.value)
     assert time.monotonic() - begun < 20
