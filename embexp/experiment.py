@@ -52,13 +52,13 @@ from embexp.training import (
 
 log = logging.getLogger(__name__)
 
-# What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
-# The first that fits.
+# Who told a run to go; the first that fits.
 KILLED_BY = {
     KeyboardInterrupt: "interrupted (Ctrl-C)",
     Preempted: "pre-empted: its queue told it to go",
     Terminated: "terminated (SIGTERM)",
 }
+# What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
 TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed, MemberLost)
 
 
@@ -120,8 +120,9 @@ def recorded(config: Config, record: Record, overrides: Sequence[str], parent: s
             with suppress(ConfigError):
                 record.start(tags=tags, parent=parent)
         # Before the end: run.log is handed on there.
-        if isinstance(error, Exception) and not isinstance(error, TOLD_IN_WORDS):
-            logging.getLogger("traceback").info("the run broke", exc_info=error)
+        broke = error.__cause__ if isinstance(error, tuple(KILLED_BY)) else error
+        if isinstance(broke, Exception) and not isinstance(broke, TOLD_IN_WORDS):
+            logging.getLogger("traceback").info("the run broke", exc_info=broke)
         record.end(*verdict(error))
         raise
     finally:
@@ -287,7 +288,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
 
 def take_over(found: FoundRun, record: Record) -> Path | None:
     """The scores of a run that had finished before, and its predictions where they are within reach: where that is."""
-    record.metrics = dict(found.metrics)
+    record.metrics, record.scored_on = dict(found.metrics), dict(found.scored_on)
     record.cautions += [said for said in found.cautions if said not in record.cautions]
     # Where the server is away, a run is known by its journal.
     record.found = None if Path(found.run_id).is_file() else found.run_id

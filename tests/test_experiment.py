@@ -17,7 +17,7 @@ from embexp.experiment import run_experiment, verdict
 from embexp.interrupts import Preempted
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
-from embexp.tracking import NullTracker, Status
+from embexp.tracking import FoundRun, NullTracker, Status
 from embexp.training import TrainingDiverged, collation
 
 SMALL = [
@@ -267,6 +267,26 @@ def test_a_run_that_diverged_leaves_no_checkpoints(tmp_path, monkeypatch):
     with pytest.raises(TrainingDiverged):
         run_experiment(compose(SMALL), folder=tmp_path / "run")
     assert not list((tmp_path / "multirun" / "checkpoints").glob("*/checkpoint-1"))
+
+
+def test_the_traceback_of_what_failed_while_a_run_was_told_to_go_is_kept(monkeypatch, tmp_path, caplog):
+    monkeypatch.chdir(tmp_path)
+
+    def breaks(*_, **__):
+        raise KeyboardInterrupt from RuntimeError("out of memory")
+
+    monkeypatch.setattr(experiment, "train", breaks)
+    with caplog.at_level(logging.INFO), pytest.raises(KeyboardInterrupt):
+        run_experiment(compose(SMALL), folder=tmp_path / "run")
+    (kept,) = [record for record in caplog.records if record.name == "traceback"]
+    assert "out of memory" in str(kept.exc_info[1])
+
+
+def test_a_skipped_run_has_the_fingerprints_of_what_its_scores_are_of(tmp_path):
+    record = Record(NullTracker(), tmp_path, "run", params={}, scored_on={"latency/p50_ms": "here"})
+    found = FoundRun("id", Status.FINISHED, {"latency/p50_ms": 7.0}, "", scored_on={"latency/p50_ms": "there"})
+    experiment.take_over(found, record)
+    assert record.scored_on == {"latency/p50_ms": "there"}
 
 
 def test_a_run_that_was_told_to_go_and_then_failed_says_both():

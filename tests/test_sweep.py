@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from embexp.compare import draw, to_markdown
 from embexp.config import compose
 from embexp.sweep import Sweep, open_sweep
 from embexp.tracking import SWEPT, NullTracker, Status
@@ -60,6 +62,17 @@ def test_runs_are_ranked_by_what_their_best_step_is_chosen_by(tmp_path, capsys):
     text = (tmp_path / "report.html").read_text()
     assert "Dot similarity by gold score" in text
     assert "Improved most" in text
+
+
+def test_the_gain_in_the_table_is_that_of_what_it_is_ranked_by(tmp_path, capsys):
+    both = {f"best/dev/spearman_{name}": 0.5 for name in ("cosine", "dot")}
+    both |= {"gain/dev/spearman_cosine": 0.1, "gain/dev/spearman_dot": 0.2}
+    runs = [leave_run(tmp_path / str(size), "mnr", size, metrics=both) for size in (16, 32)]
+    draw(runs, console=Console(), title="t", metric="dev/spearman_dot")
+    assert capsys.readouterr().out.count("+0.2000") == 2
+    draw(runs, console=Console(), title="t")
+    assert capsys.readouterr().out.count("+0.1000") == 2
+    assert "0.2000" in to_markdown(runs, "dev/spearman_dot")
 
 
 def test_a_report_that_breaks_is_told_in_one_line_and_costs_nothing(sweep, capsys, monkeypatch):

@@ -67,6 +67,7 @@ SCORES = (
     Column("test Spearman", ("test/spearman_cosine",)),
     Column("test Pearson", ("test/pearson_cosine",)),
 )
+OF_PAIRS = tuple(column.title for column in SCORES)
 COSTS = (
     Column("time", ("time/training_seconds",)),
     Column("texts/s", ("throughput/texts_per_second",)),
@@ -85,13 +86,24 @@ def columns(runs: Sequence[Run], metric: str, *, judged: bool) -> list[Column]:
         metric: that is ranked by.
         judged: whether there are intervals, which stand beside that metric.
     """
-    there = [column for column in (*SCORES, *beside(runs), *COSTS) if any(column.value(r) is not None for r in runs)]
+    there = [
+        column
+        for column in (*scores(runs, metric), *beside(runs), *COSTS)
+        if any(column.value(r) is not None for r in runs)
+    ]
     ranked_by = next((column for column in there if column.is_of(metric)), Column(metric, (metric,)))
-    if ranked_by not in SCORES:
+    if ranked_by.title not in OF_PAIRS:
         there = [ranked_by, *(column for column in there if column != ranked_by)]
     if judged:
         there.insert(there.index(ranked_by) + 1, Column(INTERVAL, ()))
     return there
+
+
+def scores(runs: Sequence[Run], metric: str) -> list[Column]:
+    """Those of the pairs; the gain is that of the metric which is ranked by, where runs have it."""
+    own = Column(GAIN, (f"gain/{metric}",))
+    has_own = any(own.value(run) is not None for run in runs)
+    return [own if column.title == GAIN and has_own else column for column in SCORES]
 
 
 def beside(runs: Sequence[Run]) -> list[Column]:
@@ -112,7 +124,8 @@ def least(of: Sequence[Column], metric: str) -> tuple[list[str], list[str]]:
     What is ranked by is in neither.
     """
     others = {column.title for column in of if not column.is_of(metric)}
-    extra = [column.title for column in reversed(of) if column not in (*SCORES, *COSTS) and column.title != INTERVAL]
+    known = (*OF_PAIRS, *(column.title for column in COSTS), INTERVAL)
+    extra = [column.title for column in reversed(of) if column.title not in known]
     return [title for title in (*LEAST, *extra, *MORE) if title in others], [title for title in LAST if title in others]
 
 

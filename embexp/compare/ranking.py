@@ -57,7 +57,7 @@ def by_evaluation(runs: Sequence[Run], metric: str) -> list[list[Run]]:
 def beside_on(run: Run, metric: str) -> str | None:
     """The fingerprint of what such a metric is of; None of those of the dev and test pairs."""
     name = metric.removeprefix("best/").removeprefix("gain/")
-    return next((found for beginning, found in run.scored_on.items() if name.startswith(f"{beginning}/")), None)
+    return next((found for beginning, found in run.scored_on.items() if f"{name}/".startswith(f"{beginning}/")), None)
 
 
 def evaluation_of(run: Run) -> str:

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
-from embexp.compare.columns import COSTS, INTERVAL, SCORES, Column, beside, columns, least, legend
+from embexp.compare.columns import COSTS, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
 from embexp.compare.judge import Verdict, best_of, judge, too_few_pairs
 from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
@@ -26,7 +26,8 @@ from embexp.compare.warned import warned
 from embexp.tracking import Status
 
 SEVERAL_SETS = (
-    "{} sets of data were scored on; scores of one say nothing beside those of another: each is ranked by itself."
+    "{} sets of runs were scored on other data, or measured otherwise; scores of one say nothing beside those of another: each is "
+    "ranked by itself."
 )
 # Runs that are told of in words.
 MOST_TOLD = 8
@@ -76,7 +77,7 @@ def draw(
         why = [] if unjudged is None or _is_told(unjudged, cautioned) else [f"{unjudged}."]
         for line in why if unjudged else _told(verdicts, of_set, metric, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
-    if any(column in SCORES for column in seen):
+    if any(column.title in OF_PAIRS for column in seen):
         said = "dev, test: cosine similarity against the scores of the pairs"
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
@@ -137,7 +138,7 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_
     rank_of = {id(run): rank for rank, run in ranked(runs, metric)}
     lines = [f"{rank_of[id(of.run)]:>4}   {of.words}" for of in verdicts[:MOST_TOLD] if of.words]
     if len(lines) == MOST_TOLD < len(verdicts):
-        lines.append(f"       of the next {len(verdicts) - MOST_TOLD} in words: --html FILE")
+        lines.append(f"       of the next {len(verdicts) - MOST_TOLD} in words: the report (compare --html FILE)")
     return [*lines, f"{'; '.join(said)}."] if said else lines
 
 
@@ -149,7 +150,7 @@ def _table(
     keys: Sequence[str],
     without: Sequence[str],
 ) -> Table:
-    pairs = [column for column in of if column in SCORES or column.is_of(metric)]
+    pairs = [column for column in of if column.title in OF_PAIRS or column.is_of(metric)]
     of = [column for column in of if column.title not in without]
     shown = {key: values_of(runs, key) for key in keys}
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -270,7 +271,7 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     """The ranked table as markdown; what was warned of and what did not finish below it."""
     keys = columns_of(runs)
     time, _ = COSTS
-    of = [*SCORES, *beside(runs), time]
+    of = [*scores(runs, metric), *beside(runs), time]
     head = ["rank", *keys, "scored on", *(column.title for column in of)]
     lines = [" | ".join(head), " | ".join(["---"] * len(head))]
     sets = by_evaluation(runs, metric)

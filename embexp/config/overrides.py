@@ -26,8 +26,22 @@ NO_GROUP = re.compile(r"Could not override '(.+)'\. No match in the defaults lis
 NO_PACKAGE = re.compile(r"In '(.+)': Could not override '(.+)@(.+)'")
 # What OmegaConf says of a key that a mapping has not, with where.
 NOT_THERE = re.compile(r"is not in struct\s+full_key: (\S+)")
-# Mappings to which a person may add keys.
-FREE = ("columns", "splits")
+# Mappings to which a person may add keys, with those that something reads.
+FREE = {
+    "columns": [
+        "anchor",
+        "positive",
+        "negative",
+        "premise",
+        "hypothesis",
+        "label",
+        "sentence1",
+        "sentence2",
+        "score",
+        "text",
+    ],
+    "splits": ["train", "dev", "test"],
+}
 # What finds a sweep's jobs again, and its table, relies on them.
 OF_A_SWEEP = ("hydra.sweep.dir", "hydra.sweep.subdir")
 # What an experiment file sweeps. Hydra's own sweeper can be given no key there that no file has.
@@ -108,9 +122,7 @@ def said_of(error: Exception) -> str:
         return said if where == "config" else f"{where}: {said}"
     if found := NO_GROUP.search(text):
         return f"{found[1]}: no config has a default of this group.{nearest(found[1], _groups())}"
-    if (found := NOT_THERE.search(f"{text}\n{error.__cause__}")) and found[1].rpartition(".")[0].rpartition(".")[
-        2
-    ] in FREE:
+    if (found := NOT_THERE.search(f"{text}\n{error.__cause__}")) and _may_be_added(found[1]):
         return _to_be_added(f"{found[1]}=...")
     if found := NO_PACKAGE.search(text):
         return f"{found[1]}.yaml: {found[2]} is no group of {found[1]}; its first line must be '# @package _global_'."
@@ -209,7 +221,7 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
     # Hydra's section is there, but is set key by key.
     if isinstance(node, DictConfig) and name in node and key != "hydra":
         return None
-    if isinstance(node, DictConfig) and parent.rpartition(".")[2] in FREE and not override.is_delete():
+    if isinstance(node, DictConfig) and _may_be_added(key) and not override.is_delete():
         return _to_be_added(text_of(override))
     known = _dotted(bare if key.startswith("hydra.") else without_hydra(bare))
     group, _, option = parent.rpartition(".")
@@ -231,6 +243,11 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return f"{key}: nothing reads this key here.{meant} See them all with --cfg job."
     said = "" if likely is None else f" Did you mean {likely!r}?"
     return f"{key}: nothing reads this key.{said} See them all with --cfg job."
+
+
+def _may_be_added(key: str) -> bool:
+    section, _, name = key.rpartition(".")
+    return name in FREE.get(section.rpartition(".")[2], ())
 
 
 def _to_be_added(typed: str) -> str:

@@ -31,6 +31,8 @@ from embexp.training.hardware import Hardware
 
 # A percentile, and the calls from which on it is more than the slowest of a few.
 PERCENTILES = {50: 1, 95: 20, 99: 100}
+# What is told of the run's own place beside these.
+OF_FIRST = ("texts_per_second", "peak_memory_bytes")
 # What a model that encodes queries and documents by modules of their own takes the texts of a length for.
 ROLES: dict[str, Role] = {"short": "query", "long": "document"}
 WORDS = (
@@ -74,11 +76,17 @@ class LatencyEvaluation:
 
     @property
     def scored_on(self) -> Mapping[str, str]:
-        """The machine, the place on it that its first metrics are of, and the texts."""
-        settings, own = self.settings, _own_place(self.hardware)
-        texts = min(settings.batch_sizes), max(settings.batch_sizes), settings.short_words, settings.long_words
-        on = _cpu_name() if own.device == "cpu" else _gpu_name()
-        return {self.name: fingerprint_of([own.name, str(own.threads), str(on)], list(texts))}
+        """The machine, the place on it, the words of a text and, of what is of no one batch size, the sizes; none of a model's size."""
+        own = _own_place(self.hardware)
+        machine = [_cpu_name(), str(usable_cores()), str(_gpu_name())]
+        words = [self.settings.short_words, self.settings.long_words]
+        found = {
+            f"{self.name}/{place.name}": fingerprint_of(machine, [place.name, str(place.threads)], words)
+            for place in _places(own)
+        }
+        sizes = [min(self.settings.batch_sizes), max(self.settings.batch_sizes)]
+        first = fingerprint_of([found[f"{self.name}/{own.name}"]], sizes)
+        return found | {f"{self.name}/{name}": first for name in (*(f"p{p}_ms" for p in PERCENTILES), *OF_FIRST)}
 
     def parts(self, model: SentenceTransformer) -> Iterator[Part]:
         """See `score`."""

@@ -248,5 +248,6 @@ def _judged(
 
 
 def _is_the_same(query: str, document: str) -> bool:
-    """Whether a document that has a query's id is the query, perhaps with a title; numbers for ids agree by chance."""
-    return " ".join(query.split()) in " ".join(document.split())
+    """Whether a document that has a query's id is the query, perhaps behind a title; numbers for ids agree by chance."""
+    words = query.split()
+    return document.split()[-len(words) :] == words

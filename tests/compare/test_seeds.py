@@ -195,7 +195,7 @@ def test_each_set_of_pairs_has_a_table_of_its_own(tmp_path):
         for run in seeds(tmp_path, 64, (0.4, 0.5, 0.6))
     ]
     text = drawn([*here, *there])
-    assert "2 sets of data were scored on" in text
+    assert "2 sets of runs were scored on" in text
     first, second = text.split("Runs · ")[1:]
     assert first.startswith("2 here, scored on own data (set 1 of 2)\n")
     assert second.startswith("3 here, scored on stsb (set 2 of 2)\n")

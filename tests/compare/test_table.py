@@ -88,9 +88,9 @@ def test_runs_scored_on_different_pairs_are_not_ranked_together():
     text = drawn([run(0.6, evaluation="one"), run(0.9, evaluation="two")])
     assert "set 1 of 2" in text
     assert "set 2 of 2" in text
-    assert "2 sets of data were scored on; scores of one say nothing beside those of another" in text
-    assert to_markdown([run(0.6, evaluation="one"), run(0.9, evaluation="two")]).startswith("2 sets of data were")
-    assert "sets of data" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
+    assert "2 sets of runs were scored on; scores of one say nothing beside those of another" in text
+    assert to_markdown([run(0.6, evaluation="one"), run(0.9, evaluation="two")]).startswith("2 sets of runs were")
+    assert "sets of runs" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
 
 
 def beside(score: float, on: str, value: float, **params) -> Run:
@@ -102,7 +102,7 @@ def beside(score: float, on: str, value: float, **params) -> Run:
 def test_runs_that_were_scored_beside_the_pairs_on_other_data_are_ranked_by_it_apart():
     runs = [beside(0.6, "v1", 0.5, batch_size=8), beside(0.7, "v2", 0.4, batch_size=16), beside(0.8, "v1", 0.3)]
     text = drawn(runs, metric="retrieval/ndcg_at_10")
-    assert "2 sets of data were scored on" in text
+    assert "2 sets of runs were scored on" in text
     assert [row["rank"] for row in json.loads(to_json(runs, "retrieval/ndcg_at_10"))] == [1, 2, 1]
     assert "2 sets" not in drawn(runs, metric="mteb/A/main_score") + drawn(runs)
 
@@ -277,7 +277,7 @@ def test_what_is_said_in_words_begins_with_its_row_and_tells_of_the_best_eight(t
     rows = re.findall(r"^[ =]+(\d+) +(\d+) +0\.\d{4} ", text, re.MULTILINE)
     assert len(rows) == 10
     assert told == rows[:8]
-    assert "       of the next 2 in words: --html FILE\n" in text
+    assert "       of the next 2 in words: the report (compare --html FILE)\n" in text
     assert "in words" not in drawn(runs[:8])
 
 

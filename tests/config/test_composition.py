@@ -14,8 +14,9 @@ from hydra.types import RunMode
 
 from embexp.config import Config, ConfigError, compose
 from embexp.config.composition import _loader, check_command, for_multirun, is_sweep
-from embexp.config.overrides import composed_with, without_hydra
+from embexp.config.overrides import FREE, composed_with, without_hydra
 from embexp.config.ranges import parse
+from embexp.data.rows import COLUMNS
 from embexp.shipped import conf_folder
 
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
@@ -411,6 +412,9 @@ def test_what_can_be_added_is_told_with_the_plus_that_adds_it():
         problem == "data.splits.dev=dev: is not there yet; what is added has a plus before it: '+data.splits.dev=dev'."
     )
     assert compose(["data=allnli", "+data.splits.dev=dev", "evaluation=stsb"]).data.splits["dev"] == "dev"
+    (problem,) = problems_of("data=stsb", "data.columns.scor=c")
+    assert "Did you mean 'data.columns.score'?" in problem
+    assert set(FREE["columns"]) == {name for names in COLUMNS.values() for name in names}
     (problem,) = problems_of("data=stsb", "data.columns={sentence1: a, score: c}")
     assert "'+data.columns.sentence1=...'" in problem
 

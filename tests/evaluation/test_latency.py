@@ -36,7 +36,18 @@ def test_where_and_on_what_it_was_measured_is_told(evaluation):
     assert here == replace(evaluation).scored_on
     more_threads = replace(evaluation, hardware=Hardware("cpu", "fp32", 2, ()))
     longer = replace(evaluation, settings=evaluation.settings.model_copy(update={"short_words": 9}))
-    assert len({on.scored_on["latency"] for on in (evaluation, more_threads, longer)}) == 3
+    assert len({on.scored_on["latency/p50_ms"] for on in (evaluation, more_threads, longer)}) == 3
+    # One thread is one thread, whatever the run had.
+    assert more_threads.scored_on["latency/cpu_1"] == here["latency/cpu_1"] != longer.scored_on["latency/cpu_1"]
+    assert not any("parameters" in name for name in here)
+
+
+@pytest.mark.parametrize("changed", ["_cpu_name", "_gpu_name", "usable_cores"])
+def test_another_machine_is_another_fingerprint_whatever_differs(evaluation, monkeypatch, changed):
+    here = evaluation.scored_on
+    monkeypatch.setattr(f"embexp.evaluation.latency.{changed}", lambda: "another")
+    there = evaluation.scored_on
+    assert all(here[name] != there[name] for name in {*here, *there} if name in here and name in there)
 
 
 def test_threads_device_and_mode_are_left_as_they_were(evaluation, model):

@@ -63,7 +63,8 @@ def test_a_query_that_is_a_document_too_is_not_looked_for_in_itself(beir, model)
     assert evaluation.judged.itself == [None, None]
     documents = [json.loads(line) for line in (beir / "corpus.jsonl").read_text().splitlines()]
     # Of the first the whole text, with a title; of the second an id that agrees by chance.
-    documents += [{"_id": "q1", "title": "Asked", "text": QUERIES["q1"]}, {"_id": "q2", "title": "", "text": "so what"}]
+    longer = f"{QUERIES['q2']} and more"
+    documents += [{"_id": "q1", "title": "Asked", "text": QUERIES["q1"]}, {"_id": "q2", "title": "", "text": longer}]
     (beir / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in documents))
     own = evaluation_of(f"evaluation.retrieval.path={beir}")
     assert own.judged.itself == [3, None]
