@@ -1,7 +1,7 @@
 # embexp: every target installs what it needs into .venv first, and only when it is stale.
 #
-#   make sweep                                     the main job: three trainings, scored and compared
-#   make train ARGS="loss=cosine data=mnli"        one run of your own
+#   make sweep                                                the main job: three trainings, scored and compared
+#   make train ARGS="loss=cosine data=mnli evaluation=stsb"   one run of your own
 
 # `command -v` of several names is bash's alone.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)

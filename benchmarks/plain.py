@@ -2,7 +2,7 @@
 
 What embexp's runs are held against, recipe by recipe:
 
-    python benchmarks/plain.py mnr --mnli ../shared/data/mnli --stsb ../shared/data/stsb
+    python benchmarks/plain.py mnr --mnli MNLI --stsb STSB
 
 Recipes: mnr (all rows as pairs, whatever their label), mnr_entailment, cosine, tsdae.
 Prints one JSON line: STS-B validation and test scores before and after training, and the seconds per step.

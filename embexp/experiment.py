@@ -66,7 +66,7 @@ def run_experiment(
     config: Config,
     *,
     folder: str | Path | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[str] | None = None,
     parent: str | None = None,
     label: str | None = None,
 ) -> Result:
@@ -77,7 +77,7 @@ def run_experiment(
     Args:
         config: from `compose`.
         folder: where the run's files go; None: one of its own, multirun/library/<date>/<time>_<name>.
-        overrides: what was typed; kept with the run.
+        overrides: what was typed; kept with the run. None: what `compose` was given, where that is all.
         parent: the tracker's run id of the sweep that it belongs to.
         label: how what is told of it begins; None: with its name.
 
@@ -89,19 +89,20 @@ def run_experiment(
 
     All are recorded as FAILED before they are raised, as is any other exception; KeyboardInterrupt and Terminated as KILLED.
     """
-    name = run_name(config, overrides)
+    overrides = config.typed if overrides is None else overrides
+    name = run_name(config, overrides or ())
     record = Record(
         tracker=build_tracker(config.tracker),
         folder=Path(folder) if folder is not None else library_folder(name),
         name=name,
-        params=run_params(config, overrides),
+        params=run_params(config, overrides or ()),
         label=label or name,
     )
     with record.hearing_cautions():
         return recorded(config, record, overrides, parent)
 
 
-def recorded(config: Config, record: Record, overrides: Sequence[str], parent: str | None) -> Result:
+def recorded(config: Config, record: Record, overrides: Sequence[str] | None, parent: str | None) -> Result:
     """The run, whose end is recorded however it comes."""
     tags = {"embexp.command": identity.command_line()}
     try:

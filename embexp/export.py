@@ -9,6 +9,8 @@ The run has to have kept its weights: trainer.save_model=true.
 from __future__ import annotations
 
 import argparse
+import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -20,7 +22,7 @@ from embexp.config import ConfigError
 from embexp.record import MODEL
 from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
-from embexp.tracking import EXPERIMENT, Status
+from embexp.tracking import EXPERIMENT, Status, without_secrets
 
 
 def main() -> None:
@@ -34,7 +36,8 @@ def main() -> None:
             experiment=arguments.experiment,
             repo=arguments.push,
         )
-        print(f"{folder}: SentenceTransformer({str(folder)!r}) loads it; {CARD} is its card")
+        trusted = ", trust_remote_code=True" if brings_code(folder) else ""
+        print(f"{folder}: SentenceTransformer({str(folder)!r}{trusted}) loads it; {CARD} is its card")
         if arguments.push is not None:
             print(push(folder, arguments.push, private=arguments.private))
     except ConfigError as error:
@@ -59,6 +62,14 @@ def export(
         raise ConfigError([f"{folder}: is there already and not empty; name a new folder."])
     run = find_run(run_id, read_runs(uri, experiment=experiment))
     details = details_of(run, uri=uri)
+    if details.yaml("config.yaml") is None:
+        where = details.folder or without_secrets(str(details.uri))
+        raise ConfigError(
+            [
+                f"run {details.run_id} ({run.name}): its files cannot be read in {where}, from where they were moved, or which cannot be "
+                "reached; its model may be in the folder of the run, under multirun/, as model."
+            ]
+        )
     kept = details.file(MODEL)
     if kept is None or not (kept / "modules.json").is_file():
         raise ConfigError([f"run {details.run_id} ({run.name}): kept no model. {_how_to_keep(details)}"])
@@ -99,16 +110,31 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
         address = api.create_repo(repo, private=private, exist_ok=True)
         api.upload_folder(folder_path=folder, repo_id=address.repo_id, commit_message="Model exported by embexp")
     except LocalTokenNotFoundError:
-        raise ConfigError([f"--push {repo}: nobody is logged in here; do it with: hf auth login"]) from None
+        raise ConfigError(
+            [f"--push {repo}: nobody is logged in here; do it with: hf auth login; then: {_again(folder, repo)}"]
+        ) from None
     except HFValidationError as error:
         raise ConfigError([f"--push {repo}: is no hub id (owner/name): {error}"]) from None
     except HfHubHTTPError as error:
         denied = error.response is not None and error.response.status_code in (401, 403)
         advice = " Log in as somebody who may write there: hf auth login" if denied else ""
-        raise ConfigError([f"--push {repo}: the hub answered: {str(error).splitlines()[0]}.{advice}"]) from error
+        raise ConfigError(
+            [f"--push {repo}: the hub answered: {str(error).splitlines()[0]}.{advice} Then: {_again(folder, repo)}"]
+        ) from error
     except (OfflineModeIsEnabled, OSError) as error:
-        raise ConfigError([f"--push {repo}: the hub cannot be reached: {error}; {folder} is complete."]) from error
+        raise ConfigError(
+            [f"--push {repo}: the hub cannot be reached: {error}; {folder} is complete, later: {_again(folder, repo)}"]
+        ) from error
     return str(address)
+
+
+def brings_code(folder: Path) -> bool:
+    """Whether a model brings Python of its own, without which it cannot be loaded."""
+    return any("auto_map" in json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("**/config.json"))
+
+
+def _again(folder: Path, repo: str) -> str:
+    return f"hf upload {repo} {shlex.quote(str(folder))}"
 
 
 def _how_to_keep(details: Details) -> str:

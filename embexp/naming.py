@@ -21,13 +21,25 @@ SCALARS = (
     "devices",
 )
 # The keys that hold a file or a folder.
-OF_FILES = ("path", "train", "dev", "test", "queries", "corpus", "relevance", "checkpoint_folder")
-# The section whose values are files, whatever their keys.
-SETS = "sets"
+OF_FILES = (
+    "path",
+    "train",
+    "dev",
+    "test",
+    "queries",
+    "corpus",
+    "relevance",
+    "checkpoint_folder",
+    "data_cache",
+    "cache",
+    "decoder",
+)
+# The sections whose values are files, whatever their keys.
+SETS = ("sets", "own")
 # What parts a value that is a list, a dictionary or an interpolation.
 BETWEEN = re.compile(r"([{}\[\],]|:(?!//))")
-# What parts the settings in a name.
-IN_A_NAME = re.compile(r"( · |, )")
+# What parts the settings in a name; within brackets nothing does.
+IN_A_NAME = re.compile(r"( · |, )(?![^{\[]*[}\]])")
 # The folders before a file's name, or before a folder's, in a sentence; not those of an address.
 FOLDERS = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?/(?:[^\s,/'\"{}\[\]]+/)*(?=[^\s,/])")
 QUOTES = "\"'"
@@ -112,7 +124,7 @@ def name_of(key: str, value: str) -> str:
         value: as typed, or without the quotation marks.
     """
     section, _, last = key.rpartition(".")
-    if key == "model" or last in OF_FILES or SETS in (last, section.rpartition(".")[2]):
+    if key == "model" or last in OF_FILES or {last, section.rpartition(".")[2]} & {*SETS}:
         is_hub_id = key in ("model", "model.path") and value.count("/") == 1 and value[0] not in "./~"
         return value if is_hub_id else _names(value)
     return value

@@ -138,8 +138,8 @@ class Record:
         """Hands a file of the run's folder on."""
         self.tracker.log_artifact(path, folder)
 
-    def describe(self, config: Config, overrides: Sequence[str]) -> None:
-        """Writes the config, what was typed, the environment, and what was not committed, into the folder.
+    def describe(self, config: Config, overrides: Sequence[str] | None) -> None:
+        """Writes the config, what was typed where that is known, the environment, and what was not committed, into the folder.
 
         A tracking URI's user name and password are left out.
         """
@@ -147,7 +147,7 @@ class Record:
         values = config.model_dump(mode="json", by_alias=True)
         for name, text in (
             (CONFIG, yaml.safe_dump(values, sort_keys=False)),
-            ("overrides.yaml", yaml.safe_dump(list(overrides))),
+            ("overrides.yaml", "" if overrides is None else yaml.safe_dump(list(overrides))),
             (ENVIRONMENT, json.dumps(identity.environment(), indent=2)),
             (DIFF, identity.uncommitted(Path.cwd())),
         ):

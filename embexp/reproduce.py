@@ -103,6 +103,8 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
             [f"{folder}: this run is {files[RESULT]['status']}; only a finished one has scores to compare."]
         )
     parts = {place: _looked_up(files[place[0]], place[1]) for places in PARTS.values() for place in places}
+    # It is logged nowhere else, and the store may have moved.
+    values["tracker"], names["tracker"] = {"_target_": "embexp.tracking.NullTracker"}, "none"
     return Recorded(check(values, names), scores, parts)
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 
 from embexp import experiment, scoring
 from embexp.config import ConfigError, compose
@@ -267,6 +268,19 @@ def test_a_run_that_diverged_leaves_no_checkpoints(tmp_path, monkeypatch):
     with pytest.raises(TrainingDiverged):
         run_experiment(compose(SMALL), folder=tmp_path / "run")
     assert not list((tmp_path / "multirun" / "checkpoints").glob("*/checkpoint-1"))
+
+
+def test_a_run_from_python_is_recorded_with_what_its_config_was_composed_of(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    typed = [*SMALL, "data.seed=5", "max_steps=1"]
+    result = run_experiment(compose(typed))
+    assert result.params["data.seed"] == "5"
+    assert "data.seed=5" in result.name
+    assert yaml.safe_load((result.folder / "overrides.yaml").read_text()) == typed
+    changed = compose(typed).model_copy(update={"seed": 3})
+    again = run_experiment(changed)
+    assert again.params["seed"] == 3
+    assert not (again.folder / "overrides.yaml").exists()
 
 
 def test_the_traceback_of_what_failed_while_a_run_was_told_to_go_is_kept(monkeypatch, tmp_path, caplog):

@@ -54,6 +54,17 @@ def test_plain_sentence_transformers_loads_the_folder_and_embeds_as_the_trained_
     assert np.array_equal(exported, SentenceTransformer(str(kept), device="cpu").encode(texts))
 
 
+def test_a_run_whose_files_were_moved_is_not_said_to_have_kept_no_model(inside, store, tmp_path):
+    shutil.move(store[0] / "mlruns", store[0] / "elsewhere")
+    try:
+        with pytest.raises(
+            ConfigError, match=r"its files cannot be read in .* its model may be in the folder of the run"
+        ):
+            export(inside[0], tmp_path / "model")
+    finally:
+        shutil.move(store[0] / "elsewhere", store[0] / "mlruns")
+
+
 def test_the_first_digits_of_the_run_id_are_enough(inside, tmp_path):
     assert (export(inside[0][:8], tmp_path / "model") / "modules.json").is_file()
 
@@ -146,5 +157,5 @@ def test_a_push_that_is_refused_says_how_to_log_in(inside, tmp_path):
     with HubServer(home=tmp_path / "home") as hub:
         done = push(hub, inside[0], tmp_path / "model", token="hf_of_nobody")
     assert done.returncode == 1
-    assert "hf auth login" in done.stderr
+    assert "hf auth login; then: hf upload " in done.stderr
     assert "Traceback" not in done.stderr

@@ -116,5 +116,19 @@ def test_a_shared_name_has_the_names_of_files_alone_and_prompts_whole():
     assert shared_name(name) == name.replace("/home/me/", "")
 
 
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("evaluation.sets={a: /home/me/a.csv, b: /home/me/b.csv}", "evaluation.sets={a: a.csv, b: b.csv}"),
+        ("evaluation.mteb.own={tickets: /home/me/firm/tickets}", "evaluation.mteb.own={tickets: tickets}"),
+        ("trainer.data_cache=/home/me/kept", "trainer.data_cache=kept"),
+        ("loss.decoder=/home/me/bert", "loss.decoder=bert"),
+    ],
+)
+def test_no_setting_shows_where_a_file_lies(typed, shown):
+    assert shared_command([typed]) == [shown]
+    assert shared_name(f"mnr · bs 32 · {typed} · seed=2") == f"mnr · bs 32 · {shown} · seed=2"
+
+
 def test_every_number_at_the_top_of_the_config_is_kept_as_a_setting():
     assert set(Scalars.model_fields) == {"batch_size", "rerun", *SCALARS}

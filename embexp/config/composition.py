@@ -60,7 +60,9 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     if isinstance(overrides, str):
         raise ConfigError([f"overrides: a list of texts, each KEY=VALUE: compose([{overrides!r}])."])
     with _loader(config_dir) as loader:
-        return _compose_job(loader, parse(overrides))
+        config = _compose_job(loader, parse(overrides))
+    # With a folder of one's own they would not be all.
+    return config if config_dir is not None else config.typed_as(overrides)
 
 
 class Checked(NamedTuple):

@@ -6,9 +6,10 @@ describes the other keys. Defaults are not here: they stand in the YAML files, b
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, SerializeAsAny
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PrivateAttr, SerializeAsAny
 
 from embexp.config.kinds import Kind, ViewName
 
@@ -354,6 +355,25 @@ class Config(Scalars):
     evaluation: Evaluation
     tracker: SerializeAsAny[Tracker]
     names: dict[str, str]
+    _typed: tuple[str, ...] | None = PrivateAttr(default=None)
+
+    @property
+    def typed(self) -> tuple[str, ...] | None:
+        """The overrides that composed it, where these are all that it is made of; None where that is not known."""
+        return self._typed
+
+    def typed_as(self, overrides: Sequence[str]) -> Config:
+        """The same, with what was typed."""
+        same = self.model_copy()
+        same._typed = tuple(overrides)
+        return same
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; of what is changed it is not known what would have been typed."""
+        copied = super().model_copy(update=update, deep=deep)
+        if update:
+            copied._typed = None
+        return copied
 
 
 SCHEMAS: dict[str, dict[str, type[Component]]] = {

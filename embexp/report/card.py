@@ -12,13 +12,16 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from embexp.compare.columns import beside
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
 from embexp.data.views import SCORED_AS
 from embexp.naming import name_of, shared_command, shared_name, without_folders
 from embexp.record import INPUTS, MODEL, RESULT, TEST_AND_DEV
+from embexp.report.charts import LATENCY
 from embexp.report.details import Details, details_of
+from embexp.report.entries import metric_title
 from embexp.statistics import Interval
 from embexp.units import duration
 
@@ -38,6 +41,7 @@ class Score:
 
     split: str
     name: str
+    metric: str
     after: float
     before: float | None
     interval: Interval | None
@@ -82,7 +86,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
     """
     config = details.yaml("config.yaml") or {}
     base = base_of(config)
-    scores = scores_of(run, details)
+    scores = scores_of(run, select_by=str(config.get("evaluation", {}).get("select_by", "spearman_cosine")))
     data, pairs = files_in(config, run)
     name = shared_name(run.name)
     environment = Environment(
@@ -98,6 +102,9 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         params={key: name_of(key, value) for key, value in run.params.items()},
         base=base,
         repo=repo or "FOLDER",
+        trusts=bool(config.get("model", {}).get("trust_remote_code")),
+        of_cosine=all(score.metric.endswith("_cosine") for score in scores),
+        beside=scores_beside(run),
         prompts=prompts_in(config, details),
         data=data,
         scored_on=pairs,
@@ -170,9 +177,9 @@ def front_matter(base: Base, scores: Sequence[Score], *, pairs: str, name: str) 
             "dataset": {"name": f"{pairs} {split}", "type": pairs},
             "metrics": [
                 {
-                    "type": f"{score.name.lower()}_cosine",
+                    "type": score.metric,
                     "value": round(score.after, 6),
-                    "name": f"{score.name}, cosine similarity",
+                    "name": f"{score.name.partition(' (')[0]}, {score.metric.rpartition('_')[2]} similarity",
                 }
                 for score in scores
                 if score.split == split
@@ -233,18 +240,28 @@ def licence_in(front_matter: Mapping[str, Any]) -> str | None:
     return str(found) if found is not None else None
 
 
-def scores_of(run: Run, details: Details) -> list[Score]:
-    """The correlations on each split after and before training, with a 95 % interval where predictions were kept."""
+def scores_beside(run: Run) -> list[tuple[str, str, str]]:
+    """What was scored once, at the end, but for latency: the title of its first metric, the score, and that before training."""
+    of = [column for column in beside([run]) if column.keys != (LATENCY,)]
+    return [(column.title, column.told(column.value(run)), column.told(column.before(run))) for column in of]
+
+
+def scores_of(run: Run, *, select_by: str) -> list[Score]:
+    """The correlations on each split after and before training, with a 95 % interval where predictions were kept.
+
+    Those of cosine, and of what the best step was chosen by.
+    """
     found = []
+    own = metric_title(f"dev/{select_by}").removeprefix("dev ")
+    correlations = dict([*((metric, name) for name, metric in CORRELATIONS), (select_by, own)])
     for split in SPLITS:
-        for name, metric in CORRELATIONS:
+        for metric, name in correlations.items():
             after = run.metrics.get(f"best/{split}/{metric}", run.metrics.get(f"{split}/{metric}"))
             if after is None:
                 continue
             gain = run.metrics.get(f"gain/{split}/{metric}")
-            found.append(
-                Score(split, name, after, None if gain is None else after - gain, interval_of(run, f"{split}/{metric}"))
-            )
+            before = None if gain is None else after - gain
+            found.append(Score(split, name, metric, after, before, interval_of(run, f"{split}/{metric}")))
     return found
 
 

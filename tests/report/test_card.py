@@ -52,6 +52,25 @@ def test_scores_stand_beside_those_before_training(runs):
     assert f"| {BASE:.4f} | {SCORES['mnr', 32] - BASE:+.4f} |" in line
 
 
+def test_scores_of_another_similarity_and_those_beside_the_pairs_are_told(runs, tmp_path):
+    (tmp_path / "1" / "config.yaml").write_text(yaml.safe_dump({"evaluation": {"select_by": "spearman_dot"}}))
+    metrics = {"best/dev/spearman_dot": 0.5, "gain/dev/spearman_dot": 0.1}
+    metrics |= {"retrieval/ndcg_at_10": 0.75, "retrieval_before/ndcg_at_10": 0.5, "latency/p50_ms": 7.0}
+    run = replace(runs[1], metrics=metrics)
+    card = card_of(run, details_of(run))
+    assert "| dev | Spearman (dot) | 0.5000 | not known | 0.4000 | +0.1000 |" in card
+    assert "| nDCG@10 | 0.7500 | 0.5000 |" in card
+    assert "by their cosine" not in card
+    (metric,) = matter_of(card)["model-index"][0]["results"][0]["metrics"]
+    assert metric == {"type": "spearman_dot", "value": 0.5, "name": "Spearman, dot similarity"}
+
+
+def test_a_model_that_brings_code_is_loaded_with_the_leave_to_run_it(runs, tmp_path):
+    for trusted in (False, True):
+        with_config(tmp_path / "1", {**MINILM, "trust_remote_code": trusted})
+        assert (", trust_remote_code=True)" in card_of(runs[1], details_of(runs[1]))) is trusted
+
+
 def test_a_licence_that_is_not_known_is_not_made_up(runs):
     card = card_of(runs[1], details_of(runs[1]))
     assert "license" not in matter_of(card)
