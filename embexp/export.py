@@ -117,7 +117,7 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
         raise ConfigError([f"--push {repo}: is no hub id (owner/name): {error}"]) from None
     except HfHubHTTPError as error:
         denied = error.response is not None and error.response.status_code in (401, 403)
-        advice = " Log in as somebody who may write there: hf auth login" if denied else ""
+        advice = " Log in as somebody who may write there: hf auth login." if denied else ""
         raise ConfigError(
             [f"--push {repo}: the hub answered: {str(error).splitlines()[0]}.{advice} Then: {_again(folder, repo)}"]
         ) from error

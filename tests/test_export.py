@@ -157,5 +157,5 @@ def test_a_push_that_is_refused_says_how_to_log_in(inside, tmp_path):
     with HubServer(home=tmp_path / "home") as hub:
         done = push(hub, inside[0], tmp_path / "model", token="hf_of_nobody")
     assert done.returncode == 1
-    assert "hf auth login; then: hf upload " in done.stderr
+    assert "hf auth login. Then: hf upload somebody/helpdesk-tiny " in done.stderr
     assert "Traceback" not in done.stderr

@@ -88,7 +88,7 @@ def test_runs_scored_on_different_pairs_are_not_ranked_together():
     text = drawn([run(0.6, evaluation="one"), run(0.9, evaluation="two")])
     assert "set 1 of 2" in text
     assert "set 2 of 2" in text
-    assert "2 sets of runs were scored on; scores of one say nothing beside those of another" in text
+    assert "2 sets of runs were scored on other data, or measured otherwise; scores of one say nothing beside" in text
     assert to_markdown([run(0.6, evaluation="one"), run(0.9, evaluation="two")]).startswith("2 sets of runs were")
     assert "sets of runs" not in drawn([run(0.6, evaluation="one"), run(0.9, evaluation="one")])
 

@@ -111,7 +111,9 @@ def test_what_a_loss_of_ones_own_adds_in_its_forward_is_trained_on(tmp_path):
 @pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "batch_semi_hard_triplet", "tsdae"])
 def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss, rows, caplog):
     # Losses are logged between the checkpoints too: the mean that a checkpoint cuts in two is the whole one's.
-    limit = [] if rows is None else [f"data.limit={rows}"]
+    # Of labelled rows the first have a label each.
+    more = ["data.limit=96", "batch_size=32"] if "batch_" in loss else [f"data.limit={rows}"]
+    limit = [] if rows is None else more
     config = compose([f"loss={loss}", *rows_for(loss), *SMALL, *limit, "evaluation.times=4", "trainer.logging_steps=3"])
     straight, _, undisturbed = run(config, tmp_path / "straight")
     with pytest.raises(Interrupted):
