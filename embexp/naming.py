@@ -43,6 +43,7 @@ IN_A_NAME = re.compile(r"( · |, )(?![^{\[]*[}\]])")
 # The folders before a file's name, or before a folder's, in a sentence; not those of an address.
 FOLDERS = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?/(?:[^\s,/'\"{}\[\]]+/)*(?=[^\s,/])")
 QUOTES = "\"'"
+LONGEST_NAME = 200
 IN_NAME = ("loss", "batch_size", "model", "data")
 # What a person who reads a name would look for in vain in its scores.
 NOT_IN_NAME = ("tracker", "rerun", *CHANGES_NO_RESULT)
@@ -56,7 +57,7 @@ def run_name(config: Config, overrides: Sequence[str]) -> str:
     names = config.names
     parts = [names["loss"], f"bs {config.batch_size}", names["model"], names["data"]]
     others = [typed for typed in last_of_each(overrides) if _key(typed) not in (*IN_NAME, *NOT_IN_NAME)]
-    return " · ".join([*parts, *map(_short, others)])[:200]
+    return _cut(" · ".join([*parts, *map(_short, others)]))
 
 
 def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str | None:
@@ -67,7 +68,7 @@ def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str | None:
         swept: the keys in which the sweep's jobs differ.
     """
     own = [_short(typed.lstrip("+~")) for typed in last_of_each(overrides) if _typed_key(typed) in swept]
-    return ", ".join(own)[:200] or None
+    return _cut(", ".join(own)) or None
 
 
 def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
@@ -90,6 +91,10 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
         if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
             params[key] = PurePath(value).name if key.endswith("path") else value
     return dict(list(params.items())[:34])
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def last_of_each(overrides: Sequence[str]) -> list[str]:

@@ -49,7 +49,7 @@ def test_a_sweep_leaves_table_and_report_in_its_folder_and_at_its_run(sweep, cap
 
 
 def test_runs_are_ranked_by_what_their_best_step_is_chosen_by(tmp_path, capsys):
-    by_dot = {"metrics": {"best/dev/spearman_dot": 0.5, "dev/spearman_dot": 0.5, "gain/dev/spearman_dot": 0.1}}
+    by_dot = {"metrics": {"best/dev/spearman_dot": 0.5, "gain/dev/spearman_dot": 0.1, "test/spearman_dot": 0.4}}
     for number, size in enumerate((16, 32)):
         folder = tmp_path / str(number)
         leave_run(folder, "mnr", size, **by_dot)
@@ -58,7 +58,9 @@ def test_runs_are_ranked_by_what_their_best_step_is_chosen_by(tmp_path, capsys):
         pq.write_table(kept.rename_columns(names), folder / "predictions.parquet")
     sweep = Sweep(Kept(), tmp_path, [["batch_size=16"], ["batch_size=32"]], metric="dev/spearman_dot")
     assert sweep.close(None) == 0
-    assert "dev/spearman_dot" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert all(title in told for title in ("dev Spearman", "test Spearman", "gain"))
+    assert "dev, test: dot similarity against" in told
     text = (tmp_path / "report.html").read_text()
     assert "Dot similarity by gold score" in text
     assert "Improved most" in text

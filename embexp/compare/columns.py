@@ -67,6 +67,8 @@ SCORES = (
     Column("test Spearman", ("test/spearman_cosine",)),
     Column("test Pearson", ("test/pearson_cosine",)),
 )
+# Similarities beside cosine.
+OTHERS = ("manhattan", "euclidean", "dot")
 OF_PAIRS = tuple(column.title for column in SCORES)
 COSTS = (
     Column("time", ("time/training_seconds",)),
@@ -100,10 +102,14 @@ def columns(runs: Sequence[Run], metric: str, *, judged: bool) -> list[Column]:
 
 
 def scores(runs: Sequence[Run], metric: str) -> list[Column]:
-    """Those of the pairs; the gain is that of the metric which is ranked by, where runs have it."""
+    """Those of the pairs, by cosine, or where runs have none by the similarity that is ranked by; and the gain in what is ranked by."""
+    of: Sequence[Column] = SCORES
+    similarity = metric.rpartition("_")[2]
+    if similarity in OTHERS and all(column.value(run) is None for run in runs for column in SCORES):
+        of = tuple(Column(c.title, tuple(key.replace("cosine", similarity) for key in c.keys)) for c in SCORES)
     own = Column(GAIN, (f"gain/{metric}",))
     has_own = any(own.value(run) is not None for run in runs)
-    return [own if column.title == GAIN and has_own else column for column in SCORES]
+    return [own if column.title == GAIN and has_own else column for column in of]
 
 
 def beside(runs: Sequence[Run]) -> list[Column]:

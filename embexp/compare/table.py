@@ -17,7 +17,7 @@ from rich.table import Table
 
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
-from embexp.compare.columns import COSTS, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
+from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
 from embexp.compare.judge import Verdict, best_of, judge, too_few_pairs
 from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
@@ -77,8 +77,9 @@ def draw(
         why = [] if unjudged is None or _is_told(unjudged, cautioned) else [f"{unjudged}."]
         for line in why if unjudged else _told(verdicts, of_set, metric, has_intervals=INTERVAL not in without):
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
-    if any(column.title in OF_PAIRS for column in seen):
-        said = "dev, test: cosine similarity against the scores of the pairs"
+    if of_pairs := [column for column in seen if column.title in OF_PAIRS and column.title != GAIN]:
+        similarity = of_pairs[0].keys[0].rpartition("_")[2]
+        said = f"dev, test: {similarity} similarity against the scores of the pairs"
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)

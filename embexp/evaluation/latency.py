@@ -7,6 +7,7 @@ call, tokenizer included, until its time is up. A percentile is told only where 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import platform
 import random
@@ -29,8 +30,12 @@ from embexp.prompts import Role
 from embexp.routes import has_routes, route_of
 from embexp.training.hardware import Hardware
 
+log = logging.getLogger(__name__)
+
 # A percentile, and the calls from which on it is more than the slowest of a few.
 PERCENTILES = {50: 1, 95: 20, 99: 100}
+# Of the time that a setting is measured.
+WARM_UP = 0.25
 # What is told of the run's own place beside these.
 OF_FIRST = ("texts_per_second", "peak_memory_bytes")
 # What a model that encodes queries and documents by modules of their own takes the texts of a length for.
@@ -97,6 +102,8 @@ class LatencyEvaluation:
         was_on, threads = model.device, torch.get_num_threads()
         own = _own_place(self.hardware)
         texts = {"short": self.settings.short_words, "long": self.settings.long_words}
+        count = len(_places(own)) * len(self.settings.batch_sizes) * len(texts)
+        log.info("latency: is measured for about %.0f s", count * self.settings.seconds * (1 + WARM_UP))
         metrics: dict[str, float] = {}
         calls: dict[str, int] = {}
         try:
@@ -184,7 +191,7 @@ def _measure(
     """Seconds of each call; the first ones, not counted, warm caches, allocator and kernels up."""
     draw = random.Random(0)
     seconds: list[float] = []
-    warm_until = time.perf_counter() + settings.seconds / 4
+    warm_until = time.perf_counter() + settings.seconds * WARM_UP
     while not seconds or time.perf_counter() < warm_until:
         seconds = [_call(model, [_text(words, draw) for _ in range(size)], route)]
     seconds = []

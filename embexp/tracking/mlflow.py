@@ -186,9 +186,11 @@ class MLflowTracker(Tracker):
     def _asked(self, key: str, finished: bool, place: str | None) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
         for journal in self._journals(key):
-            if close_if_dead(journal) and journal.unsent():
+            sender = Sender(journal, self.uri)
+            # Of one that is gone on with, the store must have what was logged before, though it was removed since.
+            if close_if_dead(journal) and (journal.unsent() or (_is_to_go_on(journal) and sender.is_lost())):
                 try:
-                    Sender(journal, self.uri).deliver()
+                    sender.deliver()
                 except Exception as error:
                     # One that was deleted is none to go on with, and no other reason but a server that is away refuses a new run.
                     if is_away(error) and not isinstance(error, RunIsGone):
@@ -262,6 +264,11 @@ class MLflowTracker(Tracker):
         if name not in self._names:
             self._names[name] = NOT_IN_NAMES.sub("_", name)
         return self._names[name]
+
+
+def _is_to_go_on(journal: Journal) -> bool:
+    end = journal.end()
+    return end is not None and end["status"] != Status.FINISHED
 
 
 def _owner(parent: str | None) -> dict[str, str]:

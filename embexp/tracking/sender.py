@@ -95,6 +95,11 @@ class Sender:
         with self.journal.lock(LOCK_SECONDS):
             return str(self._run_made().run_id)
 
+    def is_lost(self) -> bool:
+        """Whether the run was made in a store that has no such run any more."""
+        run_id = self.journal.sent().run_id
+        return run_id is not None and self._stage(run_id) is None
+
     def _run_made(self) -> Sent:
         sent = self.journal.sent()
         start = self.journal.start

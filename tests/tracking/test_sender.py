@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from embexp.compare import read_runs
 from embexp.config import ConfigError
-from embexp.tracking import MLflowTracker, Status, reap_dead_runs
+from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secrets
 from embexp.tracking.__main__ import main, sync
 from embexp.tracking.journal import Journal, Sent
 from embexp.tracking.mlflow import WAIT_SECONDS
@@ -276,6 +276,29 @@ def test_of_a_store_that_was_made_anew_every_run_is_sent_from_its_start(store, e
     assert other.run(made).data.params == {"loss": "mnr", "batch_size": "8"}
     assert other.history(made, "a") == [(1, 1.0)]
     assert other.run(made).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("status", [Status.KILLED, Status.FINISHED])
+def test_of_a_store_that_was_removed_what_can_be_gone_on_with_is_there_again(
+    store, empty_store, tmp_path, monkeypatch, status
+):
+    tracker = store.started(tags={"embexp.key": f"removed {status}"})
+    tracker.log_metrics({"a": 1.0}, 1)
+    end(tracker, status)
+    other = Store(f"sqlite:///{shutil.copy(empty_store, tmp_path)}", store.folder)
+    # As if the journal had been sent to the one before under this name.
+    path = journal_of(tracker).path
+    path.write_text(path.read_text().replace(without_secrets(store.uri), other.uri))
+    journal = Journal(path)
+    journal.mark(replace(journal.sent(), bytes=path.stat().st_size))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("embexp.tracking.mlflow.RUNS", store.folder)
+    found = other.tracker().find_run(f"removed {status}")
+    if status is Status.FINISHED:
+        assert found is None
+    else:
+        assert found.metrics == {"a": 1.0}
+        assert other.history(found.run_id, "a") == [(1, 1.0)]
 
 
 def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):
