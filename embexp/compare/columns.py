@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from embexp.compare.ranking import score_of
 from embexp.compare.runs import Run
+from embexp.config import Similarity
 from embexp.units import readable
 
 INTERVAL, GAIN = "interval", "gain"
@@ -67,8 +69,7 @@ SCORES = (
     Column("test Spearman", ("test/spearman_cosine",)),
     Column("test Pearson", ("test/pearson_cosine",)),
 )
-# Similarities beside cosine.
-OTHERS = ("manhattan", "euclidean", "dot")
+BESIDE_COSINE = tuple(name for name in get_args(Similarity) if name != "cosine")
 OF_PAIRS = tuple(column.title for column in SCORES)
 COSTS = (
     Column("time", ("time/training_seconds",)),
@@ -105,7 +106,7 @@ def scores(runs: Sequence[Run], metric: str) -> list[Column]:
     """Those of the pairs, by cosine, or where runs have none by the similarity that is ranked by; and the gain in what is ranked by."""
     of: Sequence[Column] = SCORES
     similarity = metric.rpartition("_")[2]
-    if similarity in OTHERS and all(column.value(run) is None for run in runs for column in SCORES):
+    if similarity in BESIDE_COSINE and all(column.value(run) is None for run in runs for column in SCORES):
         of = tuple(Column(c.title, tuple(key.replace("cosine", similarity) for key in c.keys)) for c in SCORES)
     own = Column(GAIN, (f"gain/{metric}",))
     has_own = any(own.value(run) is not None for run in runs)

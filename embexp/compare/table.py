@@ -63,13 +63,13 @@ def draw(
         made = partial(_table, of_set, metric, verdicts, of)
         table, without = fitting(columns_of(of_set), of_set, made, least=first, last=last, console=console)
         console.print(table)
-        seen += [column for column in of if column.title not in without]
+        seen_here = [column for column in of if column.title not in without]
+        seen += seen_here
         if len(of_set) > MOST_DRAWN:
             more = f"and {len(of_set) - MOST_DRAWN} more: filter them (loss=mnr), or --csv"
             console.print(more, style="dim", highlight=False, soft_wrap=True)
         if without:
             console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
-        seen_here = [column for column in of if column.title not in without]
         cautioned = [*told_of_cautions(ranked(of_set, metric)), *mixed(of_set, seen_here)]
         for line in cautioned:
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
