@@ -165,6 +165,9 @@ class Record:
 
         A run ends once: what interrupts the end, or comes after it, does not change how it ended.
         """
+        # A process that was told to go has little time.
+        if self.started and status is not Status.KILLED:
+            self.tracker.settle()
         result = Result(
             status,
             reason,

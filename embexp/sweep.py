@@ -66,6 +66,8 @@ class Sweep:
     def close(self, interrupted: str | None) -> int:
         """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
         runs = self.runs()
+        if interrupted is None:
+            self.tracker.settle()
         self._reap(runs, over=interrupted is None)
         failed = [run for run in runs if run.status != Status.FINISHED]
         draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}", metric=self.metric)

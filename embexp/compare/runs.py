@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
+from embexp.tracking.local import StoredRun, database_of, runs_in, stored
 from embexp.tracking.processes import is_dead
 from embexp.tracking.store import GONE, client_of, told
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
 PREDICTIONS = "predictions.parquet"
 # Nobody types it and it is not kept as a setting: it comes from what a run logged of its data.
 ROWS = "rows"
@@ -124,13 +122,15 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
     Raises:
         ConfigError: there is no such store or experiment.
     """
-    where = store_uri(uri)
-    if not where.startswith(SQLITE) or "?" in where:
-        return _from_client(where, experiment)
-    path = Path(where.removeprefix(SQLITE))
+    path = database_of(uri)
+    if path is None:
+        return _from_client(store_uri(uri), experiment)
     if not path.is_file():
         raise ConfigError([f"{path}: there is no store yet; train something first: python -m embexp"])
-    return _from_sqlite(path, experiment)
+    found = runs_in(path, experiment=experiment)
+    if found is None:
+        raise _no_experiment(str(path), experiment)
+    return _runs(found)
 
 
 def run_called(run_id: str, runs: Sequence[Run]) -> Run:
@@ -148,27 +148,6 @@ def run_called(run_id: str, runs: Sequence[Run]) -> Run:
     raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last that finished'}: {known}."])
 
 
-def _from_sqlite(path: Path, experiment: str) -> list[Run]:
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
-        found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
-        if found is None:
-            raise _no_experiment(str(path), experiment)
-        rows = database.execute(
-            "SELECT run_uuid, name, status, start_time, artifact_uri FROM runs "
-            "WHERE experiment_id = ? AND lifecycle_stage = 'active'",
-            found,
-        ).fetchall()
-        of_experiment = "run_uuid IN (SELECT run_uuid FROM runs WHERE experiment_id = ?)"
-        params = _by_run(database.execute(f"SELECT run_uuid, key, value FROM params WHERE {of_experiment}", found))
-        tags = _by_run(database.execute(f"SELECT run_uuid, key, value FROM tags WHERE {of_experiment}", found))
-        metrics = _by_run(
-            database.execute(
-                f"SELECT run_uuid, key, value FROM latest_metrics WHERE {of_experiment} AND NOT is_nan", found
-            )
-        )
-    return _runs([(*row, params[row[0]], metrics[row[0]], tags[row[0]]) for row in rows])
-
-
 def _from_client(uri: str, experiment: str) -> list[Run]:
     try:
         rows = _rows_of(client_of(uri), without_secrets(uri), experiment)
@@ -181,61 +160,49 @@ def _from_client(uri: str, experiment: str) -> list[Run]:
     return _runs(rows)
 
 
-def _rows_of(client: MlflowClient, shown: str, experiment: str) -> list[tuple[Any, ...]]:
+def _rows_of(client: MlflowClient, shown: str, experiment: str) -> list[StoredRun]:
     found = client.get_experiment_by_name(experiment)
     if found is None:
         raise _no_experiment(shown, experiment)
-    rows: list[tuple[Any, ...]] = []
+    rows: list[StoredRun] = []
     token = None
     while True:
         page = client.search_runs([found.experiment_id], max_results=1000, page_token=token)
-        rows += [
-            (
-                r.info.run_id,
-                r.info.run_name,
-                r.info.status,
-                r.info.start_time,
-                r.info.artifact_uri,
-                r.data.params,
-                r.data.metrics,
-                r.data.tags,
-            )
-            for r in page
-        ]
+        rows += [stored(run) for run in page]
         token = page.token
         if not token:
             return rows
 
 
-def _runs(rows: list[tuple[Any, ...]]) -> list[Run]:
+def _runs(rows: Sequence[StoredRun]) -> list[Run]:
     sweeps: dict[str, dict[str, float]] = defaultdict(dict)
-    for run_id, _, _, started, _, _, _, tags in rows:
-        for name, value in tags.items():
+    for row in rows:
+        for name, value in row.tags.items():
             if name.startswith(RUNS_OF_SWEEP):
                 for found in value.split():
-                    sweeps[found][run_id] = started
-    started_at = {run_id: started for run_id, _, _, started, *_ in rows}
-    for run_id, *_, tags in rows:
-        parent = tags.get("mlflow.parentRunId")
+                    sweeps[found][row.run_id] = row.started
+    started_at = {row.run_id: row.started for row in rows}
+    for row in rows:
+        parent = row.tags.get("mlflow.parentRunId")
         if parent is not None:
-            sweeps[run_id][parent] = started_at.get(parent, 0.0)
+            sweeps[row.run_id][parent] = started_at.get(parent, 0.0)
     runs = [
         Run(
-            name=name,
-            **_how_it_stands(Status(status), tags),
-            params=with_rows(params, metrics),
-            metrics={key: value for key, value in metrics.items() if math.isfinite(value)},
-            setting=tags.get("embexp.setting"),
-            evaluation=tags.get("embexp.evaluation"),
-            sweeps=sweeps.get(run_id, {}),
-            started=started / 1000,
-            where=f"{OF_STORE}{run_id}",
-            predictions=local_predictions(artifacts),
-            cautions=cautions_of(tags),
-            scored_on=scored_on_of(tags),
+            name=row.name,
+            **_how_it_stands(Status(row.status), row.tags),
+            params=with_rows(row.params, row.metrics),
+            metrics={key: value for key, value in row.metrics.items() if math.isfinite(value)},
+            setting=row.tags.get("embexp.setting"),
+            evaluation=row.tags.get("embexp.evaluation"),
+            sweeps=sweeps.get(row.run_id, {}),
+            started=row.started / 1000,
+            where=f"{OF_STORE}{row.run_id}",
+            predictions=local_predictions(row.artifacts),
+            cautions=cautions_of(row.tags),
+            scored_on=scored_on_of(row.tags),
         )
-        for run_id, name, status, started, artifacts, params, metrics, tags in rows
-        if "embexp.sweep" not in tags
+        for row in rows
+        if "embexp.sweep" not in row.tags
     ]
     return sorted(runs, key=lambda run: run.started)
 
@@ -251,13 +218,6 @@ def local_predictions(artifacts: str | None) -> Path | None:
     """The predictions among a run's artifacts, where these are files of this machine."""
     where = urlsplit(artifacts or "")
     return Path(unquote(where.path)) / PREDICTIONS if where.scheme in ("", "file") and where.path else None
-
-
-def _by_run(rows: Any) -> Mapping[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = defaultdict(dict)
-    for run_id, key, value in rows:
-        found[run_id][key] = value
-    return found
 
 
 def _no_experiment(where: str, experiment: str) -> ConfigError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,9 +14,10 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from embexp.compare.runs import OF_STORE, SQLITE, Run
+from embexp.compare.runs import OF_STORE, Run
 from embexp.record import ENVIRONMENT, RESULT
 from embexp.tracking import store_uri
+from embexp.tracking.local import database_of, opened
 from embexp.tracking.store import client_of
 
 # How a command names the folder of options of one's own.
@@ -47,7 +47,7 @@ class Details:
         """Every value of a metric as (step, value), in order of steps; of a repeated step the last."""
         found = self._history.get(metric, [])
         if self._database is not None and self.run_id is not None:
-            with closing(_connect(self._database)) as database:
+            with closing(opened(self._database)) as database:
                 found = database.execute(
                     "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY timestamp",
                     (self.run_id, metric),
@@ -132,17 +132,13 @@ def _record_of(run: Run, uri: str | None) -> Details:
 
 
 def _of_store(run_id: str, where: str) -> Details:
-    if not where.startswith(SQLITE):
+    path = database_of(where)
+    if path is None:
         return Details(run_id, None, dict(client_of(where).get_run(run_id).data.tags), uri=where)
-    path = Path(where.removeprefix(SQLITE))
-    with closing(_connect(path)) as database:
+    with closing(opened(path)) as database:
         row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
         tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
     parts = urlsplit(row[0] if row is not None else "")
     if parts.scheme in ("", "file"):
         return Details(run_id, Path(unquote(parts.path)) if parts.path else None, tags, _database=path)
     return Details(run_id, None, tags, uri=where, _database=path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)

@@ -22,8 +22,9 @@ from embexp.tracking.protocol import (
     scored_on_of,
     scored_on_tags,
 )
+from embexp.tracking.reaping import reap_dead_runs
 from embexp.tracking.secrets import scrub_file, without_secrets
-from embexp.tracking.store import EXPERIMENT, prepare_store, reap_dead_runs, store_uri
+from embexp.tracking.store import EXPERIMENT, prepare_store, store_uri
 
 __all__ = [
     "CAUTIONS",

@@ -24,11 +24,16 @@ class Background(Thread):
     """Sends every few seconds; where the server is away, less and less often, until it is back.
 
     A daemon: what it has not sent when the process ends is in the journal.
+
+    Args:
+        sender: of the run's journal.
+        hold: for how many seconds nothing is sent, unless it is told to `begin` before.
     """
 
-    def __init__(self, sender: Sender) -> None:
+    def __init__(self, sender: Sender, *, hold: float = 0.0) -> None:
         super().__init__(daemon=True, name="embexp-sender")
         self.sender = sender
+        self._hold = hold
         self.failure: Exception | None = None
         self.done = False
         self._began = self._over = 0
@@ -37,7 +42,7 @@ class Background(Thread):
 
     def run(self) -> None:
         """Tries, and waits, until the run's end is sent."""
-        pause = 0.0
+        pause = self._hold
         while not self.done:
             self._rest(pause)
             if self._stopped:
@@ -49,7 +54,14 @@ class Background(Thread):
             if failure is None:
                 pause = min(LONGEST_REST_SECONDS, max(INTERVAL_SECONDS, computed / MOST_OF_A_CORE))
             else:
-                pause = min(LONGEST_PAUSE_SECONDS, max(1.0, 2 * pause))
+                pause = 1.0 if first else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+
+    def begin(self) -> None:
+        """Holds nothing back any longer."""
+        if self._began == 0:
+            with self._changed:
+                self._hurry = True
+                self._changed.notify_all()
 
     def wait_for_first_try(self, seconds: float) -> None:
         """Until it is known whether the server answers; for `seconds` at most."""
@@ -94,8 +106,8 @@ class Background(Thread):
     def _tell(self, failure: Exception | None) -> None:
         # Once when it goes and once when it is back, however often it is tried between.
         where = without_secrets(store_uri(self.sender.uri))
-        # Of a store that cannot be, whoever waits for the first try tells.
-        if failure is not None and not self._told and (is_away(failure) or self._over > 0):
+        # Of a store that cannot be, whoever waits for the first try tells; where it is held back, nobody does.
+        if failure is not None and not self._told and (is_away(failure) or self._over > 0 or self._hold):
             self._told = True
             self._since = time.monotonic()
             log.warning(

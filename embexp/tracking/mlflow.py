@@ -16,6 +16,7 @@ from typing import Any
 
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Entry, Journal, journals_under
+from embexp.tracking.local import StoredRun, is_ready, ready_runs, stored
 from embexp.tracking.processes import is_dead, started_at
 from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text, scored_on_of
 from embexp.tracking.secrets import without_secrets
@@ -41,6 +42,9 @@ LONGEST_PARAM, LONGEST_TAG = 6_000, 5_000
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
 # How long the end of a run waits for the rest to be sent. A process that was told to go has little time.
 WAIT_SECONDS = {Status.FINISHED: 20.0, Status.FAILED: 20.0, Status.KILLED: 3.0}
+# How long a store that is known to be ready is not written to, unless the first step comes before: it would be late by MLflow's
+# import, of seconds.
+HOLD_SECONDS = 30.0
 
 
 @dataclass
@@ -82,7 +86,7 @@ class MLflowTracker(Tracker):
         parent: str | None,
         run_id: str | None = None,
     ) -> None:
-        """See `Tracker`. Waits for the server's first answer, for a bounded time.
+        """See `Tracker`. Waits for the server's first answer, for a bounded time; not for a file that is ready to be written to.
 
         Raises:
             ConfigError: there can be no such store. One that is away is no error.
@@ -102,9 +106,11 @@ class MLflowTracker(Tracker):
             parent=_reference(parent),
             continues=_reference(run_id),
         )
-        background = Background(Sender(journal, self.uri))
+        ready = is_ready(self.uri, experiment=self.experiment)
+        background = Background(Sender(journal, self.uri), hold=HOLD_SECONDS if ready else 0.0)
         background.start()
-        background.wait_for_first_try(patience(self.uri))
+        if not ready:
+            background.wait_for_first_try(patience(self.uri))
         if background.failure is not None and not is_away(background.failure):
             background.stop()
             journal.discard()
@@ -118,8 +124,10 @@ class MLflowTracker(Tracker):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """See `MetricLogger`. What is no number is not logged."""
-        if self._journal is None:
+        if self._journal is None or self._background is None:
             return
+        if step > 0:
+            self._background.begin()
         values = {self._fit(name): float(value) for name, value in metrics.items() if math.isfinite(value)}
         if values:
             self._journal.append("metrics", step=step, values=values)
@@ -136,6 +144,12 @@ class MLflowTracker(Tracker):
         """See `Tracker`."""
         if self._journal is not None:
             self._journal.append("tags", tags={key: value[:LONGEST_TAG] for key, value in tags.items()})
+
+    def settle(self) -> None:
+        """See `Tracker`."""
+        if self._background is not None:
+            self._background.begin()
+            self._background.wait_for_first_try(patience(self.uri))
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """See `Tracker`. The end is in the journal first; then what is missing is sent, for a bounded time."""
@@ -196,37 +210,40 @@ class MLflowTracker(Tracker):
                     if is_away(error) and not isinstance(error, RunIsGone):
                         raise
                     log.warning("tracker: %s was not sent (%s)", journal.path, told(error))
-        experiment_id = open_store(self.uri, experiment=self.experiment)
+        # A run that is still being made elsewhere is left to whoever makes it.
+        runs = [
+            run
+            for run in self._runs_of(key)
+            if run.status != Status.RUNNING or is_dead(run.tags) or (place is not None and run.tags.get(PLACE) == place)
+        ]
+        runs = [run for run in runs if finished or run.status != Status.FINISHED]
+        runs.sort(key=lambda run: run.status != Status.FINISHED)
+        if not runs:
+            return None
+        run = runs[0]
+        self._began[run.run_id] = run.started / 1000
+        return FoundRun(
+            run.run_id,
+            Status(run.status),
+            dict(run.metrics),
+            str(run.artifacts),
+            run.tags.get("embexp.missed"),
+            cautions_of(run.tags),
+            scored_on_of(run.tags),
+        )
+
+    def _runs_of(self, key: str) -> list[StoredRun]:
+        """Those of the store, the last begun first."""
+        runs = ready_runs(self.uri, experiment=self.experiment, tag=("embexp.key", key))
+        if runs is not None:
+            return runs
         found = client_of(self.uri).search_runs(
-            [experiment_id],
+            [open_store(self.uri, experiment=self.experiment)],
             f"tags.`embexp.key` = '{key}'",
             order_by=["attributes.start_time DESC"],
             max_results=100,
         )
-        # A run that is still being made elsewhere is left to whoever makes it.
-        runs = [
-            run
-            for run in found
-            if run.info.status != Status.RUNNING
-            or is_dead(run.data.tags)
-            or (place is not None and run.data.tags.get(PLACE) == place)
-        ]
-        runs = [run for run in runs if finished or run.info.status != Status.FINISHED]
-        runs.sort(key=lambda run: run.info.status != Status.FINISHED)
-        if not runs:
-            return None
-        self._began[runs[0].info.run_id] = runs[0].info.start_time / 1000
-        info, data = runs[0].info, runs[0].data
-        artifacts, missed = str(info.artifact_uri), data.tags.get("embexp.missed")
-        return FoundRun(
-            info.run_id,
-            Status(info.status),
-            dict(data.metrics),
-            artifacts,
-            missed,
-            cautions_of(data.tags),
-            scored_on_of(data.tags),
-        )
+        return [stored(run) for run in found]
 
     def _in_journals(self, key: str, finished: bool) -> FoundRun | None:
         found = []

@@ -132,6 +132,9 @@ class Tracker:
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Adds or replaces tags."""
 
+    def settle(self) -> None:
+        """Returns when the server has given the run its id, or after a bounded time."""
+
     def end(self, status: Status, reason: str | None = None) -> None:
         """Closes the run."""
 

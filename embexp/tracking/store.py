@@ -1,21 +1,18 @@
-"""The MLflow store: where it is, made once under a lock, and the runs in it whose process is gone."""
+"""The MLflow store: where it is, made once under a lock, and what its errors mean."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-import socket
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from embexp.config import ConfigError
-from embexp.tracking.processes import is_dead
-from embexp.tracking.protocol import Status
 from embexp.tracking.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -132,52 +129,6 @@ def _unsynchronised(database: Path) -> Iterator[None]:
         yield
     finally:
         event.remove(Engine, "connect", opened)
-
-
-def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None = None) -> int:
-    """Closes as KILLED the runs of this machine that say RUNNING though their process is gone; returns how many.
-
-    A server that is away is left for the next start.
-
-    Args:
-        uri: of the store.
-        experiment: the one in which the runs are.
-        ended_sweep: a run id; its jobs are known to be over, those on other machines too. A run that such a job began
-            and somebody else goes on with is none of them.
-
-    Raises:
-        ConfigError: there can be no such store.
-    """
-    try:
-        return within(patience(uri), lambda: _reap(uri, experiment, ended_sweep))
-    except ExperimentIsDeleted:
-        # Its runs are deleted too. Whoever logs to it is told.
-        return 0
-    except Exception as error:
-        if not is_away(error):
-            raise cannot_open(uri, error) from error
-        log.warning("tracker: it could not be looked up which runs were cut off (%s)", told(error))
-        return 0
-
-
-def _reap(uri: str | None, experiment: str, ended_sweep: str | None) -> int:
-    experiment_id = open_store(uri, experiment=experiment)
-    client = client_of(uri)
-    ended = client.get_run(ended_sweep).data.tags.get(ID) if ended_sweep else None
-    dead = [
-        run
-        for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=1000)
-        if is_dead(run.data.tags) or (ended is not None and _was_a_job_elsewhere(run.data.tags, ended))
-    ]
-    for run in dead:
-        client.set_tag(run.info.run_id, "embexp.reason", GONE)
-        client.set_terminated(run.info.run_id, status=Status.KILLED.value)
-    return len(dead)
-
-
-def _was_a_job_elsewhere(tags: Mapping[str, str], sweep: str) -> bool:
-    # Of the processes of this machine it is known whether they live.
-    return tags.get(TRAINED_BY) == sweep and tags.get("embexp.host") != socket.gethostname()
 
 
 def client_of(uri: str | None) -> MlflowClient:

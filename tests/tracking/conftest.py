@@ -34,6 +34,7 @@ class Store:
             "parent": None,
         }
         tracker.start("a run", **{**defaults, **given})
+        tracker.settle()
         return tracker
 
     @property

@@ -139,7 +139,7 @@ def test_a_run_whose_process_was_killed_is_told_to_be_and_closed_at_the_next_sta
     script = (
         "import os, signal; from pathlib import Path; from embexp.tracking import MLflowTracker;"
         f"t = MLflowTracker({store.uri!r}, 'tests', False);"
-        "t.start('dies', folder=Path('dies'), params={}, tags={}, parent=None);"
+        "t.start('dies', folder=Path('dies'), params={}, tags={}, parent=None); t.settle();"
         "print(t.run_id, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = warm.run(["-c", script], cwd=Path.cwd())

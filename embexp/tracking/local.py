@@ -1,0 +1,156 @@
+"""A store that is a file of this machine, read without MLflow, whose import takes longer than all else before a first step.
+
+MLflow writes it: what is read here are the columns in which its tables have kept runs since its first versions, and what
+would not be read as MLflow reads it is left to MLflow.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from embexp.tracking.store import SQLITE, store_uri
+
+# The scripts with which MLflow changes its tables, one after the other.
+MIGRATIONS = Path("store", "db_migrations", "versions")
+REVISION = re.compile(r"^(down_)?revision\s*=\s*['\"](\w+)['\"]", re.MULTILINE)
+
+
+class StoredRun(NamedTuple):
+    """A run as a store has it.
+
+    Attributes:
+        started: in milliseconds since 1970.
+        artifacts: a path or URI.
+        metrics: the last value of each; NaN is left out.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started: int
+    artifacts: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+
+
+def stored(run: Any) -> StoredRun:
+    """A run as MLflow's client gives it."""
+    info, data = run.info, run.data
+    return StoredRun(
+        info.run_id,
+        info.run_name,
+        info.status,
+        info.start_time,
+        info.artifact_uri,
+        data.params,
+        data.metrics,
+        data.tags,
+    )
+
+
+def database_of(uri: str | None) -> Path | None:
+    """The file that a store is; None where it is none, or is opened in a way of its own."""
+    where = store_uri(uri)
+    return Path(where.removeprefix(SQLITE)) if where.startswith(SQLITE) and "?" not in where else None
+
+
+def is_ready(uri: str | None, *, experiment: str) -> bool:
+    """Whether the store is a file in which MLflow, as it is installed, can log to the experiment at once."""
+    path = database_of(uri)
+    if path is None or not path.is_file() or not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return False
+    try:
+        with closing(opened(path)) as database:
+            active = database.execute(
+                "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage = 'active'", (experiment,)
+            ).fetchone()
+            revisions = database.execute("SELECT version_num FROM alembic_version").fetchall()
+            return active is not None and revisions == [(_installed_revision(),)]
+    except sqlite3.Error:
+        return False
+
+
+def ready_runs(
+    uri: str | None, *, experiment: str, tag: tuple[str, str] | None = None, status: str | None = None
+) -> list[StoredRun] | None:
+    """What `runs_in` tells, the last begun first; None where the store has to be asked by MLflow."""
+    path = database_of(uri)
+    if path is None or not is_ready(uri, experiment=experiment):
+        return None
+    try:
+        found = runs_in(path, experiment=experiment, tag=tag, status=status)
+    except sqlite3.Error:
+        return None
+    return None if found is None else sorted(found, key=lambda run: run.started, reverse=True)
+
+
+def runs_in(
+    path: Path, *, experiment: str, tag: tuple[str, str] | None = None, status: str | None = None
+) -> list[StoredRun] | None:
+    """The runs of an experiment that were not deleted, in no order; None where there is no such experiment.
+
+    Args:
+        path: of the store.
+        experiment: its name.
+        tag: a name and a value that they have; None: whatever they have.
+        status: likewise.
+
+    Raises:
+        sqlite3.Error: it is no store, or locked by somebody who writes.
+    """
+    chosen, values = "SELECT run_uuid FROM runs WHERE experiment_id = ? AND lifecycle_stage = 'active'", []
+    if status is not None:
+        chosen, values = f"{chosen} AND status = ?", [status]
+    if tag is not None:
+        chosen = f"{chosen} AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
+        values += tag
+    with closing(opened(path)) as database:
+        found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
+        if found is None:
+            return None
+
+        def of_chosen(columns: str, *, more: str = "") -> Iterable[Any]:
+            return database.execute(f"SELECT {columns} WHERE run_uuid IN ({chosen}){more}", (*found, *values))
+
+        rows: list[tuple[str, str, str, int, str]] = list(
+            of_chosen("run_uuid, name, status, start_time, artifact_uri FROM runs")
+        )
+        params = _by_run(of_chosen("run_uuid, key, value FROM params"))
+        tags = _by_run(of_chosen("run_uuid, key, value FROM tags"))
+        metrics = _by_run(of_chosen("run_uuid, key, value FROM latest_metrics", more=" AND NOT is_nan"))
+    return [StoredRun(*row, params[row[0]], metrics[row[0]], tags[row[0]]) for row in rows]
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """The store, to be read only. Closing it is the caller's."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+
+
+def _by_run(rows: Iterable[Any]) -> Mapping[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = defaultdict(dict)
+    for run_id, key, value in rows:
+        found[run_id][key] = value
+    return found
+
+
+def _installed_revision() -> str | None:
+    """The last change of the tables that the installed MLflow knows; None where that is not to be told."""
+    package = find_spec("mlflow")
+    if package is None or package.origin is None:
+        return None
+    made: set[str] = set()
+    changed: set[str] = set()
+    for script in (Path(package.origin).parent / MIGRATIONS).glob("*.py"):
+        for before, revision in REVISION.findall(script.read_text(encoding="utf-8")):
+            (changed if before else made).add(revision)
+    last = made - changed
+    return last.pop() if len(last) == 1 else None
