@@ -109,11 +109,11 @@ def main() -> None:
     parser.add_argument("--warmup-steps", type=int, default=100)
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--bf16", action="store_true", help="autocast to bf16 (the book: fp16, on a GPU)")
-    parser.add_argument("--model", default=packaged_minilm())
+    parser.add_argument("--model", help="default: the packaged MiniLM")
     options = parser.parse_args()
 
     torch.manual_seed(options.seed)
-    model = SentenceTransformer(options.model)
+    model = SentenceTransformer(options.model or packaged_minilm())
     before = {split: evaluator(options.stsb, split)(model) for split in ("validation", "test")}
     on_gpu = torch.cuda.is_available()
     arguments = SentenceTransformerTrainingArguments(
