@@ -37,7 +37,7 @@ ui: $(INSTALLED) ## open the MLflow UI over mlflow.db of this folder
 compare: $(INSTALLED) ## the ranked table of all finished runs; ARGS="sweep=last --csv runs.csv"
 	$(BIN)/python -m embexp.compare $(ARGS)
 
-sync: $(INSTALLED) ## send to MLflow what its server missed while it was away; ARGS="FOLDER" or "--uri URI"
+sync: $(INSTALLED) ## send to MLflow what its server missed while it was away; ARGS="FOLDER", "--uri URI" or "--anew"
 	$(BIN)/python -m embexp.tracking sync $(ARGS)
 
 test: $(INSTALLED) ## the tests that need no network and take minutes

@@ -3,6 +3,7 @@
     python -m embexp.tracking sync                    every journal under multirun/
     python -m embexp.tracking sync multirun/2026-11-23
     python -m embexp.tracking sync --uri http://me:secret@host:5000
+    python -m embexp.tracking sync --anew             what a store had and has no more, too: it was removed, or purged
 
 User name and password are not kept in a journal: name them with --uri, MLFLOW_TRACKING_URI, or MLflow's own
 MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Exit 0: nothing is missing any more; 1: something is.
@@ -25,8 +26,13 @@ from embexp.tracking.store import absolute, is_local, told
 from embexp.units import counted
 
 
-def sync(folders: Sequence[Path], *, uri: str | None) -> int:
+def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int:
     """Sends every journal under the folders, the oldest first, and says what became of it.
+
+    Args:
+        folders: in which runs are, at any depth.
+        uri: of the store; None: the one that each run was logged to.
+        anew: whether runs are sent again that the store had and has no more.
 
     Returns:
         How many are still not whole at the server.
@@ -38,9 +44,18 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
         print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
     # The end of a run whose process is gone is among what is to be sent.
     waiting = [journal for journal in found if not close_if_dead(journal) or is_missing(journal)]
+    arrived = [journal for journal in found if journal not in waiting]
+    gone = [journal for journal in arrived if is_gone(journal, uri, ask=anew)]
+    if anew:
+        waiting = [journal for journal in found if journal in waiting or journal in gone]
+    elif gone:
+        for other, count in Counter(map(store_of, gone)).items():
+            print(
+                f"sent before, and not in {other} any more: {counted(count, 'journal')}; with --anew they are sent again"
+            )
     missing = sum(is_missing(journal) for journal in left)
     for journal in waiting:
-        before = journal.sent().bytes
+        before = 0 if journal in gone else journal.sent().bytes
         sender = Sender(journal, store_for(journal, uri))
         try:
             whole = sender.deliver()
@@ -54,7 +69,7 @@ def sync(folders: Sequence[Path], *, uri: str | None) -> int:
         print(
             f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}"
         )
-    if not waiting and not missing:
+    if not waiting and not missing and not gone:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
 
@@ -67,6 +82,18 @@ def store_of(journal: Journal) -> str:
 def is_missing(journal: Journal) -> bool:
     """Whether a line of it, or a file, has not arrived."""
     return journal.unsent() > 0 or bool(journal.sent().owed)
+
+
+def is_gone(journal: Journal, uri: str | None, *, ask: bool) -> bool:
+    """Whether the store had it and has it no more; a server, of which each takes an answer, is asked only if it is said."""
+    where = store_for(journal, uri)
+    if not ask and not is_local(where):
+        return False
+    try:
+        return Sender(journal, where).is_lost()
+    except Exception:
+        # Whatever MLflow makes of it: nothing is known.
+        return False
 
 
 def may_be_sent_to(uri: str, journal: Journal) -> bool:
@@ -95,12 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--uri", help="the store to send to, with its password; default: the one that each run was logged to"
     )
+    parser.add_argument("--anew", action="store_true", help="send again what a store had and has no more")
     given = parser.parse_args(arguments)
     if absent := [str(folder) for folder in given.folders if not folder.is_dir()]:
         print(f"{', '.join(absent)}: there is no such folder; name the folder that runs are in", file=sys.stderr)
         return 1
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    return 1 if sync(given.folders, uri=given.uri) else 0
+    return 1 if sync(given.folders, uri=given.uri, anew=given.anew) else 0
 
 
 if __name__ == "__main__":

@@ -93,6 +93,20 @@ def ready_runs(
     return None if found is None else sorted(found, key=lambda run: run.started, reverse=True)
 
 
+def holds(uri: str | None, run_id: str) -> bool | None:
+    """Whether the store has a run, deleted or not; None where it has to be asked by MLflow."""
+    path = database_of(uri)
+    if path is None:
+        return None
+    if not path.is_file():
+        return False
+    try:
+        with closing(opened(path)) as database:
+            return database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)).fetchone() is not None
+    except sqlite3.Error:
+        return None
+
+
 def runs_in(
     path: Path, *, experiment: str, tag: tuple[str, str] | None = None, status: str | None = None
 ) -> list[StoredRun] | None:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from embexp.tracking.background import Background
-from embexp.tracking.journal import Entry, Journal, journals_under
+from embexp.tracking.journal import Journal, journals_under
+from embexp.tracking.kept import is_to_go_on, last_of
 from embexp.tracking.local import StoredRun, is_ready, ready_runs, stored
 from embexp.tracking.processes import is_dead, started_at
 from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text, scored_on_of
@@ -188,7 +189,10 @@ class MLflowTracker(Tracker):
         except Exception as error:
             if not is_away(error):
                 raise cannot_open(self.uri, error) from error
-            found = self._in_journals(key, finished)
+            kept = last_of(self._journals(key), finished=finished)
+            found = None if kept is None else kept[0]
+            if kept is not None:
+                self._began[kept[0].run_id] = kept[1]
             log.warning(
                 "tracker: %s cannot be reached (%s): whether this run was made before could not be looked up there; %s",
                 without_secrets(store_uri(self.uri)),
@@ -202,7 +206,7 @@ class MLflowTracker(Tracker):
         for journal in self._journals(key):
             sender = Sender(journal, self.uri)
             # Of one that is gone on with, the store must have what was logged before, though it was removed since.
-            if close_if_dead(journal) and (journal.unsent() or (_is_to_go_on(journal) and sender.is_lost())):
+            if close_if_dead(journal) and (journal.unsent() or (is_to_go_on(journal) and sender.is_lost())):
                 try:
                     sender.deliver()
                 except Exception as error:
@@ -245,28 +249,6 @@ class MLflowTracker(Tracker):
         )
         return [stored(run) for run in found]
 
-    def _in_journals(self, key: str, finished: bool) -> FoundRun | None:
-        found = []
-        for journal in self._journals(key):
-            if close_if_dead(journal) and (end := journal.end()):
-                status, folder = Status(end["status"]), str(journal.path.parent)
-                if status is Status.FINISHED and not finished:
-                    continue
-                tags = {**_first_of(journal)["tags"], **_last_tags(journal)}
-                found.append(
-                    FoundRun(
-                        str(journal.path),
-                        status,
-                        _last_values(journal),
-                        folder,
-                        cautions=cautions_of(tags),
-                        scored_on=scored_on_of(tags),
-                    )
-                )
-                self._began[str(journal.path)] = _first_of(journal)["time"] / 1000
-        found.sort(key=lambda run: run.status is Status.FINISHED)
-        return found[-1] if found else None
-
     def _journals(self, key: str) -> list[Journal]:
         where = without_secrets(absolute(store_uri(self.uri)))
         return [
@@ -281,11 +263,6 @@ class MLflowTracker(Tracker):
         if name not in self._names:
             self._names[name] = NOT_IN_NAMES.sub("_", name)
         return self._names[name]
-
-
-def _is_to_go_on(journal: Journal) -> bool:
-    end = journal.end()
-    return end is not None and end["status"] != Status.FINISHED
 
 
 def _owner(parent: str | None) -> dict[str, str]:
@@ -306,35 +283,6 @@ def _reference(run: str | None) -> dict[str, str] | None:
     if path.is_file() and (start := Journal(path).start):
         return {"journal": str(path.resolve()), "id": start["id"]}
     return {"run_id": run}
-
-
-def _before(journal: Journal) -> Journal | None:
-    """The journal of the attempt that this one goes on with, where it is here."""
-    reference = (journal.start or {}).get("continues") or {}
-    path = Path(reference.get("journal", ""))
-    return Journal(path) if path.is_file() else None
-
-
-def _first_of(journal: Journal) -> Entry:
-    before = _before(journal)
-    return journal.start or {} if before is None else _first_of(before)
-
-
-def _last_values(journal: Journal) -> dict[str, float]:
-    before = _before(journal)
-    values = {} if before is None else _last_values(before)
-    for entry in journal.entries():
-        if entry["kind"] == "metrics":
-            values |= entry["values"]
-    return values
-
-
-def _last_tags(journal: Journal) -> dict[str, str]:
-    tags: dict[str, str] = {}
-    for entry in journal.entries():
-        if entry["kind"] == "tags":
-            tags |= entry["tags"]
-    return tags
 
 
 def _shown(folder: Path) -> Path:

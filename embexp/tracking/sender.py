@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.tracking.journal import Entry, Journal, Sent
+from embexp.tracking.local import holds
 from embexp.tracking.processes import is_dead
 from embexp.tracking.protocol import Status
 from embexp.tracking.secrets import without_secrets
@@ -98,12 +99,15 @@ class Sender:
     def is_lost(self) -> bool:
         """Whether the run was made in a store that has no such run any more."""
         run_id = self.journal.sent().run_id
-        return run_id is not None and self._stage(run_id) is None
+        if run_id is None:
+            return False
+        there = holds(self.uri, run_id)
+        return self._stage(run_id) is None if there is None else not there
 
     def _run_made(self) -> Sent:
         sent = self.journal.sent()
         start = self.journal.start
-        if sent.run_id is not None and not self._is_there and self._stage(sent.run_id) is None:
+        if not self._is_there and self.is_lost():
             log.warning("tracker: %s is not in the store any more; all of it is sent anew", self.journal.path)
             sent = Sent()
         if sent.run_id is None and start is not None:

@@ -21,9 +21,11 @@ from embexp.config import ConfigError
 from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secrets
 from embexp.tracking.__main__ import main, sync
 from embexp.tracking.journal import Journal, Sent
+from embexp.tracking.local import ready_runs
 from embexp.tracking.mlflow import WAIT_SECONDS
 from embexp.tracking.processes import BOOT, HIDDEN, is_dead, started_at
 from embexp.tracking.sender import Sender
+from tests import warm
 from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
 
 
@@ -299,6 +301,41 @@ def test_of_a_store_that_was_removed_what_can_be_gone_on_with_is_there_again(
     else:
         assert found.metrics == {"a": 1.0}
         assert other.history(found.run_id, "a") == [(1, 1.0)]
+
+
+@pytest.mark.parametrize("removed", ["the file", "the runs"])
+def test_runs_that_a_store_had_and_has_no_more_are_told_and_sent_anew_if_it_is_said(
+    empty_store, tmp_path, monkeypatch, removed
+):
+    monkeypatch.chdir(tmp_path)
+    own = Store(f"sqlite:///{shutil.copy(empty_store, tmp_path / 'own.db')}", tmp_path / "multirun")
+    parent = own.started(tags={"embexp.sweep": "folder"})
+    child = own.started(parent=parent.reference)
+    child.log_metrics({"a": 1.0}, 1)
+    before = {end(child), end(parent)}
+    (tmp_path / "own.db").unlink()
+    if removed == "the runs":
+        shutil.copy(empty_store, tmp_path / "own.db")
+
+    def synced(*words: str) -> list[str]:
+        # This process has the file that was removed open.
+        done = warm.run(["-m", "embexp.tracking", "sync", *words], cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    told = f"sent before, and not in {own.uri} any more: 2 journals; with --anew they are sent again"
+    assert synced() == [told]
+    lines = synced("--anew")
+    assert [line.partition(" · ")[0] for line in lines] == [
+        "multirun/run0: 2 lines sent, all there",
+        "multirun/run1: 3 lines sent, all there",
+    ]
+    found = ready_runs(own.uri, experiment=EXPERIMENT)
+    assert not before & {run.run_id for run in found}
+    of_sweep, of_job = sorted(found, key=lambda run: "embexp.sweep" not in run.tags)
+    assert of_job.metrics == {"a": 1.0}
+    assert of_job.tags["mlflow.parentRunId"] == of_sweep.run_id
+    assert synced("--anew") == ["nothing is missing: 2 journals in multirun"]
 
 
 def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):

@@ -1,0 +1,73 @@
+"""What the journals of this folder tell of runs made before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from embexp.tracking.journal import Entry, Journal
+from embexp.tracking.protocol import FoundRun, Status, cautions_of, scored_on_of
+from embexp.tracking.sender import close_if_dead
+
+
+def last_of(journals: Iterable[Journal], *, finished: bool) -> tuple[FoundRun, float] | None:
+    """The run that `Tracker.find_run` would tell of, known by its journal, and when it began, in seconds since 1970.
+
+    Args:
+        journals: of runs of one key, in the order of their folders.
+        finished: whether a finished one may be told.
+    """
+    found = []
+    for journal in journals:
+        if close_if_dead(journal) and (end := journal.end()):
+            status, folder = Status(end["status"]), str(journal.path.parent)
+            if status is Status.FINISHED and not finished:
+                continue
+            first = _first_of(journal)
+            tags = {**first["tags"], **_last_tags(journal)}
+            run = FoundRun(
+                str(journal.path),
+                status,
+                _last_values(journal),
+                folder,
+                cautions=cautions_of(tags),
+                scored_on=scored_on_of(tags),
+            )
+            found.append((run, first["time"] / 1000))
+    found.sort(key=lambda kept: kept[0].status is Status.FINISHED)
+    return found[-1] if found else None
+
+
+def is_to_go_on(journal: Journal) -> bool:
+    """Whether it ended before its run had finished."""
+    end = journal.end()
+    return end is not None and end["status"] != Status.FINISHED
+
+
+def _before(journal: Journal) -> Journal | None:
+    """The journal of the attempt that this one goes on with, where it is here."""
+    reference = (journal.start or {}).get("continues") or {}
+    path = Path(reference.get("journal", ""))
+    return Journal(path) if path.is_file() else None
+
+
+def _first_of(journal: Journal) -> Entry:
+    before = _before(journal)
+    return journal.start or {} if before is None else _first_of(before)
+
+
+def _last_values(journal: Journal) -> dict[str, float]:
+    before = _before(journal)
+    values = {} if before is None else _last_values(before)
+    for entry in journal.entries():
+        if entry["kind"] == "metrics":
+            values |= entry["values"]
+    return values
+
+
+def _last_tags(journal: Journal) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for entry in journal.entries():
+        if entry["kind"] == "tags":
+            tags |= entry["tags"]
+    return tags
