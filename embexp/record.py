@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +111,13 @@ class Record:
 
     @property
     def run_id(self) -> str | None:
-        """The tracker's id of the run, once started; of the run that had finished before, where one was found."""
+        """The tracker's id of the run, once it has given one; else that of the run that was found: it had finished, or is gone on with."""
         return self.tracker.run_id or self.found
 
     def start(self, *, tags: Mapping[str, str], parent: str | None, run_id: str | None = None) -> None:
         """Starts the run at the tracker, or goes on with `run_id`."""
+        if run_id is not None and not Path(run_id).is_file():
+            self.found = run_id
         self.tracker.start(self.name, folder=self.folder, params=self.params, tags=tags, parent=parent, run_id=run_id)
         self.started = True
 
@@ -165,9 +167,6 @@ class Record:
 
         A run ends once: what interrupts the end, or comes after it, does not change how it ended.
         """
-        # A process that was told to go has little time.
-        if self.started and status is not Status.KILLED:
-            self.tracker.settle()
         result = Result(
             status,
             reason,
@@ -185,17 +184,34 @@ class Record:
             return result
         self.ended = True
         self._write(result)
+        try:
+            # A process that was told to go has little time.
+            if self.started and status is not Status.KILLED:
+                self.tracker.settle()
+        finally:
+            result = self._named(result)
+            if self.started:
+                self._hand_on(status, reason)
+        return self._named(result)
+
+    def _named(self, result: Result) -> Result:
+        """With the run's id, which may have been given since."""
+        if result.run_id == self.run_id:
+            return result
+        named = replace(result, run_id=self.run_id)
+        self._write(named)
+        return named
+
+    def _hand_on(self, status: Status, reason: str | None) -> None:
         card = self._card() if status is Status.FINISHED else None
-        if self.started:
-            if self.cautions:
-                self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
-            if card is not None:
-                self.tracker.log_artifact(card, MODEL)
-            for name in ARTIFACTS:
-                if (self.folder / name).is_file():
-                    self.tracker.log_artifact(self.folder / name)
-            self.tracker.end(status, reason)
-        return result
+        if self.cautions:
+            self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
+        if card is not None:
+            self.tracker.log_artifact(card, MODEL)
+        for name in ARTIFACTS:
+            if (self.folder / name).is_file():
+                self.tracker.log_artifact(self.folder / name)
+        self.tracker.end(status, reason)
 
     def _card(self) -> Path | None:
         """The card of the model that was kept; it tells of all scores, and so is written when they are there."""

@@ -98,6 +98,8 @@ def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, 
     """What is scored once, at the end, on the model that was kept; what could not be scored costs only itself."""
     if not extras.chosen:
         return
+    # Not beside what is timed.
+    record.tracker.settle()
     extras.score_after(model, lambda metrics: record.log_metrics(metrics, step))
     extras.write(record.folder / RECORD)
     record.log_artifact(record.folder / RECORD)

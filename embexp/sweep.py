@@ -66,11 +66,9 @@ class Sweep:
     def close(self, interrupted: str | None) -> int:
         """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
         runs = self.runs()
-        if interrupted is None:
-            self.tracker.settle()
-        self._reap(runs, over=interrupted is None)
         failed = [run for run in runs if run.status != Status.FINISHED]
         draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}", metric=self.metric)
+        self._reap(runs, over=interrupted is None)
         if interrupted is not None:
             status, reason = Status.KILLED, interrupted
         elif failed:
@@ -154,6 +152,8 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
+    # Its first step is to come soon too, but none of its jobs is to have the import of MLflow among its steps.
+    tracker.settle()
     os.environ[JOBS] = str(len(jobs))
     os.environ[SWEPT] = " ".join(key.lstrip("+~") for key in swept)
     if tracker.reference is not None:

@@ -194,6 +194,39 @@ def test_a_run_ends_once(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "FINISHED"
 
 
+def test_what_interrupts_the_end_of_a_run_while_its_tracker_is_waited_for_does_not_change_how_it_ended(tmp_path):
+    ended = []
+
+    class Slow(NullTracker):
+        def settle(self):
+            raise KeyboardInterrupt
+
+        def end(self, status, reason=None):
+            ended.append((status, (tmp_path / "result.json").exists()))
+
+    record = Record(Slow(), tmp_path, "a run", {})
+    record.start(tags={}, parent=None)
+    with pytest.raises(KeyboardInterrupt):
+        record.end(Status.FINISHED)
+    record.end(Status.KILLED, "interrupted")
+    assert ended == [(Status.FINISHED, True)]
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "FINISHED"
+
+
+def test_the_result_has_the_id_that_the_tracker_gave_last_of_all(tmp_path):
+    class Late(NullTracker):
+        run_id = None
+
+        def end(self, status, reason=None):
+            self.run_id = "given"
+
+    record = Record(Late(), tmp_path, "a run", {})
+    record.start(tags={}, parent=None, run_id="that it goes on with")
+    assert record.run_id == "that it goes on with"
+    assert record.end(Status.FINISHED).run_id == "given"
+    assert json.loads((tmp_path / "result.json").read_text())["run_id"] == "given"
+
+
 def test_a_run_that_breaks_hands_its_traceback_to_the_tracker(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

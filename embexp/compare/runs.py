@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,7 +128,11 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
         return _from_client(store_uri(uri), experiment)
     if not path.is_file():
         raise ConfigError([f"{path}: there is no store yet; train something first: python -m embexp"])
-    found = runs_in(path, experiment=experiment)
+    try:
+        found = runs_in(path, experiment=experiment)
+    except sqlite3.Error:
+        # What a process that was killed while it wrote has left is put right by whoever may write; or MLflow's word for it is told.
+        return _from_client(store_uri(uri), experiment)
     if found is None:
         raise _no_experiment(str(path), experiment)
     return _runs(found)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -17,7 +16,7 @@ import yaml
 from embexp.compare.runs import OF_STORE, Run
 from embexp.record import ENVIRONMENT, RESULT
 from embexp.tracking import store_uri
-from embexp.tracking.local import database_of, opened
+from embexp.tracking.local import artifacts_and_tags_in, database_of, history_in
 from embexp.tracking.store import client_of
 
 # How a command names the folder of options of one's own.
@@ -47,11 +46,7 @@ class Details:
         """Every value of a metric as (step, value), in order of steps; of a repeated step the last."""
         found = self._history.get(metric, [])
         if self._database is not None and self.run_id is not None:
-            with closing(opened(self._database)) as database:
-                found = database.execute(
-                    "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY timestamp",
-                    (self.run_id, metric),
-                ).fetchall()
+            found = history_in(self._database, self.run_id, metric)
         elif self.uri is not None and self.run_id is not None:
             entries = client_of(self.uri).get_metric_history(self.run_id, metric)
             found = [(entry.step, entry.value) for entry in entries]
@@ -135,10 +130,8 @@ def _of_store(run_id: str, where: str) -> Details:
     path = database_of(where)
     if path is None:
         return Details(run_id, None, dict(client_of(where).get_run(run_id).data.tags), uri=where)
-    with closing(opened(path)) as database:
-        row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
-        tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
-    parts = urlsplit(row[0] if row is not None else "")
+    artifacts, tags = artifacts_and_tags_in(path, run_id)
+    parts = urlsplit(artifacts)
     if parts.scheme in ("", "file"):
         return Details(run_id, Path(unquote(parts.path)) if parts.path else None, tags, _database=path)
     return Details(run_id, None, tags, uri=where, _database=path)

@@ -6,7 +6,7 @@
     python -m embexp.tracking sync --anew             what a store had and has no more, too: it was removed, or purged
 
 User name and password are not kept in a journal: name them with --uri, MLFLOW_TRACKING_URI, or MLflow's own
-MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Exit 0: nothing is missing any more; 1: something is.
+MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Exit 0: all that was logged has been sent; 1: something has not.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from embexp.tracking.journal import Journal, journals_under
+from embexp.tracking.local import database_of
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import absolute, is_local, told
@@ -45,18 +47,18 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     # The end of a run whose process is gone is among what is to be sent.
     waiting = [journal for journal in found if not close_if_dead(journal) or is_missing(journal)]
     arrived = [journal for journal in found if journal not in waiting]
-    gone = [journal for journal in arrived if is_gone(journal, uri, ask=anew)]
+    missing = sum(is_missing(journal) for journal in left)
+    gone, unknown = gone_from_their_stores(arrived, uri, ask=anew)
+    missing += unknown
     if anew:
         waiting = [journal for journal in found if journal in waiting or journal in gone]
-    elif gone:
-        for other, count in Counter(map(store_of, gone)).items():
-            print(
-                f"sent before, and not in {other} any more: {counted(count, 'journal')}; with --anew they are sent again"
-            )
-    missing = sum(is_missing(journal) for journal in left)
+    else:
+        for where, count in Counter(without_secrets(store_for(journal, uri)) for journal in gone).items():
+            print(f"sent before, and not in {where}: {counted(count, 'journal')}; with --anew they are sent again")
+    renamed = made_anew(gone, uri) if anew else {}
     for journal in waiting:
         before = 0 if journal in gone else journal.sent().bytes
-        sender = Sender(journal, store_for(journal, uri))
+        sender = Sender(journal, store_for(journal, uri), renamed=renamed)
         try:
             whole = sender.deliver()
             state = "all there" if whole else "its run goes on"
@@ -84,16 +86,36 @@ def is_missing(journal: Journal) -> bool:
     return journal.unsent() > 0 or bool(journal.sent().owed)
 
 
-def is_gone(journal: Journal, uri: str | None, *, ask: bool) -> bool:
-    """Whether the store had it and has it no more; a server, of which each takes an answer, is asked only if it is said."""
-    where = store_for(journal, uri)
-    if not ask and not is_local(where):
-        return False
-    try:
-        return Sender(journal, where).is_lost()
-    except Exception:
-        # Whatever MLflow makes of it: nothing is known.
-        return False
+def gone_from_their_stores(
+    journals: Sequence[Journal], uri: str | None, *, ask: bool
+) -> tuple[dict[Journal, str], int]:
+    """Those that a store had and has no more, with the ids of their runs, and how many could not be looked up.
+
+    Args:
+        journals: that were sent whole.
+        uri: of the store; None: the one that each was sent to.
+        ask: whether servers are asked too, of which each journal takes an answer.
+    """
+    gone, unknown = {}, 0
+    for journal in journals:
+        sender, run_id = Sender(journal, store_for(journal, uri)), journal.sent().run_id
+        try:
+            if (ask or database_of(sender.uri)) and sender.is_lost():
+                gone[journal] = str(run_id)
+        except Exception as error:
+            unknown += 1
+            print(f"{journal.path.parent}: could not be looked up ({told(error)})")
+    return gone, unknown
+
+
+def made_anew(gone: Mapping[Journal, str], uri: str | None) -> dict[str, str]:
+    """Makes the runs that are to be sent again, so that those that name others by their ids can be told the new ones: by the old ones."""
+    ids = {}
+    for journal, before in gone.items():
+        # Whoever sends it comes upon the same, and tells of it.
+        with suppress(Exception):
+            ids[before] = Sender(journal, store_for(journal, uri)).make_run()
+    return ids
 
 
 def may_be_sent_to(uri: str, journal: Journal) -> bool:

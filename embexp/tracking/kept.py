@@ -10,11 +10,11 @@ from embexp.tracking.protocol import FoundRun, Status, cautions_of, scored_on_of
 from embexp.tracking.sender import close_if_dead
 
 
-def last_of(journals: Iterable[Journal], *, finished: bool) -> tuple[FoundRun, float] | None:
-    """The run that `Tracker.find_run` would tell of, known by its journal, and when it began, in seconds since 1970.
+def last_of(journals: Iterable[Journal], *, finished: bool) -> FoundRun | None:
+    """The run that `Tracker.find_run` would tell of, known by its journal.
 
     Args:
-        journals: of runs of one key, in the order of their folders.
+        journals: of runs of one key, the oldest first.
         finished: whether a finished one may be told.
     """
     found = []
@@ -24,17 +24,20 @@ def last_of(journals: Iterable[Journal], *, finished: bool) -> tuple[FoundRun, f
             if status is Status.FINISHED and not finished:
                 continue
             first = _first_of(journal)
-            tags = {**first["tags"], **_last_tags(journal)}
-            run = FoundRun(
-                str(journal.path),
-                status,
-                _last_values(journal),
-                folder,
-                cautions=cautions_of(tags),
-                scored_on=scored_on_of(tags),
+            tags = {**first.get("tags", {}), **_last_tags(journal)}
+            found.append(
+                FoundRun(
+                    str(journal.path),
+                    status,
+                    _last_values(journal),
+                    folder,
+                    tags.get("embexp.missed"),
+                    cautions_of(tags),
+                    scored_on_of(tags),
+                    first.get("time", 0.0) / 1000,
+                )
             )
-            found.append((run, first["time"] / 1000))
-    found.sort(key=lambda kept: kept[0].status is Status.FINISHED)
+    found.sort(key=lambda run: run.status is Status.FINISHED)
     return found[-1] if found else None
 
 

@@ -1,11 +1,11 @@
-"""A store that is a file of this machine, read without MLflow, whose import takes longer than all else before a first step.
+"""A store that is a file of this machine, read without MLflow, whose import takes seconds.
 
-MLflow writes it: what is read here are the columns in which its tables have kept runs since its first versions, and what
-would not be read as MLflow reads it is left to MLflow.
+MLflow writes it. What it would not open as it is, or what is no such file, is left to MLflow: None is the answer then.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sqlite3
@@ -20,7 +20,8 @@ from embexp.tracking.store import SQLITE, store_uri
 
 # The scripts with which MLflow changes its tables, one after the other.
 MIGRATIONS = Path("store", "db_migrations", "versions")
-REVISION = re.compile(r"^(down_)?revision\s*=\s*['\"](\w+)['\"]", re.MULTILINE)
+REVISION = re.compile(r"^(down_)?revision\s*(?::[^=\n]+)?=\s*(.+)$", re.MULTILINE)
+NAME = re.compile(r"['\"](\w+)['\"]")
 
 
 class StoredRun(NamedTuple):
@@ -29,7 +30,7 @@ class StoredRun(NamedTuple):
     Attributes:
         started: in milliseconds since 1970.
         artifacts: a path or URI.
-        metrics: the last value of each; NaN is left out.
+        metrics: the last value of each that is a number.
     """
 
     run_id: str
@@ -52,7 +53,7 @@ def stored(run: Any) -> StoredRun:
         info.start_time,
         info.artifact_uri,
         data.params,
-        data.metrics,
+        {name: value for name, value in data.metrics.items() if not math.isnan(value)},
         data.tags,
     )
 
@@ -69,7 +70,7 @@ def is_ready(uri: str | None, *, experiment: str) -> bool:
     if path is None or not path.is_file() or not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return False
     try:
-        with closing(opened(path)) as database:
+        with closing(_opened(path)) as database:
             active = database.execute(
                 "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage = 'active'", (experiment,)
             ).fetchone()
@@ -101,7 +102,7 @@ def holds(uri: str | None, run_id: str) -> bool | None:
     if not path.is_file():
         return False
     try:
-        with closing(opened(path)) as database:
+        with closing(_opened(path)) as database:
             return database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)).fetchone() is not None
     except sqlite3.Error:
         return None
@@ -127,7 +128,7 @@ def runs_in(
     if tag is not None:
         chosen = f"{chosen} AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
         values += tag
-    with closing(opened(path)) as database:
+    with closing(_opened(path)) as database:
         found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
         if found is None:
             return None
@@ -144,8 +145,24 @@ def runs_in(
     return [StoredRun(*row, params[row[0]], metrics[row[0]], tags[row[0]]) for row in rows]
 
 
-def opened(path: Path) -> sqlite3.Connection:
-    """The store, to be read only. Closing it is the caller's."""
+def history_in(path: Path, run_id: str, metric: str) -> list[tuple[int, float]]:
+    """Every value of a metric as (step, value), in the order in which they were logged."""
+    with closing(_opened(path)) as database:
+        return database.execute(
+            "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY timestamp",
+            (run_id, metric),
+        ).fetchall()
+
+
+def artifacts_and_tags_in(path: Path, run_id: str) -> tuple[str, dict[str, str]]:
+    """Where a run's files are, "" where the store has no such run, and its tags."""
+    with closing(_opened(path)) as database:
+        row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
+        tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
+    return ("" if row is None else str(row[0])), tags
+
+
+def _opened(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 
@@ -164,7 +181,7 @@ def _installed_revision() -> str | None:
     made: set[str] = set()
     changed: set[str] = set()
     for script in (Path(package.origin).parent / MIGRATIONS).glob("*.py"):
-        for before, revision in REVISION.findall(script.read_text(encoding="utf-8")):
-            (changed if before else made).add(revision)
+        for before, names in REVISION.findall(script.read_text(encoding="utf-8")):
+            (changed if before else made).update(NAME.findall(names))
     last = made - changed
     return last.pop() if len(last) == 1 else None

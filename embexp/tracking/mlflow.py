@@ -43,9 +43,11 @@ LONGEST_PARAM, LONGEST_TAG = 6_000, 5_000
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
 # How long the end of a run waits for the rest to be sent. A process that was told to go has little time.
 WAIT_SECONDS = {Status.FINISHED: 20.0, Status.FAILED: 20.0, Status.KILLED: 3.0}
-# How long a store that is known to be ready is not written to, unless the first step comes before: it would be late by MLflow's
-# import, of seconds.
+# How long a store that is known to be ready is not written to, unless it is told to `settle` before: the import of MLflow, of
+# seconds, would make the first step late.
 HOLD_SECONDS = 30.0
+# And how long that is waited for.
+SETTLE_SECONDS = 20.0
 
 
 @dataclass
@@ -63,6 +65,7 @@ class MLflowTracker(Tracker):
     system_metrics: bool
     _journal: Journal | None = None
     _background: Background | None = None
+    _held: bool = False
     _monitor: Any = None
     _names: dict[str, str] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
@@ -105,12 +108,12 @@ class MLflowTracker(Tracker):
             params={key: param_text(value)[:LONGEST_PARAM] for key, value in params.items()},
             tags={key: value[:LONGEST_TAG] for key, value in every_tag.items()},
             parent=_reference(parent),
-            continues=_reference(run_id),
+            continues=self._gone_on_with(run_id, tags),
         )
-        ready = is_ready(self.uri, experiment=self.experiment)
-        background = Background(Sender(journal, self.uri), hold=HOLD_SECONDS if ready else 0.0)
+        self._held = is_ready(self.uri, experiment=self.experiment)
+        background = Background(Sender(journal, self.uri), hold=HOLD_SECONDS if self._held else 0.0)
         background.start()
-        if not ready:
+        if not self._held:
             background.wait_for_first_try(patience(self.uri))
         if background.failure is not None and not is_away(background.failure):
             background.stop()
@@ -125,10 +128,8 @@ class MLflowTracker(Tracker):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """See `MetricLogger`. What is no number is not logged."""
-        if self._journal is None or self._background is None:
+        if self._journal is None:
             return
-        if step > 0:
-            self._background.begin()
         values = {self._fit(name): float(value) for name, value in metrics.items() if math.isfinite(value)}
         if values:
             self._journal.append("metrics", step=step, values=values)
@@ -148,9 +149,9 @@ class MLflowTracker(Tracker):
 
     def settle(self) -> None:
         """See `Tracker`."""
-        if self._background is not None:
+        if self._background is not None and self._held:
             self._background.begin()
-            self._background.wait_for_first_try(patience(self.uri))
+            self._background.wait_for_first_try(SETTLE_SECONDS)
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """See `Tracker`. The end is in the journal first; then what is missing is sent, for a bounded time."""
@@ -168,7 +169,7 @@ class MLflowTracker(Tracker):
             log.warning(
                 "tracker: %s not sent yet (%s); python -m embexp.tracking sync %s  sends them",
                 "1 line is" if lines == 1 else f"{lines} lines are",
-                told(failure) if failure is not None else "the server is slow",
+                told(failure) if failure is not None else "there was no time" if self._held else "the server is slow",
                 _shown(journal.path.parent),
             )
         elif owed := [entry["path"] for entry in journal.sent().owed]:
@@ -185,21 +186,20 @@ class MLflowTracker(Tracker):
             ConfigError: there can be no such store.
         """
         try:
-            return within(patience(self.uri), lambda: self._asked(key, finished, place))
+            found = within(patience(self.uri), lambda: self._asked(key, finished, place))
         except Exception as error:
             if not is_away(error):
                 raise cannot_open(self.uri, error) from error
-            kept = last_of(self._journals(key), finished=finished)
-            found = None if kept is None else kept[0]
-            if kept is not None:
-                self._began[kept[0].run_id] = kept[1]
+            found = last_of(self._journals(key), finished=finished)
             log.warning(
                 "tracker: %s cannot be reached (%s): whether this run was made before could not be looked up there; %s",
                 without_secrets(store_uri(self.uri)),
                 told(error),
                 "it was made here" if found else "it is trained",
             )
-            return found
+        if found is not None:
+            self._began[found.run_id] = found.began
+        return found
 
     def _asked(self, key: str, finished: bool, place: str | None) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
@@ -225,7 +225,6 @@ class MLflowTracker(Tracker):
         if not runs:
             return None
         run = runs[0]
-        self._began[run.run_id] = run.started / 1000
         return FoundRun(
             run.run_id,
             Status(run.status),
@@ -234,6 +233,7 @@ class MLflowTracker(Tracker):
             run.tags.get("embexp.missed"),
             cautions_of(run.tags),
             scored_on_of(run.tags),
+            run.started / 1000,
         )
 
     def _runs_of(self, key: str) -> list[StoredRun]:
@@ -248,6 +248,14 @@ class MLflowTracker(Tracker):
             max_results=100,
         )
         return [stored(run) for run in found]
+
+    def _gone_on_with(self, run_id: str | None, tags: Mapping[str, str]) -> dict[str, str] | None:
+        reference = _reference(run_id)
+        # Its journal, where that is here, knows it by another id when the store was removed and all is sent anew.
+        for journal in self._journals(tags.get("embexp.key", "")) if run_id is not None else ():
+            if journal.sent().run_id == run_id:
+                reference = _reference(str(journal.path))
+        return reference
 
     def _journals(self, key: str) -> list[Journal]:
         where = without_secrets(absolute(store_uri(self.uri)))

@@ -47,6 +47,7 @@ class FoundRun:
         missed: what could not be scored, and why; None where nothing is known of such.
         cautions: what was warned of its data and model when it was made.
         scored_on: what was scored beside the pairs; see `embexp.evaluation.parts.Extra`.
+        began: in seconds since 1970.
     """
 
     run_id: str
@@ -56,6 +57,7 @@ class FoundRun:
     missed: str | None = None
     cautions: tuple[str, ...] = ()
     scored_on: Mapping[str, str] = field(default_factory=dict)
+    began: float = 0.0
 
 
 def param_text(value: Any) -> str:
@@ -133,7 +135,7 @@ class Tracker:
         """Adds or replaces tags."""
 
     def settle(self) -> None:
-        """Returns when the server has given the run its id, or after a bounded time."""
+        """Has what was held back so that the first step came soon sent now; returns when that was tried, or after a bounded time."""
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """Closes the run."""

@@ -49,12 +49,14 @@ class Sender:
     Args:
         journal: of the run.
         uri: of the store; None as for `store_uri`.
+        renamed: ids by which tags may name runs that have others now.
     """
 
-    def __init__(self, journal: Journal, uri: str | None) -> None:
+    def __init__(self, journal: Journal, uri: str | None, *, renamed: Mapping[str, str] | None = None) -> None:
         self.journal = journal
         self.uri = uri
         self.run_id: str | None = None
+        self._renamed = renamed or {}
         self._look_first = journal.sent().bytes > 0
         self._arrived: dict[str, set[int]] = {}
         self._is_there = False
@@ -225,13 +227,16 @@ class Sender:
             case "start":
                 self._send_start(client, entry)
             case "tags":
-                _set_tags(client, self.run_id, entry["tags"])
+                _set_tags(client, self.run_id, {name: self._of_today(value) for name, value in entry["tags"].items()})
             case "artifact":
                 self._send_artifact(client, entry)
             case "end":
                 self._send_end(client, entry)
             case kind:
                 log.warning("tracker: %s: a line of kind %r is left out", self.journal.path, kind)
+
+    def _of_today(self, value: str) -> str:
+        return " ".join(self._renamed.get(word, word) for word in value.split(" ")) if self._renamed else value
 
     def _send_metrics(self, client: MlflowClient, entries: list[Entry]) -> None:
         from mlflow.entities import Metric

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from embexp.data.noisy import NoisyTexts
 from embexp.interrupts import Preemption
-from embexp.tracking import MetricLogger
+from embexp.tracking import MetricLogger, Tracker
 from embexp.training.diverged import diverged
 from embexp.units import counted
 
@@ -139,6 +139,23 @@ class Scores(TrainerCallback):
         """The counterpart of `state`."""
         self.best_score, self.best_step, self.since_best = state["score"], state["step"], state["since"]
         self.best_weights = weights
+
+
+class Settle(TrainerCallback):
+    """Has the tracker begin when the first step is done, while the clock stands: what it has to import is no part of training."""
+
+    def __init__(self, tracker: Tracker, clock: Clock) -> None:
+        self.tracker = tracker
+        self.clock = clock
+        self.done = False
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Once."""
+        if not self.done:
+            self.done = True
+            self.clock.pause()
+            self.tracker.settle()
+            self.clock.go()
 
 
 class Losses(TrainerCallback):

@@ -23,7 +23,7 @@ from embexp.record import Record
 from embexp.tracking import NullTracker
 from embexp.training.accelerations import Accelerations, accelerated
 from embexp.training.arguments import training_arguments
-from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores
+from embexp.training.callbacks import Bar, Clock, Losses, NoiseEpoch, SaveAndGo, Scores, Settle
 from embexp.training.checkpoints import Checkpoints, read_progress
 from embexp.training.hardware import Hardware
 from embexp.training.launchers import launchers_unheard
@@ -198,7 +198,8 @@ def _progress(
 def _callbacks(progress: Progress, preemption: Preemption, bar: Bar, config: Config) -> list[TrainerCallback]:
     # In this order: a checkpoint, written when all have been called, holds the loss and the scores of its step.
     last = SaveAndGo(preemption, checkpoints=config.trainer.checkpoints)
-    return [progress.losses, progress.scores, bar, last]
+    begun = Settle(progress.record.tracker, progress.clock)
+    return [begun, progress.losses, progress.scores, bar, last]
 
 
 def _dataset(view: View, plan: LossPlan) -> tuple[Dataset, NoisyTexts | None]:

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from embexp.tracking import Status, prepare_store
+from embexp.compare import read_runs
+from embexp.tracking import Status, local, prepare_store
 from embexp.tracking import mlflow as trackers
 from embexp.tracking.local import is_ready, ready_runs, stored
 from embexp.tracking.store import client_of
+from tests import warm
 from tests.tracking.conftest import EXPERIMENT
 
 
@@ -99,8 +103,9 @@ def test_a_ready_store_is_not_written_to_before_the_first_step(store):
     tracker.log_metrics({"dev/score": 0.5}, 0)
     time.sleep(0.5)
     assert store.runs_with("embexp.key", "held") == []
-    tracker.log_metrics({"train/loss": 1.0}, 1)
-    assert until(lambda: bool(store.runs_with("embexp.key", "held")))
+    assert tracker.run_id is None
+    tracker.settle()
+    assert tracker.run_id == store.runs_with("embexp.key", "held")[0].info.run_id
     tracker.end(Status.FINISHED)
     assert store.history(tracker.run_id, "dev/score") == [(0, 0.5)]
 
@@ -111,6 +116,57 @@ def test_a_run_without_steps_is_there_after_a_while(store, monkeypatch):
     tracker.start("waits", folder=store.folder / "w", params={}, tags={"embexp.key": "waits"}, parent=None)
     assert until(lambda: bool(store.runs_with("embexp.key", "waits")))
     tracker.end(Status.FINISHED)
+
+
+def test_a_run_that_is_killed_before_anything_was_sent_is_gone_on_with(store):
+    script = (
+        "import os, signal; from pathlib import Path; from embexp.tracking import MLflowTracker;"
+        f"t = MLflowTracker({store.uri!r}, {EXPERIMENT!r}, False);"
+        "t.start('dies', folder=Path('multirun/dies'), params={}, tags={'embexp.key': 'dies'}, parent=None);"
+        "t.log_metrics({'dev/score': 0.5}, 0); print(t.run_id, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert warm.run(["-c", script], cwd=Path.cwd()).stdout.split() == ["None"]
+    assert store.runs_with("embexp.key", "dies") == []
+    found = store.tracker().find_run("dies")
+    assert (found.status, found.metrics) == (Status.KILLED, {"dev/score": 0.5})
+    assert found.run_id == store.runs_with("embexp.key", "dies")[0].info.run_id
+
+
+def test_a_store_that_a_killed_process_left_half_written_is_read_all_the_same(own_store):
+    before = read_runs(own_store, experiment=EXPERIMENT)
+    script = (
+        "import os, signal, sqlite3;"
+        f"d = sqlite3.connect({own_store.removeprefix('sqlite:///')!r}); d.execute('PRAGMA cache_size=1');"
+        "d.execute('BEGIN'); d.execute('CREATE TABLE more (text)');"
+        "d.executemany('INSERT INTO more VALUES (?)', [('x' * 2000,)] * 500); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=False)
+    assert Path(f"{own_store.removeprefix('sqlite:///')}-journal").exists()
+    assert not is_ready(own_store, experiment=EXPERIMENT)
+    assert read_runs(own_store, experiment=EXPERIMENT) == before
+    assert is_ready(own_store, experiment=EXPERIMENT)
+
+
+@pytest.mark.parametrize(
+    ("scripts", "last"),
+    [
+        (['revision = "a"\ndown_revision = None', "revision = 'b'\ndown_revision = 'a'"], "b"),
+        (
+            ['revision: str = "a"\ndown_revision: str | None = None', 'revision: str = "b"\ndown_revision: str = "a"'],
+            "b",
+        ),
+        (['revision = "a"', 'revision = "b"', 'revision = "c"\ndown_revision = ("a", "b")'], "c"),
+        (['revision = "a"', 'revision = "b"'], None),
+        ([], None),
+    ],
+)
+def test_the_last_change_of_mlflow_s_tables_is_that_on_which_no_other_builds(tmp_path, monkeypatch, scripts, last):
+    folder = tmp_path / local.MIGRATIONS
+    folder.mkdir(parents=True)
+    for number, script in enumerate(scripts):
+        (folder / f"{number}.py").write_text(script)
+    monkeypatch.setattr(local, "find_spec", lambda _: SimpleNamespace(origin=str(tmp_path / "__init__.py")))
+    assert local._installed_revision() == last
 
 
 def test_a_store_that_is_spoilt_while_nothing_is_sent_is_told_and_the_run_kept(own_store, workplace, caplog):

@@ -17,11 +17,12 @@ import pytest
 from mlflow import MlflowClient
 
 from embexp.compare import read_runs
+from embexp.compare.runs import RUNS_OF_SWEEP
 from embexp.config import ConfigError
 from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secrets
 from embexp.tracking.__main__ import main, sync
 from embexp.tracking.journal import Journal, Sent
-from embexp.tracking.local import ready_runs
+from embexp.tracking.local import history_in, ready_runs
 from embexp.tracking.mlflow import WAIT_SECONDS
 from embexp.tracking.processes import BOOT, HIDDEN, is_dead, started_at
 from embexp.tracking.sender import Sender
@@ -166,10 +167,12 @@ def test_a_run_made_before_is_found_in_the_journals_when_the_server_is_down(down
     assert down.tracker().find_run("made") is None
     tracker = down.started(tags={"embexp.key": "made"})
     tracker.log_metrics({"dev/score": 0.5}, 1)
+    tracker.set_tags({"embexp.missed": "mteb: no network"})
     assert down.tracker().find_run("made") is None  # its process lives
     tracker.end(Status.FINISHED)
     found = down.tracker().find_run("made")
     assert (found.status, found.metrics) == (Status.FINISHED, {"dev/score": 0.5})
+    assert found.missed == "mteb: no network"
 
 
 def test_what_was_cut_off_unsent_is_sent_before_the_run_is_looked_up(down, store):
@@ -323,7 +326,7 @@ def test_runs_that_a_store_had_and_has_no_more_are_told_and_sent_anew_if_it_is_s
         assert done.returncode == 0, done.stderr
         return done.stdout.splitlines()
 
-    told = f"sent before, and not in {own.uri} any more: 2 journals; with --anew they are sent again"
+    told = f"sent before, and not in {own.uri}: 2 journals; with --anew they are sent again"
     assert synced() == [told]
     lines = synced("--anew")
     assert [line.partition(" · ")[0] for line in lines] == [
@@ -336,6 +339,47 @@ def test_runs_that_a_store_had_and_has_no_more_are_told_and_sent_anew_if_it_is_s
     assert of_job.metrics == {"a": 1.0}
     assert of_job.tags["mlflow.parentRunId"] == of_sweep.run_id
     assert synced("--anew") == ["nothing is missing: 2 journals in multirun"]
+
+
+def test_what_is_sent_anew_is_what_it_was_a_resumed_run_one_and_a_sweep_with_all_its_jobs(
+    empty_store, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    own = Store(f"sqlite:///{shutil.copy(empty_store, tmp_path / 'own.db')}", tmp_path / "multirun")
+    first = own.started(tags={"embexp.key": "k"})
+    for step in (1, 2):
+        first.log_metrics({"train/loss": 1.0 / step}, step)
+    end(first, Status.KILLED, "interrupted (Ctrl-C)")
+    found = own.tracker().find_run("k")
+    second = own.started(tags={"embexp.key": "k"}, run_id=found.run_id)
+    for step in (2, 3):
+        second.log_metrics({"train/loss": 1.0 / step}, step)
+    run_id = end(second)
+    sweep = own.started(tags={"embexp.sweep": "folder"})
+    sweep.set_tags({f"{RUNS_OF_SWEEP}.0": f"{run_id} another"})
+    end(sweep)
+    (tmp_path / "own.db").unlink()
+    done = warm.run(["-m", "embexp.tracking", "sync", "--anew"], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    runs = ready_runs(own.uri, experiment=EXPERIMENT)
+    (again,) = [run for run in runs if "embexp.key" in run.tags]
+    (parent,) = [run for run in runs if "embexp.sweep" in run.tags]
+    assert (again.status, again.metrics) == ("FINISHED", {"train/loss": pytest.approx(1 / 3)})
+    assert again.run_id != run_id
+    assert [step for step, _ in history_in(tmp_path / "own.db", again.run_id, "train/loss")] == [1, 2, 3]
+    assert parent.tags[f"{RUNS_OF_SWEEP}.0"] == f"{again.run_id} another"
+
+
+def test_of_a_server_that_is_down_it_is_not_said_that_nothing_is_missing(down, store, capsys):
+    tracker = store.started()
+    end(tracker)
+    path = journal_of(tracker).path
+    path.write_text(path.read_text().replace(store.uri, down.uri))
+    journal_of(tracker).mark(replace(journal_of(tracker).sent(), store=down.uri, bytes=path.stat().st_size))
+    assert main(["sync"]) == 0
+    assert "nothing is missing: 1 journal" in capsys.readouterr().out
+    assert main(["sync", "--anew"]) == 1
+    assert "could not be looked up (Connection refused)" in capsys.readouterr().out
 
 
 def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):

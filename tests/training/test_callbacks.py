@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import math
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
 
-from embexp.training.callbacks import Bar, Clock, Losses
+from embexp.training.callbacks import Bar, Clock, Losses, Settle
 
 
 class Terminal(io.StringIO):
@@ -51,3 +52,20 @@ def test_the_bar_s_last_word_is_whole_in_80_columns(monkeypatch):
     assert "left, loss 12.3456, " in shown
     assert shown.endswith(" texts/s")
     assert len(shown) <= 80
+
+
+def test_what_the_tracker_imports_after_the_first_step_is_no_part_of_training():
+    clock, asked = Clock(), []
+
+    def settle() -> None:
+        asked.append(clock.seconds)
+        time.sleep(0.2)
+
+    callback = Settle(SimpleNamespace(settle=settle), clock)
+    clock.go()
+    begun = time.perf_counter()
+    for _ in range(3):
+        callback.on_step_end(None, None, None)
+    clock.pause()
+    assert len(asked) == 1
+    assert clock.seconds < 0.1 < time.perf_counter() - begun
