@@ -19,6 +19,7 @@ from embexp.config.errors import nearest
 from embexp.naming import unquoted
 from embexp.output import say
 from embexp.tracking import EXPERIMENT, Status, param_text
+from embexp.tracking.kept import RUNS, never_sent
 
 SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
@@ -41,6 +42,7 @@ def main() -> None:
         sys.exit(2)
     try:
         _refuse_what_cannot_be_written(arguments)
+        _tell_of_never_sent(arguments)
         runs = read_runs(arguments.uri, experiment=arguments.experiment)
         chosen = filtered(runs, arguments.filters)
         _check_metric(chosen, arguments.metric)
@@ -51,7 +53,10 @@ def main() -> None:
         if target == "-":
             say(text(rows(chosen, arguments.metric)).removesuffix("\n"))
         elif target is not None:
-            Path(target).write_text(text(rows(chosen, arguments.metric)), encoding="utf-8")
+            try:
+                Path(target).write_text(text(rows(chosen, arguments.metric)), encoding="utf-8")
+            except OSError as error:
+                sys.exit(f"{target}: cannot be written: {error.strerror}.")
             print(f"{target} is written", file=sys.stderr)
     if arguments.html is not None or arguments.png is not None:
         try:
@@ -65,6 +70,18 @@ def main() -> None:
         draw_by_seed(chosen, console=Console(), title=title, metric=arguments.metric)
     else:
         draw(chosen, console=Console(), title=title, metric=arguments.metric, most_unranked=MOST_UNRANKED)
+
+
+def _tell_of_never_sent(arguments: argparse.Namespace) -> None:
+    """Runs of this folder that ended before a store knew of them: no table has them."""
+    number = len(never_sent(RUNS, uri=arguments.uri, experiment=arguments.experiment))
+    if number:
+        which = (
+            "1 run of this folder that has ended is"
+            if number == 1
+            else f"{number} runs of this folder that have ended are"
+        )
+        print(f"{which} in no store yet: python -m embexp.tracking sync", file=sys.stderr)
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:

@@ -75,13 +75,16 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     parser = OverridesParser.create()
     parsed, problems = [], []
     for override in overrides:
+        if not override.partition("=")[0].strip():
+            problems.append(f"{override or repr('')}: a key stands before the =, without blanks: batch_size=64.")
+            continue
         try:
             parsed.append(parser.parse_override(override))
         except HydraException as error:
             # What the grammar's parser says of an odd character is its own affair.
             why = "cannot be read" if "Exception(" in first_line(error) else first_line(error)
-            if override == "=" or override.endswith((",", "=,")) or override.startswith("="):
-                problems.append(f"{override}: no blanks around = or after a comma: loss=mnr,cosine.")
+            if override.endswith(","):
+                problems.append(f"{override}: a value stands after every comma, without a blank: loss=mnr,cosine.")
                 continue
             key, _, value = override.partition("=") if "=" in override else ("KEY", "", "VALUE")
             problems.append(f"{override}: {why}; write KEY=VALUE, and {_how_to_quote(key, value)}")
@@ -94,7 +97,8 @@ def _how_to_quote(key: str, value: str) -> str:
     odd = "with blanks, commas or letters beyond a to z"
     if value.startswith(("{", "[")):
         return f"quote each part of a value {odd}, and the whole: \"data.columns={{anchor: 'Süß', positive: b}}\"."
-    return f"a value {odd} in two pairs of quotes: '{key}=\"{value}\"'."
+    bare = value.strip("'\"")
+    return f"a value {odd} in two pairs of quotes: '{key}=\"{bare}\"'."
 
 
 def split(overrides: Sequence[Override]) -> tuple[list[str], list[Listed | Interval]]:

@@ -215,6 +215,8 @@ def _store_is_known(config: Config) -> Iterator[str]:
     database = uri.removeprefix(SQLITE).partition("?")[0]
     if database != uri and not database.startswith("file:") and not (folder := Path(database).parent).is_dir():
         yield f"{shown}: there is no folder {folder}; make it, or name a database in one that is there."
+    elif database != uri and Path(database).is_file() and not os.access(database, os.W_OK):
+        yield f"{shown}: cannot be written to; name another database, or use tracker=none."
     if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
         return
     if not colon or kind == "file":

@@ -39,7 +39,9 @@ class Schema(BaseModel):
     """Unknown keys are refused, values are not converted, and what has been checked stays as it is."""
 
     # Built when first used: --help must not wait for it.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, populate_by_name=True, defer_build=True, allow_inf_nan=False
+    )
 
 
 class Component(Schema):
@@ -214,7 +216,7 @@ class Trainer(Schema):
 
     device: Literal["auto", "cpu", "cuda", "mps"]
     precision: Literal["auto", "fp32", "bf16", "fp16"]
-    threads: int | None = Field(ge=1)
+    threads: int | None = Field(ge=1, le=1024)
     sort_by_length: bool
     unpadded: bool
     cuda_graphs: bool

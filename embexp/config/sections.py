@@ -85,6 +85,8 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
             return f"{key}={value}: must be a whole number."
         case "float_type":
             return f"{key}={value}: must be a number."
+        case "finite_number":
+            return f"{key}={value}: must be a finite number."
         case "bool_type":
             return f"{key}={value}: must be true or false."
         case "string_type" if isinstance(value, (list, dict)):

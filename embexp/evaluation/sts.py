@@ -161,8 +161,8 @@ def _pairs(rows: Rows, called: str) -> Pairs:
     if scores.min() == scores.max():
         raise ConfigError(
             [
-                f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that. Of a part that was set aside: name "
-                "data.dev=FILE, or set another data.seed or a larger data.dev_fraction."
+                f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that. Of a part that was set aside, where "
+                "train has other scores too: name data.dev=FILE, or set another data.seed or a larger data.dev_fraction."
             ]
         )
     if rows.kind in SCORED_AS:

@@ -28,6 +28,8 @@ from embexp.tracking.secrets import without_secrets
 
 Entry = dict[str, Any]
 READ_AT_ONCE = 1 << 20
+# How the file is called, after the journal, that tells how far it was sent.
+SENT = "sent"
 # Folders in multirun/.
 WITHOUT_JOURNALS = ("checkpoints", "data", "mteb")
 
@@ -143,7 +145,7 @@ class Journal:
     def sent(self) -> Sent:
         """How far it was sent. A file that a power cut spoiled counts as nothing: what arrived is found out anew."""
         try:
-            return Sent(**json.loads(self._beside("sent").read_text(encoding="utf-8")))
+            return Sent(**json.loads(self._beside(SENT).read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return Sent()
 
@@ -151,7 +153,7 @@ class Journal:
         """Keeps how far it was sent, whole or not at all."""
         partial = self._beside("sent.partial")
         partial.write_text(json.dumps(asdict(sent)), encoding="utf-8")
-        os.replace(partial, self._beside("sent"))
+        os.replace(partial, self._beside(SENT))
 
     def unsent(self) -> int:
         """How many bytes have not been acknowledged yet; of files that are owed the lines do not count."""
@@ -181,17 +183,24 @@ class Journal:
         return self.path.with_name(f"{self.path.name}.{suffix}")
 
 
-def journals_under(folder: Path) -> list[Journal]:
+def journals_under(folder: Path, *, never_sent: bool = False) -> list[Journal]:
     """All journals in a folder and below that have begun, the oldest run first.
 
     Not in multirun/'s own folders of data and checkpoints, where much comes and goes.
+
+    Args:
+        folder: of runs, at any depth.
+        never_sent: only those of which nothing was ever sent.
     """
     found = []
     # A folder that vanishes meanwhile is passed over, unlike by Path.glob.
     for home, folders, files in os.walk(folder):
         if Path(home) == folder:
             folders[:] = [name for name in folders if name not in WITHOUT_JOURNALS]
-        found += [Journal(Path(home) / name) for name in files if fnmatch(name, "journal*.jsonl")]
+        names = {name for name in files if fnmatch(name, "journal*.jsonl")}
+        if never_sent:
+            names = {name for name in names if f"{name}.{SENT}" not in files}
+        found += [Journal(Path(home) / name) for name in names]
     # Two of one folder may have begun in the same millisecond: the one with the higher number is the later.
     return sorted(
         (journal for journal in found if journal.start),

@@ -5,9 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from embexp.tracking.journal import Entry, Journal
+from embexp.tracking.journal import Entry, Journal, journals_under
+from embexp.tracking.processes import is_dead
 from embexp.tracking.protocol import FoundRun, Status, cautions_of, scored_on_of
+from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import close_if_dead
+from embexp.tracking.store import absolute, store_uri
+
+# Where runs leave their folders, below the current one.
+RUNS = Path("multirun")
+
+
+def never_sent(folder: Path, *, uri: str | None, experiment: str) -> list[Journal]:
+    """The journals below a folder of runs that have ended, or whose process is gone, and of which the store knows nothing."""
+    store = without_secrets(absolute(store_uri(uri)))
+    return [
+        journal
+        for journal in journals_under(folder, never_sent=True)
+        if (start := journal.start)
+        and (start["uri"], start["experiment"]) == (store, experiment)
+        and (journal.end() or is_dead(start["tags"]))
+    ]
 
 
 def last_of(journals: Iterable[Journal], *, finished: bool) -> FoundRun | None:

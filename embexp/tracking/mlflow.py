@@ -16,8 +16,8 @@ from typing import Any
 
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Journal, journals_under
-from embexp.tracking.kept import is_to_go_on, last_of
-from embexp.tracking.local import StoredRun, is_ready, ready_runs, stored
+from embexp.tracking.kept import RUNS, is_to_go_on, last_of
+from embexp.tracking.local import StoredRun, holds, is_ready, ready_runs, stored
 from embexp.tracking.processes import is_dead, started_at
 from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text, scored_on_of
 from embexp.tracking.secrets import without_secrets
@@ -37,7 +37,6 @@ from embexp.tracking.store import (
 
 log = logging.getLogger(__name__)
 
-RUNS = Path("multirun")
 MOST_PARAMS = 40
 LONGEST_PARAM, LONGEST_TAG = 6_000, 5_000
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
@@ -203,10 +202,20 @@ class MLflowTracker(Tracker):
 
     def _asked(self, key: str, finished: bool, place: str | None) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
-        for journal in self._journals(key):
+        journals = self._journals(key)
+        removed = [journal for journal in journals if self._is_removed(journal)]
+        if removed and finished:
+            log.warning(
+                "tracker: %s had finished, and is not in the store any more; python -m embexp.tracking sync --anew  "
+                "brings it back, and it need not be trained again",
+                _shown(removed[-1].path.parent),
+            )
+        for journal in journals:
             sender = Sender(journal, self.uri)
             # Of one that is gone on with, the store must have what was logged before, though it was removed since.
-            if close_if_dead(journal) and (journal.unsent() or (is_to_go_on(journal) and sender.is_lost())):
+            if close_if_dead(journal) and (
+                journal.unsent() or (is_to_go_on(journal) and not removed and sender.is_lost())
+            ):
                 try:
                     sender.deliver()
                 except Exception as error:
@@ -235,6 +244,12 @@ class MLflowTracker(Tracker):
             scored_on_of(run.tags),
             run.started / 1000,
         )
+
+    def _is_removed(self, journal: Journal) -> bool:
+        """Whether its run had finished, in a store that is a file and has it no more."""
+        end, run_id = journal.end(), journal.sent().run_id
+        finished = end is not None and end["status"] == Status.FINISHED
+        return finished and run_id is not None and holds(self.uri, run_id) is False
 
     def _runs_of(self, key: str) -> list[StoredRun]:
         """Those of the store, the last begun first."""

@@ -7,7 +7,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +34,10 @@ CAUSE = re.compile(
     r"Connection refused|timed out|Name or service not known|too many 5\d\d error responses|"
     r"Connection reset by peer|Connection aborted"
 )
+
+# What a process that was killed in the midst of making a database has left, where that was made in place.
+HALF_MADE = re.compile(r"table \S+ already exists|Online migration expected|found version None")
+OF_ANOTHER_VERSION = re.compile(r"out-of-date database schema|Can't locate revision")
 
 Answer = TypeVar("Answer")
 
@@ -68,16 +72,11 @@ def prepare_store(uri: str | None, *, experiment: str) -> str:
 def open_store(uri: str | None, *, experiment: str) -> str:
     """What `prepare_store` does, with the error as it comes.
 
-    Processes that make an MLflow database at the same time crash each other, so all but one wait.
+    Two processes would make the experiment twice, so all but one wait.
     """
-    from filelock import FileLock
-
-    where = store_uri(uri)
-    # The lock lies beside the database; a server takes care of itself.
-    with FileLock(f"{where.removeprefix(SQLITE)}.lock") if is_local(where) else nullcontext():
-        if is_local(where):
-            _make_database(where)
-        client = client_of(uri)
+    where, client = store_uri(uri), client_of(uri)
+    # A server takes care of itself.
+    with _lock_beside(where) if is_local(where) else nullcontext():
         found = client.get_experiment_by_name(experiment)
         if found is None:
             folder = (Path.cwd() / ARTIFACTS).as_uri() if is_local(where) else None
@@ -92,23 +91,32 @@ def _make_database(where: str) -> None:
     """Makes the file of a sqlite store, whole or not at all, where it is not there yet.
 
     MLflow makes its tables in dozens of steps. A process that is killed between them would leave a database under its name
-    that nothing can open any more.
+    that nothing can open any more, and processes that make one at the same time crash each other.
     """
     database = Path(where.removeprefix(SQLITE))
     if database.exists() or "?" in where or database.name == ":memory:":
         return
-    _hush()
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    with _lock_beside(where):
+        # Whoever held the lock may have made it.
+        if database.exists():
+            return
+        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    partial = database.with_name(f".{database.name}.partial")
-    for left in (partial, partial.with_name(f"{partial.name}-journal")):
-        left.unlink(missing_ok=True)
-    with _unsynchronised(partial):
-        store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
-        store.engine.dispose()
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, database)
+        partial = database.with_name(f".{database.name}.partial")
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            left.unlink(missing_ok=True)
+        with _unsynchronised(partial):
+            store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
+            store.engine.dispose()
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, database)
+
+
+def _lock_beside(where: str) -> AbstractContextManager[object]:
+    from filelock import FileLock
+
+    return FileLock(f"{where.removeprefix(SQLITE)}.lock")
 
 
 @contextmanager
@@ -132,7 +140,7 @@ def _unsynchronised(database: Path) -> Iterator[None]:
 
 
 def client_of(uri: str | None) -> MlflowClient:
-    """A client of the store, quiet and not patient."""
+    """A client of the store, quiet and not patient. A file that is not there yet is made: MLflow would make it in place."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # It would print the server's address at a run's end, with the password that is in it.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -140,9 +148,12 @@ def client_of(uri: str | None) -> MlflowClient:
     # can make a run twice. The sender tries again by itself, in order, and looks first at what has arrived.
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     _hush()
-    from mlflow import MlflowClient
+    import mlflow
 
-    return MlflowClient(tracking_uri=store_uri(uri))
+    where = store_uri(uri)
+    if is_local(where):
+        _make_database(where)
+    return mlflow.MlflowClient(tracking_uri=where)
 
 
 def _hush() -> None:
@@ -156,6 +167,8 @@ def _hush() -> None:
 
 def is_away(error: BaseException) -> bool:
     """Whether the store may well answer later, as when a server is down; else the store that was named is wrong."""
+    if HALF_MADE.search(str(error)) or OF_ANOTHER_VERSION.search(str(error)):
+        return False
     code = getattr(error, "error_code", None)
     if code is not None:
         return code in AWAY
@@ -192,12 +205,25 @@ def cannot_open(uri: str | None, error: BaseException) -> ConfigError:
                 f"MLFLOW_TRACKING_URI={where} mlflow experiments restore --experiment-id {error.id}"
             ]
         )
-    return ConfigError(
-        [
-            f"tracker.uri={without_secrets(store_uri(uri))}: cannot be opened: {told(error)}; "
-            "name another store, or use tracker=none."
-        ]
-    )
+    shown = f"tracker.uri={without_secrets(store_uri(uri))}"
+    if HALF_MADE.search(str(error)):
+        return ConfigError(
+            [
+                f"{shown}: a process was killed while it made this database, which nothing can open any more; remove it. "
+                "What runs in this folder had logged is in their folders: python -m embexp.tracking sync --anew  fills a new one."
+            ]
+        )
+    if OF_ANOTHER_VERSION.search(str(error)):
+        where = without_secrets(store_uri(uri))
+        return ConfigError(
+            [
+                f"{shown}: was made by another version of MLflow. If by an older one, keep a copy and then: mlflow db upgrade {where}; "
+                "or name another store."
+            ]
+        )
+    if isinstance(error, ModuleNotFoundError):
+        return ConfigError([f"{shown}: needs {error.name}: pip install {error.name}."])
+    return ConfigError([f"{shown}: cannot be opened: {told(error)}; name another store, or use tracker=none."])
 
 
 def patience(uri: str | None) -> float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import resource
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from embexp.compare import Run
 from embexp.compare.__main__ import _arguments, _check_metric, main
 from embexp.config import ConfigError
 from embexp.tracking import Status
+from embexp.tracking.journal import Journal, Sent
 
 RUNS = 2_000
 
@@ -102,6 +105,35 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path)
         f"--csv {tmp_path}: is a folder; name a file.",
         "--html nowhere/report.html: there is no folder nowhere.",
     ]
+
+
+def test_runs_that_ended_before_the_store_knew_of_them_are_told_of(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path, 2)
+    tags = {"embexp.host": socket.gethostname(), "embexp.pid": "1", "embexp.pid_started": "before:1"}
+    for folder, experiment in (("dead", "embexp"), ("sent", "embexp"), ("other", "another")):
+        journal = Journal.create(tmp_path / "multirun" / folder)
+        where = f"sqlite:///{tmp_path}/mlflow.db"
+        journal.append("start", uri=where, experiment=experiment, name="a run", params={}, tags=tags)
+    Journal(tmp_path / "multirun" / "sent" / "journal.jsonl").mark(Sent(bytes=1, run_id="run1"))
+    monkeypatch.setattr(sys, "argv", ["compare"])
+    main()
+    assert capsys.readouterr().err.splitlines() == [
+        "1 run of this folder that has ended is in no store yet: python -m embexp.tracking sync"
+    ]
+
+
+def test_a_disk_that_is_full_or_read_only_is_told_in_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path, 2)
+
+    def refused(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    monkeypatch.setattr(sys, "argv", ["compare", "--csv", "x.csv"])
+    with pytest.raises(SystemExit, match=r"^x\.csv: cannot be written: Read-only file system\.$"):
+        main()
 
 
 @pytest.mark.parametrize(

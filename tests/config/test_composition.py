@@ -277,6 +277,31 @@ def test_a_database_in_a_folder_that_is_not_there_is_refused_and_the_folder_is_n
         compose([f"tracker.uri={uri}"])
 
 
+def test_a_database_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mlflow.db").touch()
+    compose()
+    # As for whoever is not root, or on a disk that is read only.
+    monkeypatch.setattr("embexp.config.rules.os.access", lambda path, mode: str(path) != f"{tmp_path}/mlflow.db")
+    assert problems_of() == [
+        f"tracker.uri=sqlite:///{tmp_path}/mlflow.db: cannot be written to; name another database, or use tracker=none."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("=3", "=3: a key stands before the =, without blanks: batch_size=64."),
+        ("", "'': a key stands before the =, without blanks: batch_size=64."),
+        ("batch_size=32,", "batch_size=32,: a value stands after every comma, without a blank: loss=mnr,cosine."),
+        ("learning_rate=1e400", "learning_rate=inf: must be a finite number."),
+        ("trainer.threads=100000", "trainer.threads=100000: must be at most 1024."),
+    ],
+)
+def test_what_no_number_or_key_can_be_is_told_at_once(typed, told):
+    assert problems_of(typed) == [told]
+
+
 def test_a_store_may_be_named_with_its_driver_and_by_its_path_where_mlflow_allows_it(monkeypatch):
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for uri in ("postgresql+psycopg2://me@host/runs", "sqlite:///mlflow.db", "mlruns", "databricks"):

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,12 +21,14 @@ from embexp.sweep import Sweep
 from embexp.tracking import (
     EXPERIMENT,
     PLACE,
+    MLflowTracker,
     NullTracker,
     Status,
     prepare_store,
     reap_dead_runs,
     store_uri,
 )
+from embexp.tracking.store import client_of
 from tests import warm
 from tests.report.conftest import leave_run
 
@@ -218,6 +223,54 @@ def test_processes_that_make_one_store_at_once_all_get_it(tmp_path):
     assert len(answers) == 1
 
 
+@pytest.mark.parametrize("asked", ["find_run", "start", "reap_dead_runs", "client_of"])
+def test_no_store_is_made_in_place_whoever_asks_first(workplace, monkeypatch, asked):
+    made = []
+    original = SqlAlchemyStore.__init__
+
+    def watched(self, uri, *given, **named):
+        made.extend([] if Path(uri.removeprefix("sqlite:///")).exists() else [uri])
+        original(self, uri, *given, **named)
+
+    monkeypatch.setattr(SqlAlchemyStore, "__init__", watched)
+    tracker = MLflowTracker(None, EXPERIMENT, False)
+    if asked == "find_run":
+        assert tracker.find_run("key") is None
+    elif asked == "start":
+        tracker.start("first", folder=Path("multirun/first"), params={}, tags={}, parent=None)
+        tracker.end(Status.FINISHED)
+    elif asked == "reap_dead_runs":
+        assert reap_dead_runs(None, experiment=EXPERIMENT) == 0
+    else:
+        client_of(None)
+    assert made == [f"sqlite:///{workplace}/.mlflow.db.partial"]
+
+
+OLDER = "UPDATE alembic_version SET version_num = '451aebb31d03'"
+
+
+@pytest.mark.parametrize(
+    ("spoilt_by", "told"),
+    [
+        (["DELETE FROM alembic_version"], "killed while it made this database"),
+        ([OLDER, "DROP TABLE webhooks"], "killed while it made this database"),
+        ([OLDER], "another version of MLflow"),
+        (["UPDATE alembic_version SET version_num = 'later'"], "another version of MLflow"),
+    ],
+)
+def test_a_store_that_is_half_made_or_of_another_version_is_refused_and_how_it_is_mended_told(
+    workplace, empty_store, spoilt_by, told
+):
+    store = f"sqlite:///{shutil.copy(empty_store, workplace / 'mlflow.db')}"
+    with closing(sqlite3.connect("mlflow.db")) as database, database:
+        for statement in spoilt_by:
+            database.execute(statement)
+    with pytest.raises(ConfigError, match=told):
+        MLflowTracker(None, EXPERIMENT, False).find_run("key")
+    with pytest.raises(ConfigError, match=told):
+        prepare_store(store, experiment="e")
+
+
 def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cannot_be_opened(workplace):
     # As a SIGKILL in the middle of MLflow's dozens of steps would.
     script = (
@@ -253,7 +306,8 @@ def test_only_while_a_store_is_made_and_in_no_other_one_writes_wait_for_no_disk(
     client = SimpleNamespace(
         get_experiment_by_name=lambda _: SimpleNamespace(lifecycle_stage="active", experiment_id=7)
     )
-    monkeypatch.setattr("embexp.tracking.store.client_of", lambda _: client)
+    monkeypatch.setattr("mlflow.MlflowClient", lambda **_: client)
+    monkeypatch.chdir(workplace)
     assert prepare_store(f"sqlite:///{name}", experiment="e") == "7"
     modes["later"] = opened(f"sqlite:///{name}")
     full, off = 2, 0

@@ -285,7 +285,7 @@ def test_of_a_store_that_was_made_anew_every_run_is_sent_from_its_start(store, e
 
 @pytest.mark.parametrize("status", [Status.KILLED, Status.FINISHED])
 def test_of_a_store_that_was_removed_what_can_be_gone_on_with_is_there_again(
-    store, empty_store, tmp_path, monkeypatch, status
+    store, empty_store, tmp_path, monkeypatch, caplog, status
 ):
     tracker = store.started(tags={"embexp.key": f"removed {status}"})
     tracker.log_metrics({"a": 1.0}, 1)
@@ -301,6 +301,7 @@ def test_of_a_store_that_was_removed_what_can_be_gone_on_with_is_there_again(
     found = other.tracker().find_run(f"removed {status}")
     if status is Status.FINISHED:
         assert found is None
+        assert "python -m embexp.tracking sync --anew  brings it back, and it need not be trained again" in caplog.text
     else:
         assert found.metrics == {"a": 1.0}
         assert other.history(found.run_id, "a") == [(1, 1.0)]
