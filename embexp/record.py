@@ -11,7 +11,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,9 @@ class Record:
         """Starts the run at the tracker, or goes on with `run_id`."""
         if run_id is not None and not Path(run_id).is_file():
             self.found = run_id
-        self.tracker.start(self.name, folder=self.folder, params=self.params, tags=tags, parent=parent, run_id=run_id)
+        # First: one that is interrupted here is not to be started a second time.
         self.started = True
+        self.tracker.start(self.name, folder=self.folder, params=self.params, tags=tags, parent=parent, run_id=run_id)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Keeps the values and hands them on."""
@@ -184,26 +185,31 @@ class Record:
             return result
         self.ended = True
         self._write(result)
-        try:
-            # A process that was told to go has little time.
-            if self.started and status is not Status.KILLED:
-                self.tracker.settle()
-        finally:
-            result = self._named(result)
-            if self.started:
-                self._hand_on(status, reason)
-        return self._named(result)
+        if self.started:
+            try:
+                self._hand_on(result)
+            finally:
+                self.tracker.end(status, reason)
+                result = self._named(result)
+        return result
 
     def _named(self, result: Result) -> Result:
         """With the run's id, which may have been given since."""
         if result.run_id == self.run_id:
             return result
         named = replace(result, run_id=self.run_id)
-        self._write(named)
+        # Of a disk that is full the file without it is there.
+        with suppress(OSError):
+            self._write(named)
         return named
 
-    def _hand_on(self, status: Status, reason: str | None) -> None:
-        card = self._card() if status is Status.FINISHED else None
+    def _hand_on(self, result: Result) -> None:
+        # A process that was told to go has little time.
+        if result.status is not Status.KILLED:
+            self.tracker.settle()
+        # Its card and its artifact have the id too.
+        self._named(result)
+        card = self._card() if result.status is Status.FINISHED else None
         if self.cautions:
             self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
         if card is not None:
@@ -211,7 +217,6 @@ class Record:
         for name in ARTIFACTS:
             if (self.folder / name).is_file():
                 self.tracker.log_artifact(self.folder / name)
-        self.tracker.end(status, reason)
 
     def _card(self) -> Path | None:
         """The card of the model that was kept; it tells of all scores, and so is written when they are there."""

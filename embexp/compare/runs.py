@@ -130,9 +130,13 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
         raise ConfigError([f"{path}: there is no store yet; train something first: python -m embexp"])
     try:
         found = runs_in(path, experiment=experiment)
-    except sqlite3.Error:
-        # What a process that was killed while it wrote has left is put right by whoever may write; or MLflow's word for it is told.
-        return _from_client(store_uri(uri), experiment)
+    except sqlite3.Error as error:
+        # What a process that was killed while it wrote has left is put right by whoever may write.
+        if any(path.with_name(f"{path.name}{end}").exists() for end in ("-journal", "-wal")):
+            return _from_client(store_uri(uri), experiment)
+        raise ConfigError(
+            [f"{path}: cannot be read as an MLflow store ({error}); name the store with --uri."]
+        ) from None
     if found is None:
         raise _no_experiment(str(path), experiment)
     return _runs(found)

@@ -31,6 +31,8 @@ from embexp.config.schema import (
 from embexp.config.sources import sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
 
+# What every database begins with.
+SQLITE_HEADER = b"SQLite format 3\0"
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 # What an MLflow store's URI begins with; its plugins bring others.
@@ -215,8 +217,14 @@ def _store_is_known(config: Config) -> Iterator[str]:
     database = uri.removeprefix(SQLITE).partition("?")[0]
     if database != uri and not database.startswith("file:") and not (folder := Path(database).parent).is_dir():
         yield f"{shown}: there is no folder {folder}; make it, or name a database in one that is there."
-    elif database != uri and Path(database).is_file() and not os.access(database, os.W_OK):
-        yield f"{shown}: cannot be written to; name another database, or use tracker=none."
+    elif (
+        database != uri
+        and Path(database).is_file()
+        and not all(os.access(each, os.W_OK) for each in (database, folder))
+    ):
+        yield f"{shown}: it, or its folder, cannot be written to; name another database, or use tracker=none."
+    elif database != uri and _is_no_database(Path(database)):
+        yield f"{shown}: is no SQLite database; name another file, which is made where there is none."
     if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
         return
     if not colon or kind == "file":
@@ -225,6 +233,16 @@ def _store_is_known(config: Config) -> Iterator[str]:
             yield f"{shown}: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
     else:
         yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
+
+
+def _is_no_database(path: Path) -> bool:
+    """Whether there is something in the file, and not what every SQLite database begins with."""
+    try:
+        with path.open("rb") as file:
+            begin = file.read(len(SQLITE_HEADER))
+    except OSError:
+        return False
+    return begin not in (b"", SQLITE_HEADER)
 
 
 def has_cuda() -> bool:

@@ -12,6 +12,7 @@ MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD. Exit 0: all that was logg
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from embexp.record import RESULT
 from embexp.tracking.journal import Journal, journals_under
 from embexp.tracking.local import database_of
 from embexp.tracking.secrets import without_secrets
@@ -55,7 +57,7 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     else:
         for where, count in Counter(without_secrets(store_for(journal, uri)) for journal in gone).items():
             print(f"sent before, and not in {where}: {counted(count, 'journal')}; with --anew they are sent again")
-    renamed = made_anew(gone, uri) if anew else {}
+    renamed = made_anew(found, waiting, uri) if anew else {}
     for journal in waiting:
         before = 0 if journal in gone else journal.sent().bytes
         sender = Sender(journal, store_for(journal, uri), renamed=renamed)
@@ -86,36 +88,53 @@ def is_missing(journal: Journal) -> bool:
     return journal.unsent() > 0 or bool(journal.sent().owed)
 
 
-def gone_from_their_stores(
-    journals: Sequence[Journal], uri: str | None, *, ask: bool
-) -> tuple[dict[Journal, str], int]:
-    """Those that a store had and has no more, with the ids of their runs, and how many could not be looked up.
+def gone_from_their_stores(journals: Sequence[Journal], uri: str | None, *, ask: bool) -> tuple[list[Journal], int]:
+    """Those that a store had and has no more, and how many could not be looked up.
 
     Args:
         journals: that were sent whole.
         uri: of the store; None: the one that each was sent to.
         ask: whether servers are asked too, of which each journal takes an answer.
     """
-    gone, unknown = {}, 0
+    gone, unknown = [], 0
     for journal in journals:
-        sender, run_id = Sender(journal, store_for(journal, uri)), journal.sent().run_id
+        sender = Sender(journal, store_for(journal, uri))
+        database = database_of(sender.uri)
+        if database is not None and not database.parent.is_dir():
+            # These runs were copied or moved here: their store may have been, too.
+            continue
         try:
-            if (ask or database_of(sender.uri)) and sender.is_lost():
-                gone[journal] = str(run_id)
+            if (ask or database is not None) and sender.is_lost():
+                gone.append(journal)
         except Exception as error:
             unknown += 1
             print(f"{journal.path.parent}: could not be looked up ({told(error)})")
     return gone, unknown
 
 
-def made_anew(gone: Mapping[Journal, str], uri: str | None) -> dict[str, str]:
-    """Makes the runs that are to be sent again, so that those that name others by their ids can be told the new ones: by the old ones."""
-    ids = {}
-    for journal, before in gone.items():
+def made_anew(found: Sequence[Journal], waiting: Sequence[Journal], uri: str | None) -> dict[str, str]:
+    """Makes the runs of what waits to be sent; the ids of all that were found, by those that they had before: tags may name these."""
+    for journal in waiting:
         # Whoever sends it comes upon the same, and tells of it.
         with suppress(Exception):
-            ids[before] = Sender(journal, store_for(journal, uri)).make_run()
-    return ids
+            Sender(journal, store_for(journal, uri)).make_run()
+    every = [journal.sent() for journal in found]
+    renamed = {before: str(sent.run_id) for sent in every for before in sent.formerly}
+    for journal in found:
+        rename_in(journal.path.with_name(RESULT), renamed)
+    return renamed
+
+
+def rename_in(result: Path, renamed: Mapping[str, str]) -> None:
+    """Has a run's result name the run by the id that it has now."""
+    with suppress(OSError, ValueError):
+        content = json.loads(result.read_text(encoding="utf-8"))
+        if content["run_id"] in renamed:
+            partial = result.with_name(f".{result.name}.partial")
+            partial.write_text(
+                json.dumps({**content, "run_id": renamed[content["run_id"]]}, indent=1), encoding="utf-8"
+            )
+            os.replace(partial, result)
 
 
 def may_be_sent_to(uri: str, journal: Journal) -> bool:

@@ -42,12 +42,14 @@ class Sent:
         bytes: of the journal that the server acknowledged, in whole lines.
         run_id: MLflow's; None where the run has not been made there yet.
         store: in which it has been made, without secrets: a server may have moved since the run was begun.
+        formerly: ids that the run had in stores that have it no more.
         owed: files that the server did not take, while it took all else: lines of the journal, to be tried again.
     """
 
     bytes: int = 0
     run_id: str | None = None
     store: str | None = None
+    formerly: list[str] = field(default_factory=list)
     owed: list[Entry] = field(default_factory=list)
 
 

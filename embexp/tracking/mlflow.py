@@ -111,14 +111,16 @@ class MLflowTracker(Tracker):
         )
         self._held = is_ready(self.uri, experiment=self.experiment)
         background = Background(Sender(journal, self.uri), hold=HOLD_SECONDS if self._held else 0.0)
+        # What interrupts the wait finds a run that can be ended.
+        self._journal, self._background = journal, background
         background.start()
         if not self._held:
             background.wait_for_first_try(patience(self.uri))
         if background.failure is not None and not is_away(background.failure):
+            self._journal = self._background = None
             background.stop()
             journal.discard()
             raise cannot_open(self.uri, background.failure) from background.failure
-        self._journal, self._background = journal, background
         if self.system_metrics:
             from embexp.tracking.system import SystemMetrics
 
@@ -151,6 +153,7 @@ class MLflowTracker(Tracker):
         if self._background is not None and self._held:
             self._background.begin()
             self._background.wait_for_first_try(SETTLE_SECONDS)
+            self._held = False
 
     def end(self, status: Status, reason: str | None = None) -> None:
         """See `Tracker`. The end is in the journal first; then what is missing is sent, for a bounded time."""
@@ -161,7 +164,12 @@ class MLflowTracker(Tracker):
         journal, background = self._journal, self._background
         journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
         journal.close()
-        background.try_now(WAIT_SECONDS[status])
+        try:
+            background.try_now(WAIT_SECONDS[status])
+        finally:
+            self._tell_what_is_left(journal, background)
+
+    def _tell_what_is_left(self, journal: Journal, background: Background) -> None:
         if not background.done:
             failure = background.failure
             lines = sum(1 for _ in journal.entries(journal.sent().bytes))
@@ -203,13 +211,8 @@ class MLflowTracker(Tracker):
     def _asked(self, key: str, finished: bool, place: str | None) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
         journals = self._journals(key)
-        removed = [journal for journal in journals if self._is_removed(journal)]
-        if removed and finished:
-            log.warning(
-                "tracker: %s had finished, and is not in the store any more; python -m embexp.tracking sync --anew  "
-                "brings it back, and it need not be trained again",
-                _shown(removed[-1].path.parent),
-            )
+        # What was begun before one that finished is not to be gone on with in its stead.
+        removed = [journal for journal in journals if finished and self._is_removed(journal)]
         for journal in journals:
             sender = Sender(journal, self.uri)
             # Of one that is gone on with, the store must have what was logged before, though it was removed since.
@@ -231,6 +234,12 @@ class MLflowTracker(Tracker):
         ]
         runs = [run for run in runs if finished or run.status != Status.FINISHED]
         runs.sort(key=lambda run: run.status != Status.FINISHED)
+        if removed and not any(run.status == Status.FINISHED for run in runs):
+            log.warning(
+                "tracker: %s had finished, and is not in the store any more; python -m embexp.tracking sync --anew  "
+                "brings it back, and it need not be trained again",
+                _shown(removed[-1].path.parent),
+            )
         if not runs:
             return None
         run = runs[0]

@@ -111,7 +111,7 @@ class Sender:
         start = self.journal.start
         if not self._is_there and self.is_lost():
             log.warning("tracker: %s is not in the store any more; all of it is sent anew", self.journal.path)
-            sent = Sent()
+            sent = Sent(formerly=[*sent.formerly, str(sent.run_id)])
         if sent.run_id is None and start is not None:
             continues = start["continues"]
             if continues is not None:

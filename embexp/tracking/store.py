@@ -38,6 +38,8 @@ CAUSE = re.compile(
 # What a process that was killed in the midst of making a database has left, where that was made in place.
 HALF_MADE = re.compile(r"table \S+ already exists|Online migration expected|found version None")
 OF_ANOTHER_VERSION = re.compile(r"out-of-date database schema|Can't locate revision")
+# Drivers whose packages are called otherwise.
+PACKAGES = {"MySQLdb": "mysqlclient", "psycopg2": "psycopg2-binary"}
 
 Answer = TypeVar("Answer")
 
@@ -75,8 +77,7 @@ def open_store(uri: str | None, *, experiment: str) -> str:
     Two processes would make the experiment twice, so all but one wait.
     """
     where, client = store_uri(uri), client_of(uri)
-    # A server takes care of itself.
-    with _lock_beside(where) if is_local(where) else nullcontext():
+    with _lock_beside(where):
         found = client.get_experiment_by_name(experiment)
         if found is None:
             folder = (Path.cwd() / ARTIFACTS).as_uri() if is_local(where) else None
@@ -91,32 +92,39 @@ def _make_database(where: str) -> None:
     """Makes the file of a sqlite store, whole or not at all, where it is not there yet.
 
     MLflow makes its tables in dozens of steps. A process that is killed between them would leave a database under its name
-    that nothing can open any more, and processes that make one at the same time crash each other.
+    that nothing can open any more.
     """
     database = Path(where.removeprefix(SQLITE))
     if database.exists() or "?" in where or database.name == ":memory:":
         return
-    with _lock_beside(where):
-        # Whoever held the lock may have made it.
-        if database.exists():
-            return
-        from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        partial = database.with_name(f".{database.name}.partial")
-        for left in (partial, partial.with_name(f"{partial.name}-journal")):
-            left.unlink(missing_ok=True)
-        with _unsynchronised(partial):
-            store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
-            store.engine.dispose()
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, database)
+    partial = database.with_name(f".{database.name}.partial")
+    for left in (partial, partial.with_name(f"{partial.name}-journal")):
+        left.unlink(missing_ok=True)
+    with _unsynchronised(partial):
+        store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
+        store.engine.dispose()
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    os.replace(partial, database)
 
 
 def _lock_beside(where: str) -> AbstractContextManager[object]:
+    """The lock of a store that is a file; none for a server, which takes care of itself, or where nothing can be written anyway.
+
+    Raises:
+        FileNotFoundError: its folder is not there.
+    """
+    if not is_local(where):
+        return nullcontext()
     from filelock import FileLock
 
-    return FileLock(f"{where.removeprefix(SQLITE)}.lock")
+    database = Path(where.removeprefix(SQLITE).partition("?")[0])
+    if not database.parent.is_dir():
+        # The lock would make it.
+        raise FileNotFoundError(f"there is no folder {database.parent}")
+    return FileLock(f"{database}.lock") if os.access(database.parent, os.W_OK) else nullcontext()
 
 
 @contextmanager
@@ -140,7 +148,11 @@ def _unsynchronised(database: Path) -> Iterator[None]:
 
 
 def client_of(uri: str | None) -> MlflowClient:
-    """A client of the store, quiet and not patient. A file that is not there yet is made: MLflow would make it in place."""
+    """A client of the store, quiet and not patient.
+
+    It makes the tables of a file that is not there yet, and changes those of an older MLflow: processes that do so at the same time
+    crash each other, so all but one wait.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # It would print the server's address at a run's end, with the password that is in it.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
@@ -151,9 +163,10 @@ def client_of(uri: str | None) -> MlflowClient:
     import mlflow
 
     where = store_uri(uri)
-    if is_local(where):
-        _make_database(where)
-    return mlflow.MlflowClient(tracking_uri=where)
+    with _lock_beside(where):
+        if is_local(where):
+            _make_database(where)
+        return mlflow.MlflowClient(tracking_uri=where)
 
 
 def _hush() -> None:
@@ -209,8 +222,9 @@ def cannot_open(uri: str | None, error: BaseException) -> ConfigError:
     if HALF_MADE.search(str(error)):
         return ConfigError(
             [
-                f"{shown}: a process was killed while it made this database, which nothing can open any more; remove it. "
-                "What runs in this folder had logged is in their folders: python -m embexp.tracking sync --anew  fills a new one."
+                f"{shown}: its tables are half made. Another program, as mlflow ui, may be making them at this moment: try again. If it "
+                "stays so, one was killed in the midst of it: move the file away. What runs in this folder had logged is in their folders: "
+                "python -m embexp.tracking sync --anew  fills a new one."
             ]
         )
     if OF_ANOTHER_VERSION.search(str(error)):
@@ -222,7 +236,8 @@ def cannot_open(uri: str | None, error: BaseException) -> ConfigError:
             ]
         )
     if isinstance(error, ModuleNotFoundError):
-        return ConfigError([f"{shown}: needs {error.name}: pip install {error.name}."])
+        package = PACKAGES.get(str(error.name), error.name)
+        return ConfigError([f"{shown}: needs the Python package {package}; install it beside embexp."])
     return ConfigError([f"{shown}: cannot be opened: {told(error)}; name another store, or use tracker=none."])
 
 

@@ -144,14 +144,15 @@ class Scores(TrainerCallback):
 class Settle(TrainerCallback):
     """Has the tracker begin when the first step is done, while the clock stands: what it has to import is no part of training."""
 
-    def __init__(self, tracker: Tracker, clock: Clock) -> None:
+    def __init__(self, tracker: Tracker, clock: Clock, preemption: Preemption) -> None:
         self.tracker = tracker
         self.clock = clock
+        self.preemption = preemption
         self.done = False
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Once."""
-        if not self.done:
+        """Once, and not where the run was told to go: its checkpoint comes first."""
+        if not self.done and self.preemption.asked is None:
             self.done = True
             self.clock.pause()
             self.tracker.settle()

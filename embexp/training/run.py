@@ -198,7 +198,7 @@ def _progress(
 def _callbacks(progress: Progress, preemption: Preemption, bar: Bar, config: Config) -> list[TrainerCallback]:
     # In this order: a checkpoint, written when all have been called, holds the loss and the scores of its step.
     last = SaveAndGo(preemption, checkpoints=config.trainer.checkpoints)
-    begun = Settle(progress.record.tracker, progress.clock)
+    begun = Settle(progress.record.tracker, progress.clock, preemption)
     return [begun, progress.losses, progress.scores, bar, last]
 
 

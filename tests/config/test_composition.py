@@ -277,14 +277,18 @@ def test_a_database_in_a_folder_that_is_not_there_is_refused_and_the_folder_is_n
         compose([f"tracker.uri={uri}"])
 
 
-def test_a_database_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+def test_a_database_that_cannot_be_written_to_and_a_file_that_is_none_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").touch()
     compose()
+    (tmp_path / "text.db").write_text("no database, but a text of more than sixteen letters")
+    assert problems_of("tracker.uri=sqlite:///text.db") == [
+        "tracker.uri=sqlite:///text.db: is no SQLite database; name another file, which is made where there is none."
+    ]
     # As for whoever is not root, or on a disk that is read only.
     monkeypatch.setattr("embexp.config.rules.os.access", lambda path, mode: str(path) != f"{tmp_path}/mlflow.db")
     assert problems_of() == [
-        f"tracker.uri=sqlite:///{tmp_path}/mlflow.db: cannot be written to; name another database, or use tracker=none."
+        f"tracker.uri=sqlite:///{tmp_path}/mlflow.db: it, or its folder, cannot be written to; name another database, or use tracker=none."
     ]
 
 

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from embexp.compare import read_runs
+from embexp.config import ConfigError
 from embexp.tracking import Status, local, prepare_store
 from embexp.tracking import mlflow as trackers
 from embexp.tracking.local import is_ready, ready_runs, stored
@@ -145,6 +146,17 @@ def test_a_store_that_a_killed_process_left_half_written_is_read_all_the_same(ow
     assert not is_ready(own_store, experiment=EXPERIMENT)
     assert read_runs(own_store, experiment=EXPERIMENT) == before
     assert is_ready(own_store, experiment=EXPERIMENT)
+
+
+def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
+    path = tmp_path / "other.db"
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("CREATE TABLE addresses (name TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="cannot be read as an MLflow store"):
+        read_runs(f"sqlite:///{path}", experiment=EXPERIMENT)
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["other.db"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import itertools
+import json
 import os
 import shutil
 import socket
@@ -19,9 +20,10 @@ from mlflow import MlflowClient
 from embexp.compare import read_runs
 from embexp.compare.runs import RUNS_OF_SWEEP
 from embexp.config import ConfigError
+from embexp.record import Record
 from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secrets
 from embexp.tracking.__main__ import main, sync
-from embexp.tracking.journal import Journal, Sent
+from embexp.tracking.journal import Journal, Sent, journals_under
 from embexp.tracking.local import history_in, ready_runs
 from embexp.tracking.mlflow import WAIT_SECONDS
 from embexp.tracking.processes import BOOT, HIDDEN, is_dead, started_at
@@ -347,6 +349,9 @@ def test_what_is_sent_anew_is_what_it_was_a_resumed_run_one_and_a_sweep_with_all
 ):
     monkeypatch.chdir(tmp_path)
     own = Store(f"sqlite:///{shutil.copy(empty_store, tmp_path / 'own.db')}", tmp_path / "multirun")
+    waits = own.started(tags={"embexp.key": "waits"})
+    before = end(waits)
+    sent = journal_of(waits).sent()
     first = own.started(tags={"embexp.key": "k"})
     for step in (1, 2):
         first.log_metrics({"train/loss": 1.0 / step}, step)
@@ -356,19 +361,66 @@ def test_what_is_sent_anew_is_what_it_was_a_resumed_run_one_and_a_sweep_with_all
     for step in (2, 3):
         second.log_metrics({"train/loss": 1.0 / step}, step)
     run_id = end(second)
+    result = journal_of(second).path.with_name("result.json")
+    result.write_text(json.dumps({"name": "a run", "run_id": run_id}))
     sweep = own.started(tags={"embexp.sweep": "folder"})
-    sweep.set_tags({f"{RUNS_OF_SWEEP}.0": f"{run_id} another"})
+    sweep.set_tags({f"{RUNS_OF_SWEEP}.0": f"{run_id} {before} another"})
     end(sweep)
     (tmp_path / "own.db").unlink()
+    # As if the end of it had not been sent.
+    journal_of(waits).mark(replace(sent, bytes=sent.bytes - 1))
     done = warm.run(["-m", "embexp.tracking", "sync", "--anew"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     runs = ready_runs(own.uri, experiment=EXPERIMENT)
-    (again,) = [run for run in runs if "embexp.key" in run.tags]
+    (again,) = [run for run in runs if run.tags.get("embexp.key") == "k"]
+    (waited,) = [run for run in runs if run.tags.get("embexp.key") == "waits"]
     (parent,) = [run for run in runs if "embexp.sweep" in run.tags]
     assert (again.status, again.metrics) == ("FINISHED", {"train/loss": pytest.approx(1 / 3)})
     assert again.run_id != run_id
     assert [step for step, _ in history_in(tmp_path / "own.db", again.run_id, "train/loss")] == [1, 2, 3]
-    assert parent.tags[f"{RUNS_OF_SWEEP}.0"] == f"{again.run_id} another"
+    assert parent.tags[f"{RUNS_OF_SWEEP}.0"] == f"{again.run_id} {waited.run_id} another"
+    assert json.loads(result.read_text()) == {"name": "a run", "run_id": again.run_id}
+
+
+def test_runs_whose_folder_was_moved_with_their_store_are_not_told_to_be_gone(store, tmp_path, capsys):
+    tracker = store.started()
+    end(tracker)
+    path = journal_of(tracker).path
+    elsewhere = f"sqlite:///{tmp_path}/elsewhere/mlflow.db"
+    path.write_text(path.read_text().replace(store.uri, elsewhere))
+    journal_of(tracker).mark(replace(journal_of(tracker).sent(), store=elsewhere, bytes=path.stat().st_size))
+    for words in ([], ["--anew"]):
+        assert main(["sync", *words]) == 0
+        assert "nothing is missing: 1 journal" in capsys.readouterr().out
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_what_was_not_sent_is_told_though_the_wait_for_it_is_interrupted(store, monkeypatch, caplog):
+    tracker = store.started()
+
+    def interrupted(self, seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embexp.tracking.background.Background.try_now", interrupted)
+    tracker._background.stop()
+    with pytest.raises(KeyboardInterrupt):
+        tracker.end(Status.FINISHED)
+    assert "1 line is not sent yet" in caplog.text
+    assert journal_of(tracker).end()["status"] == "FINISHED"
+
+
+def test_a_run_whose_start_is_interrupted_is_one_run(down, monkeypatch):
+    def interrupted(self, seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embexp.tracking.background.Background.wait_for_first_try", interrupted)
+    record = Record(down.tracker(), down.folder / "run", "a run", {})
+    with pytest.raises(KeyboardInterrupt):
+        record.start(tags={}, parent=None)
+    assert record.started
+    record.end(Status.KILLED, "interrupted (Ctrl-C)")
+    (journal,) = journals_under(down.folder)
+    assert journal.end()["reason"] == "interrupted (Ctrl-C)"
 
 
 def test_of_a_server_that_is_down_it_is_not_said_that_nothing_is_missing(down, store, capsys):

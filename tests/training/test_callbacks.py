@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from embexp.interrupts import Preemption
 from embexp.training.callbacks import Bar, Clock, Losses, Settle
 
 
@@ -61,7 +62,12 @@ def test_what_the_tracker_imports_after_the_first_step_is_no_part_of_training():
         asked.append(clock.seconds)
         time.sleep(0.2)
 
-    callback = Settle(SimpleNamespace(settle=settle), clock)
+    preemption = Preemption()
+    callback = Settle(SimpleNamespace(settle=settle), clock, preemption)
+    preemption.asked = KeyboardInterrupt
+    callback.on_step_end(None, None, None)
+    assert asked == []
+    preemption.asked = None
     clock.go()
     begun = time.perf_counter()
     for _ in range(3):
