@@ -185,12 +185,12 @@ class Record:
             return result
         self.ended = True
         self._write(result)
-        if self.started:
-            try:
-                self._hand_on(result)
-            finally:
+        try:
+            self._hand_on(result)
+        finally:
+            if self.started:
                 self.tracker.end(status, reason)
-                result = self._named(result)
+            result = self._named(result)
         return result
 
     def _named(self, result: Result) -> Result:
@@ -205,11 +205,13 @@ class Record:
 
     def _hand_on(self, result: Result) -> None:
         # A process that was told to go has little time.
-        if result.status is not Status.KILLED:
+        if self.started and result.status is not Status.KILLED:
             self.tracker.settle()
         # Its card and its artifact have the id too.
         self._named(result)
         card = self._card() if result.status is Status.FINISHED else None
+        if not self.started:
+            return
         if self.cautions:
             self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
         if card is not None:

@@ -309,10 +309,7 @@ def test_of_a_store_that_was_removed_what_can_be_gone_on_with_is_there_again(
         assert other.history(found.run_id, "a") == [(1, 1.0)]
 
 
-@pytest.mark.parametrize("removed", ["the file", "the runs"])
-def test_runs_that_a_store_had_and_has_no_more_are_told_and_sent_anew_if_it_is_said(
-    empty_store, tmp_path, monkeypatch, removed
-):
+def test_runs_that_a_store_had_and_has_no_more_are_told_and_sent_anew_if_it_is_said(empty_store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     own = Store(f"sqlite:///{shutil.copy(empty_store, tmp_path / 'own.db')}", tmp_path / "multirun")
     parent = own.started(tags={"embexp.sweep": "folder"})
@@ -320,8 +317,6 @@ def test_runs_that_a_store_had_and_has_no_more_are_told_and_sent_anew_if_it_is_s
     child.log_metrics({"a": 1.0}, 1)
     before = {end(child), end(parent)}
     (tmp_path / "own.db").unlink()
-    if removed == "the runs":
-        shutil.copy(empty_store, tmp_path / "own.db")
 
     def synced(*words: str) -> list[str]:
         # This process has the file that was removed open.
