@@ -60,10 +60,13 @@ class Finished:
 
 @dataclass(frozen=True)
 class Steps:
-    """The optimiser steps of a process, the first one apart: it allocates what the others use again.
+    """The optimiser steps of a process, the first two apart.
+
+    The first allocates what the others use again; in the time of the second, which counts from the end of the first, embexp has the
+    import of MLflow, that it puts off until then.
 
     Attributes:
-        seconds: of each step after the first, of wall clock.
+        seconds: of each step after the second, of wall clock.
         processor: the same in processor seconds.
         first: seconds from the start of the process to the end of its first step.
         tokens, computed, flops: a step's mean of the tokens of the texts, of the tokens that were computed, padding
@@ -158,13 +161,15 @@ def read_steps(notes: Sequence[dict[str, float]]) -> Steps:
     """What the probe wrote, sums since the process began, as the cost of single steps.
 
     Raises:
-        ValueError: there are fewer than two steps, so that none is left without the first.
+        ValueError: there are fewer than three steps, so that none is left without the first two.
     """
-    if len(notes) < 2:
-        raise ValueError(f"{len(notes)} optimiser steps were seen; at least 2 are needed, for the first is not timed.")
+    if len(notes) < 3:
+        raise ValueError(
+            f"{len(notes)} optimiser steps were seen; at least 3 are needed, for the first two are not timed."
+        )
 
     def each(name: str) -> tuple[float, ...]:
-        return tuple(after[name] - before[name] for before, after in pairwise(notes))
+        return tuple(after[name] - before[name] for before, after in pairwise(notes[1:]))
 
     return Steps(
         each("wall"),

@@ -43,8 +43,8 @@ def notes(*ends: float) -> list[dict[str, float]]:
     return [{"wall": end, "processor": 2 * end, "tokens": 10 * end, "computed": 20 * end, "flops": 0} for end in ends]
 
 
-def test_the_first_step_is_not_timed():
-    steps = read_steps(notes(9.0, 10.0, 12.0))
+def test_the_first_step_and_what_is_put_off_until_its_end_are_not_timed():
+    steps = read_steps(notes(9.0, 15.0, 16.0, 18.0))
     assert steps.seconds == (1.0, 2.0)
     assert steps.mean == 1.5
     assert steps.first == 9.0
@@ -52,9 +52,9 @@ def test_the_first_step_is_not_timed():
     assert steps.computed == 30.0
 
 
-def test_a_run_of_one_step_cannot_be_timed():
-    with pytest.raises(ValueError, match="at least 2"):
-        read_steps(notes(9.0))
+def test_a_run_of_two_steps_cannot_be_timed():
+    with pytest.raises(ValueError, match="at least 3"):
+        read_steps(notes(9.0, 10.0))
 
 
 def test_the_ratio_is_the_median_of_the_pairs_ratios_and_not_the_ratio_of_the_medians():
@@ -105,7 +105,7 @@ class ByHeart:
 
     def run(self, side: str, case: Case) -> Run:
         self.asked.append(case)
-        return Run(Finished("", 0, 0, 0, 0), read_steps(notes(1, 2)), self.scores[side][case.seed - 1], "fp32")
+        return Run(Finished("", 0, 0, 0, 0), read_steps(notes(1, 2, 3)), self.scores[side][case.seed - 1], "fp32")
 
     def plain(self, case: Case) -> Run:
         return self.run("plain", case)
@@ -179,7 +179,7 @@ def test_what_is_typed_goes_over_the_full_sizes():
     assert options.growing_rows == FULL["growing_rows"]
 
 
-@pytest.mark.parametrize("words", [["--only", "nothing"], ["--steps", "2"], ["--pairs", "0"], ["--mnli", "no/folder"]])
+@pytest.mark.parametrize("words", [["--only", "nothing"], ["--steps", "3"], ["--pairs", "0"], ["--mnli", "no/folder"]])
 def test_a_wrong_option_is_refused(words, capsys):
     with pytest.raises(SystemExit):
         parse(words)
@@ -246,7 +246,7 @@ def test_the_probe_notes_the_end_of_every_step_and_counts_where_asked(tmp_path):
         "assert sys.argv[1:] == ['word']\n"
         "model = torch.nn.Sequential(torch.nn.Embedding(10, 4, padding_idx=0), torch.nn.Linear(4, 1, bias=False))\n"
         "optimizer = torch.optim.AdamW(model.parameters())\n"
-        "for _ in range(3):\n"
+        "for _ in range(4):\n"
         "    model(torch.tensor([[1, 2, 0, 0], [3, 4, 5, 6]])).sum().backward()\n"
         "    optimizer.step()\n"
     )
