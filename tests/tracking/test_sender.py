@@ -92,8 +92,8 @@ def test_a_lost_answer_neither_doubles_nor_loses(store, monkeypatch, name, after
         tracker.log_metrics({"train/loss": 1 / (step + 1)}, step)
         time.sleep(0.01)
     tracker.end(Status.FINISHED)
-    # The end may take both of the failing tries, or leave the second to the first sync.
-    assert 0 in (sync([store.folder], uri=None), sync([store.folder], uri=None))
+    # The end may take both of the failing tries, or leave them to what sends later.
+    assert 0 in [sync([store.folder], uri=None) for _ in range(3)]
     (run,) = store.runs_with("test", f"{name} {after}")
     assert run.info.status == "FINISHED"
     assert store.history(run.info.run_id, "train/loss") == logged(journal_of(tracker))["train/loss"]
