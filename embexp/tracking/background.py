@@ -54,7 +54,8 @@ class Background(Thread):
             if failure is None:
                 pause = min(LONGEST_REST_SECONDS, max(INTERVAL_SECONDS, computed / MOST_OF_A_CORE))
             else:
-                pause = 1.0 if first else min(LONGEST_PAUSE_SECONDS, 2 * pause)
+                # What was held back was no pause after a failure.
+                pause = min(LONGEST_PAUSE_SECONDS, max(1.0, 0.0 if first else 2 * pause))
 
     def begin(self) -> None:
         """Holds nothing back any longer."""

@@ -91,7 +91,8 @@ class Sender:
                     ended = batch[-1][0]["kind"] == "end"
             if ended:
                 self._send_owed(sent)
-            return ended or (self.journal.unsent() == 0 and self.journal.end() is not None)
+            # In this order: an end that is written in between counts among what is not sent.
+            return ended or (self.journal.end() is not None and self.journal.unsent() == 0)
 
     def make_run(self) -> str:
         """The MLflow id of the journal's run, which is made where it is not there yet: a child needs its parent."""
