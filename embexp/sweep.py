@@ -152,7 +152,7 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
-    # Its first step is to come soon too, but none of its jobs is to have the import of MLflow among its steps.
+    # Here, before its jobs: the first of them would have the import of MLflow alone, and be compared with the others.
     tracker.settle()
     os.environ[JOBS] = str(len(jobs))
     os.environ[SWEPT] = " ".join(key.lstrip("+~") for key in swept)

@@ -213,18 +213,10 @@ def _store_is_known(config: Config) -> Iterator[str]:
     # A database's driver may be named in it: postgresql+psycopg2.
     kind = scheme.partition("+")[0]
     shown = f"tracker.uri={without_secrets(uri)}"
-    # Whoever opens the database would make the folder, wherever a misspelling says that it is. SQLite has URIs of its own.
     database = uri.removeprefix(SQLITE).partition("?")[0]
-    if database != uri and not database.startswith("file:") and not (folder := Path(database).parent).is_dir():
-        yield f"{shown}: there is no folder {folder}; make it, or name a database in one that is there."
-    elif (
-        database != uri
-        and Path(database).is_file()
-        and not all(os.access(each, os.W_OK) for each in (database, folder))
-    ):
-        yield f"{shown}: it, or its folder, cannot be written to; name another database, or use tracker=none."
-    elif database != uri and _is_no_database(Path(database)):
-        yield f"{shown}: is no SQLite database; name another file, which is made where there is none."
+    # SQLite has URIs of its own.
+    if database != uri and not database.startswith("file:"):
+        yield from (f"{shown}: {problem}" for problem in _what_is_wrong_with_database(Path(database)))
     if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
         return
     if not colon or kind == "file":
@@ -235,14 +227,20 @@ def _store_is_known(config: Config) -> Iterator[str]:
         yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
 
 
-def _is_no_database(path: Path) -> bool:
-    """Whether there is something in the file, and not what every SQLite database begins with."""
-    try:
-        with path.open("rb") as file:
-            begin = file.read(len(SQLITE_HEADER))
-    except OSError:
-        return False
-    return begin not in (b"", SQLITE_HEADER)
+def _what_is_wrong_with_database(path: Path) -> Iterator[str]:
+    if not path.parent.is_dir():
+        # Whoever opens the database would make the folder, wherever a misspelling says that it is.
+        yield f"there is no folder {path.parent}; make it, or name a database in one that is there."
+    elif path.is_file():
+        if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)):
+            yield "it, or its folder, cannot be written to; name another database, or use tracker=none."
+        elif _begin_of(path) not in (b"", SQLITE_HEADER):
+            yield "is no SQLite database; name another file, which is made where there is none."
+
+
+def _begin_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(SQLITE_HEADER))
 
 
 def has_cuda() -> bool:
