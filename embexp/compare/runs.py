@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
+from embexp.tracking.kept import RUNS, has_runs_of
 from embexp.tracking.local import StoredRun, database_of, runs_in, stored
 from embexp.tracking.processes import is_dead
 from embexp.tracking.store import GONE, client_of, told
@@ -127,7 +128,12 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
     if path is None:
         return _from_client(store_uri(uri), experiment)
     if not path.is_file():
-        raise ConfigError([f"{path}: there is no store yet; train something first: python -m embexp"])
+        where_from = (
+            "fill one with the runs of this folder: python -m embexp.tracking sync --anew"
+            if has_runs_of(uri, RUNS)
+            else "train something first: python -m embexp"
+        )
+        raise ConfigError([f"{path}: there is no store yet; {where_from}"])
     try:
         found = runs_in(path, experiment=experiment)
     except sqlite3.Error as error:

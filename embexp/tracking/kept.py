@@ -28,6 +28,12 @@ def never_sent(folder: Path, *, uri: str | None, experiment: str) -> list[Journa
     ]
 
 
+def has_runs_of(uri: str | None, folder: Path) -> bool:
+    """Whether runs below the folder were logged to the store."""
+    store = without_secrets(absolute(store_uri(uri)))
+    return any(journal.start and journal.start["uri"] == store for journal in journals_under(folder))
+
+
 def last_of(journals: Iterable[Journal], *, finished: bool) -> FoundRun | None:
     """The run that `Tracker.find_run` would tell of, known by its journal.
 

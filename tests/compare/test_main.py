@@ -123,6 +123,23 @@ def test_runs_that_ended_before_the_store_knew_of_them_are_told_of(tmp_path, mon
     ]
 
 
+def test_a_store_that_was_removed_can_be_filled_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["compare"])
+    with pytest.raises(
+        SystemExit, match=r"mlflow\.db: there is no store yet; train something first: python -m embexp$"
+    ):
+        main()
+    journal = Journal.create(tmp_path / "multirun" / "sent")
+    where = f"sqlite:///{tmp_path}/mlflow.db"
+    journal.append("start", uri=where, experiment="embexp", name="a run", params={}, tags={})
+    with pytest.raises(SystemExit, match=r"fill one with the runs of this folder: .* sync --anew$"):
+        main()
+    monkeypatch.setattr(sys, "argv", ["compare", "--uri", "sqlite:///other.db"])
+    with pytest.raises(SystemExit, match="train something first"):
+        main()
+
+
 def test_a_disk_that_is_full_or_read_only_is_told_in_a_sentence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store(tmp_path, 2)
