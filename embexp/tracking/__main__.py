@@ -44,7 +44,7 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     everywhere = [journal for folder in folders for journal in journals_under(folder)]
     found = [journal for journal in everywhere if uri is None or may_be_sent_to(uri, journal)]
     left = [journal for journal in everywhere if journal not in found]
-    for other, count in Counter(map(store_of, left)).items():
+    for other, count in Counter(journal.store() for journal in left).items():
         print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
     # The end of a run whose process is gone is among what is to be sent.
     waiting = [journal for journal in found if not close_if_dead(journal) or is_missing(journal)]
@@ -76,11 +76,6 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     if not waiting and not missing and not gone:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
-
-
-def store_of(journal: Journal) -> str:
-    """The store that has a run, or that it was to be logged to, without secrets."""
-    return journal.sent().store or str((journal.start or {})["uri"])
 
 
 def is_missing(journal: Journal) -> bool:
@@ -139,13 +134,13 @@ def rename_in(result: Path, renamed: Mapping[str, str]) -> None:
 
 def may_be_sent_to(uri: str, journal: Journal) -> bool:
     """Whether a run is of this store, or of a server, which may have moved: one that is not there is made anew."""
-    own = store_of(journal)
+    own = journal.store()
     return own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/") or not is_local(own)
 
 
 def store_for(journal: Journal, uri: str | None) -> str:
     """The store a journal belongs to, as it is named, or with the secrets of the environment's."""
-    own = store_of(journal)
+    own = journal.store()
     named = os.environ.get("MLFLOW_TRACKING_URI", "")
     return uri or (named if named and without_secrets(named) == own else own)
 

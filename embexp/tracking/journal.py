@@ -24,7 +24,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from embexp.tracking.moved import moved_along
 from embexp.tracking.secrets import without_secrets
+from embexp.tracking.store import database_file, is_local, uri_of
 
 Entry = dict[str, Any]
 READ_AT_ONCE = 1 << 20
@@ -125,6 +127,33 @@ class Journal:
             return None
         entry = _entry(line) if line.endswith(b"\n") else None
         return entry if entry is not None and entry["kind"] == "start" else None
+
+    def today(self, recorded: str | Path) -> Path:
+        """Where a path that the journal names is: it may have been moved along with the journal."""
+        was = (self.start or {}).get("folder")
+        return Path(recorded) if was is None else moved_along(Path(recorded), was=Path(was), now=self._home)
+
+    @cached_property
+    def uri(self) -> str:
+        """The store that the run was begun for, without secrets; where a folder was moved with all in it, as it is called now."""
+        return self._today_s(str((self.start or {})["uri"]))
+
+    def store(self) -> str:
+        """The store that has the run, else that for which it was begun: a server may have moved since."""
+        sent = self.sent().store
+        return self.uri if sent is None else self._today_s(sent)
+
+    def _today_s(self, uri: str) -> str:
+        if not is_local(uri):
+            return uri
+        before = database_file(uri)
+        now = self.today(before)
+        # A folder may be copied without the store.
+        return uri_of(now) if now.is_file() or not before.is_file() else uri
+
+    @cached_property
+    def _home(self) -> Path:
+        return self.path.parent.resolve()
 
     def end(self) -> Entry | None:
         """The last line, if it is the run's end."""

@@ -23,7 +23,7 @@ def never_sent(folder: Path, *, uri: str | None, experiment: str) -> list[Journa
         journal
         for journal in journals_under(folder, never_sent=True)
         if (start := journal.start)
-        and (start["uri"], start["experiment"]) == (store, experiment)
+        and (journal.uri, start["experiment"]) == (store, experiment)
         and (journal.end() or is_dead(start["tags"]))
     ]
 
@@ -31,7 +31,7 @@ def never_sent(folder: Path, *, uri: str | None, experiment: str) -> list[Journa
 def has_runs_of(uri: str | None, folder: Path) -> bool:
     """Whether runs below the folder were logged to the store."""
     store = without_secrets(absolute(store_uri(uri)))
-    return any(journal.start and journal.start["uri"] == store for journal in journals_under(folder))
+    return any(journal.uri == store for journal in journals_under(folder))
 
 
 def last_of(journals: Iterable[Journal], *, finished: bool) -> FoundRun | None:
@@ -74,7 +74,7 @@ def is_to_go_on(journal: Journal) -> bool:
 def _before(journal: Journal) -> Journal | None:
     """The journal of the attempt that this one goes on with, where it is here."""
     reference = (journal.start or {}).get("continues") or {}
-    path = Path(reference.get("journal", ""))
+    path = journal.today(reference.get("journal", ""))
     return Journal(path) if path.is_file() else None
 
 

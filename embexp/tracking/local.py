@@ -10,13 +10,14 @@ import os
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from embexp.tracking.store import SQLITE, store_uri
+from embexp.tracking.moved import artifacts_beside
+from embexp.tracking.store import DATABASE, database_file, is_local, store_uri
 
 # The scripts with which MLflow changes its tables, one after the other.
 MIGRATIONS = Path("store", "db_migrations", "versions")
@@ -61,7 +62,35 @@ def stored(run: Any) -> StoredRun:
 def database_of(uri: str | None) -> Path | None:
     """The file that a store is; None where it is none, or is opened in a way of its own."""
     where = store_uri(uri)
-    return Path(where.removeprefix(SQLITE)) if where.startswith(SQLITE) and "?" not in where else None
+    return database_file(where) if is_local(where) and "?" not in where else None
+
+
+def what_is_wrong_with(database: Path) -> Iterator[str]:
+    """Why no runs can be logged to a file that was named as the store, there or not, and what to do; nothing where they can."""
+    another = "name another file, which is made where there is none"
+    if not database.parent.is_dir():
+        # Whoever opens the database would make the folder, wherever a misspelling says that it is.
+        yield f"there is no folder {database.parent}; make it, or name a database in one that is there."
+    elif database.is_dir():
+        yield f"is a folder; name a file in it, as {database / DATABASE}, which is made where there is none."
+    elif database.is_file():
+        if not (os.access(database, os.R_OK | os.W_OK) and os.access(database.parent, os.W_OK)):
+            yield "it, or its folder, cannot be written to; name another database, or use tracker=none."
+            return
+        try:
+            with closing(_opened(database)) as opened:
+                tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        except sqlite3.OperationalError:
+            # Somebody writes to it, or was killed while doing so: whoever needs it tells.
+            return
+        except sqlite3.DatabaseError as error:
+            if "not a database" in str(error):
+                yield f"is no SQLite database; {another}."
+            else:
+                yield f"is damaged ({error}); move it away: python -m embexp.tracking sync --anew  fills a new one."
+            return
+        if tables and not tables & {"experiments", "alembic_version"}:
+            yield f"is a database of something else, with {', '.join(sorted(tables)[:3])}; {another}."
 
 
 def is_ready(uri: str | None, *, experiment: str) -> bool:
@@ -142,7 +171,11 @@ def runs_in(
         params = _by_run(of_chosen("run_uuid, key, value FROM params"))
         tags = _by_run(of_chosen("run_uuid, key, value FROM tags"))
         metrics = _by_run(of_chosen("run_uuid, key, value FROM latest_metrics", more=" AND NOT is_nan"))
-    return [StoredRun(*row, params[row[0]], metrics[row[0]], tags[row[0]]) for row in rows]
+    found = artifacts_beside(path, (uri for *_, uri in rows))
+    return [
+        StoredRun(*row[:4], artifacts, params[row[0]], metrics[row[0]], tags[row[0]])
+        for row, artifacts in zip(rows, found, strict=True)
+    ]
 
 
 def history_in(path: Path, run_id: str, metric: str) -> list[tuple[int, float]]:
@@ -159,7 +192,7 @@ def artifacts_and_tags_in(path: Path, run_id: str) -> tuple[str, dict[str, str]]
     with closing(_opened(path)) as database:
         row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
         tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
-    return ("" if row is None else str(row[0])), tags
+    return "".join(artifacts_beside(path, row or ())), tags
 
 
 def _opened(path: Path) -> sqlite3.Connection:

@@ -101,6 +101,7 @@ class MLflowTracker(Tracker):
         journal.append(
             "start",
             id=uuid.uuid4().hex,
+            folder=str(journal.path.parent),
             uri=absolute(store_uri(self.uri)),
             experiment=self.experiment,
             name=name,
@@ -288,7 +289,7 @@ class MLflowTracker(Tracker):
             for journal in journals_under(RUNS)
             if (start := journal.start)
             and start["tags"].get("embexp.key") == key
-            and (start["uri"], start["experiment"]) == (where, self.experiment)
+            and (journal.uri, start["experiment"]) == (where, self.experiment)
         ]
 
     def _fit(self, name: str) -> str:

@@ -14,7 +14,6 @@ import logging
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.tracking.journal import Entry, Journal, Sent
@@ -150,10 +149,10 @@ class Sender:
 
     def _continued(self, reference: Mapping[str, str]) -> str:
         before = reference.get("journal")
-        if before is not None and Path(before).is_file():
+        if before is not None and (path := self.journal.today(before)).is_file():
             # Its lines come first. What it sent is looked up, so that nothing is logged again.
             with suppress(RunIsGone):
-                Sender(Journal(Path(before)), self.uri).deliver()
+                Sender(Journal(path), self.uri).deliver()
         start = self.journal.start or {}
         run_id = self._referred(reference, open_store(self.uri, experiment=start["experiment"]))
         if run_id is None:
@@ -168,7 +167,7 @@ class Sender:
     def _referred(self, reference: Mapping[str, str], experiment_id: str) -> str | None:
         if "run_id" in reference:
             return reference["run_id"]
-        path = Path(reference["journal"])
+        path = self.journal.today(reference["journal"])
         if path.is_file():
             return Sender(Journal(path), self.uri).make_run()
         found = _run_of(client_of(self.uri), experiment_id, reference["id"])
@@ -272,7 +271,7 @@ class Sender:
         client.log_batch(self.run_id, params=params)
 
     def _send_artifact(self, client: MlflowClient, entry: Entry) -> None:
-        path = self.journal.path.parent / entry["path"]
+        path = self.journal.path.parent / self.journal.today(entry["path"])
         if path.is_dir():
             client.log_artifacts(self.run_id, str(path), entry["folder"] or path.name)
         elif path.is_file():

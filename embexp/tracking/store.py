@@ -7,12 +7,14 @@ import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import unquote
 
 from embexp.config import ConfigError
+from embexp.tracking.moved import ARTIFACTS, take_artifacts_along
 from embexp.tracking.secrets import without_secrets
 
 if TYPE_CHECKING:
@@ -23,7 +25,6 @@ log = logging.getLogger(__name__)
 # Where runs are looked for, where nothing is said of it: as in conf/tracker/mlflow.yaml.
 EXPERIMENT = "embexp"
 DATABASE = "mlflow.db"
-ARTIFACTS = "mlruns"
 SQLITE = "sqlite:///"
 GONE = "its process is gone"
 # A run's own id, and that of the sweep whose job trains it at present: a run that is continued keeps its first parent.
@@ -46,12 +47,22 @@ Answer = TypeVar("Answer")
 
 def store_uri(uri: str | None) -> str:
     """The store that is meant: `uri`, else MLFLOW_TRACKING_URI, else mlflow.db in the current folder."""
-    return uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / DATABASE}"
+    return uri or os.environ.get("MLFLOW_TRACKING_URI") or uri_of(Path.cwd() / DATABASE)
+
+
+def database_file(where: str) -> Path:
+    """The file that a sqlite store is, as SQLAlchemy reads its URI: %20 is a blank, and what follows a question mark is no path."""
+    return Path(unquote(where.removeprefix(SQLITE).partition("?")[0]))
+
+
+def uri_of(database: Path) -> str:
+    """The counterpart of `database_file`."""
+    return f"{SQLITE}{str(database).replace('%', '%25').replace('?', '%3F')}"
 
 
 def absolute(where: str) -> str:
     """A store as it is called from any folder."""
-    return f"{SQLITE}{Path(where.removeprefix(SQLITE)).resolve()}" if is_local(where) else where
+    return uri_of(database_file(where).resolve()) + where[len(where.partition("?")[0]) :] if is_local(where) else where
 
 
 def is_local(where: str) -> bool:
@@ -78,6 +89,8 @@ def open_store(uri: str | None, *, experiment: str) -> str:
     """
     where, client = store_uri(uri), client_of(uri)
     with _lock_beside(where):
+        if is_local(where):
+            _follow_a_move(where)
         found = client.get_experiment_by_name(experiment)
         if found is None:
             folder = (Path.cwd() / ARTIFACTS).as_uri() if is_local(where) else None
@@ -88,13 +101,25 @@ def open_store(uri: str | None, *, experiment: str) -> str:
         return str(found.experiment_id)
 
 
+def _follow_a_move(where: str) -> None:
+    database = database_file(where)
+    # What cannot be read or written is told of by MLflow, where it matters.
+    with suppress(sqlite3.Error):
+        if left := take_artifacts_along(database):
+            log.info(
+                "tracker: %s was moved here from %s; the files of its runs are where they are now",
+                database.name,
+                left.parent,
+            )
+
+
 def _make_database(where: str) -> None:
     """Makes the file of a sqlite store, whole or not at all, where it is not there yet.
 
     MLflow makes its tables in dozens of steps. A process that is killed between them would leave a database under its name
     that nothing can open any more.
     """
-    database = Path(where.removeprefix(SQLITE))
+    database = database_file(where)
     if database.exists() or "?" in where or database.name == ":memory:":
         return
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -103,7 +128,7 @@ def _make_database(where: str) -> None:
     for left in (partial, partial.with_name(f"{partial.name}-journal")):
         left.unlink(missing_ok=True)
     with _unsynchronised(partial):
-        store = SqlAlchemyStore(f"{SQLITE}{partial}", (Path.cwd() / ARTIFACTS).as_uri())
+        store = SqlAlchemyStore(uri_of(partial), (Path.cwd() / ARTIFACTS).as_uri())
         store.engine.dispose()
     with partial.open("rb") as file:
         os.fsync(file.fileno())
@@ -120,7 +145,7 @@ def _lock_beside(where: str) -> AbstractContextManager[object]:
         return nullcontext()
     from filelock import FileLock
 
-    database = Path(where.removeprefix(SQLITE).partition("?")[0])
+    database = database_file(where)
     if not database.parent.is_dir():
         # The lock would make it.
         raise FileNotFoundError(f"there is no folder {database.parent}")
