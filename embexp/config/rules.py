@@ -32,7 +32,6 @@ from embexp.config.sources import sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
 
 # What every database begins with.
-SQLITE_HEADER = b"SQLite format 3\0"
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 # What an MLflow store's URI begins with; its plugins bring others.
@@ -205,18 +204,18 @@ def _store_is_known(config: Config) -> Iterator[str]:
     if not isinstance(config.tracker, MLflow):
         return
     # Not above: it needs this package.
+    from embexp.tracking.local import what_is_wrong_with
     from embexp.tracking.secrets import without_secrets
-    from embexp.tracking.store import SQLITE, store_uri
+    from embexp.tracking.store import SQLITE, database_file, store_uri
 
     uri = store_uri(config.tracker.uri)
     scheme, colon, _ = uri.partition("://")
     # A database's driver may be named in it: postgresql+psycopg2.
     kind = scheme.partition("+")[0]
     shown = f"tracker.uri={without_secrets(uri)}"
-    database = uri.removeprefix(SQLITE).partition("?")[0]
     # SQLite has URIs of its own.
-    if database != uri and not database.startswith("file:"):
-        yield from (f"{shown}: {problem}" for problem in _what_is_wrong_with_database(Path(database)))
+    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}file:"):
+        yield from (f"{shown}: {problem}" for problem in what_is_wrong_with(database_file(uri)))
     if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
         return
     if not colon or kind == "file":
@@ -225,22 +224,6 @@ def _store_is_known(config: Config) -> Iterator[str]:
             yield f"{shown}: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
     else:
         yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
-
-
-def _what_is_wrong_with_database(path: Path) -> Iterator[str]:
-    if not path.parent.is_dir():
-        # Whoever opens the database would make the folder, wherever a misspelling says that it is.
-        yield f"there is no folder {path.parent}; make it, or name a database in one that is there."
-    elif path.is_file():
-        if not (os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)):
-            yield "it, or its folder, cannot be written to; name another database, or use tracker=none."
-        elif _begin_of(path) not in (b"", SQLITE_HEADER):
-            yield "is no SQLite database; name another file, which is made where there is none."
-
-
-def _begin_of(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(SQLITE_HEADER))
 
 
 def has_cuda() -> bool:

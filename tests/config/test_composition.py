@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -281,12 +284,27 @@ def test_a_database_that_cannot_be_written_to_and_a_file_that_is_none_are_refuse
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").touch()
     compose()
-    (tmp_path / "text.db").write_text("no database, but a text of more than sixteen letters")
-    assert problems_of("tracker.uri=sqlite:///text.db") == [
-        "tracker.uri=sqlite:///text.db: is no SQLite database; name another file, which is made where there is none."
+    another = "name another file, which is made where there is none."
+    for text in ("abc", "no database, but a text of more than sixteen letters"):
+        (tmp_path / "text.db").write_text(text)
+        assert problems_of("tracker.uri=sqlite:///text.db") == [
+            f"tracker.uri=sqlite:///text.db: is no SQLite database; {another}"
+        ]
+    with closing(sqlite3.connect(tmp_path / "other.db")) as database, database:
+        database.execute("CREATE TABLE customers (name TEXT)")
+        database.executemany("INSERT INTO customers VALUES (?)", [["x" * 100]] * 1000)
+    assert problems_of("tracker.uri=sqlite:///other.db") == [
+        f"tracker.uri=sqlite:///other.db: is a database of something else, with customers; {another}"
+    ]
+    os.truncate(tmp_path / "other.db", 5000)
+    (damaged,) = problems_of("tracker.uri=sqlite:///other.db")
+    assert "is damaged (database disk image is malformed); move it away" in damaged
+    (tmp_path / "a folder").mkdir()
+    assert problems_of("tracker.uri=sqlite:///a%20folder") == [
+        "tracker.uri=sqlite:///a%20folder: is a folder; name a file in it, as a folder/mlflow.db, which is made where there is none."
     ]
     # As for whoever is not root, or on a disk that is read only.
-    monkeypatch.setattr("embexp.config.rules.os.access", lambda path, mode: str(path) != f"{tmp_path}/mlflow.db")
+    monkeypatch.setattr("embexp.tracking.local.os.access", lambda path, mode: str(path) != f"{tmp_path}/mlflow.db")
     assert problems_of() == [
         f"tracker.uri=sqlite:///{tmp_path}/mlflow.db: it, or its folder, cannot be written to; name another database, or use tracker=none."
     ]
