@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config import VIEWS_OF_KIND, Config
+from embexp.config.schema import OWN
 from embexp.pages import LARGE_PAGES
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -158,9 +159,14 @@ def deciding_libraries(config: Config) -> tuple[str, ...]:
 
 
 def settings_in_key(config: Config) -> dict[str, Any]:
-    """All settings but what NOT_IN_KEY names, and but the evaluations that were not chosen: more may come to be known."""
+    """All settings but what NOT_IN_KEY names of embexp's own options, and but the evaluations that were not chosen: more may come
+    to be known."""
     values = config.model_dump(mode="json")
+    # Of a person's own loss or model a key of the same name may mean anything. Data of whatever source are known by their rows.
+    own = tuple(f"{group}." for group in ("loss", "model") if isinstance(getattr(config, group), OWN[group]))
     for dotted in NOT_IN_KEY:
+        if dotted.startswith(own):
+            continue
         *parents, last = dotted.split(".")
         section: dict[str, Any] | None = values
         for parent in parents:

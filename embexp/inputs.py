@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -19,17 +18,14 @@ from embexp.config.schema import DenoisingAutoEncoder
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
-from embexp.loss_plan import found_target
 from embexp.model_files import find
 from embexp.models import Encoder, load_encoder
+from embexp.own_code import is_pinned, own_code
 from embexp.prompts import prompts_of
 from embexp.record import Record
 from embexp.training import Hardware, choose_hardware, shares_in_words
 
 log = logging.getLogger(__name__)
-
-# Whose code is in the key without being named: embexp's by its content, theirs by their versions.
-PINNED = ("embexp", "sentence_transformers", "torch", "transformers")
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ def kept_of_models(config: Config) -> Path | None:
     None where they had better not trust it: of the code of a person's own class no more is known than its file, and what is
     asked for anew is made anew.
     """
-    own = config.model.target.partition(".")[0] not in PINNED
+    own = not is_pinned(config.model.target)
     folder = config.trainer.data_cache
     return None if folder is None or own or config.rerun else Path(folder).expanduser()
 
@@ -113,42 +109,6 @@ def what_was_loaded(config: Config, inputs: Inputs, record: Record) -> dict[str,
         "seed": config.seed,
         "hardware": asdict(inputs.hardware),
     }
-
-
-# By target, what this process imported under that name, and the sha256 of its file when it was first asked for.
-_imported: dict[str, tuple[Any, str]] = {}
-
-
-def own_code(targets: Mapping[str, str]) -> dict[str, str]:
-    """By target, the sha256 of the file of a person's own class or function: what the libraries have is in their versions.
-
-    Args:
-        targets: by group.
-
-    Raises:
-        ConfigError: there is no such class or function, or its file has changed since, and the run would be known by code that it
-            does not run.
-    """
-    found = {}
-    for group, target in targets.items():
-        if target.partition(".")[0] in PINNED:
-            continue
-        own = found_target(group, target)
-        file = inspect.getsourcefile(inspect.unwrap(own))
-        if file is None:
-            continue
-        found[target] = hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        before = _imported.setdefault(target, (own, found[target]))
-        if before[0] is not own:
-            _imported[target] = own, found[target]
-        elif before[1] != found[target]:
-            raise ConfigError(
-                [
-                    f"{group}._target_={target}: {file} has changed since this process imported it, and what it said then would be "
-                    "trained; start Python anew, or importlib.reload it."
-                ]
-            )
-    return found
 
 
 def decoder_of(config: Config, encoder: Encoder) -> dict[str, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import sys
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -23,9 +22,10 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
-from embexp.identity import sha256_of
+from embexp.config.schema import OwnModel
 from embexp.model_files import doubt_of_a_plain, find
 from embexp.model_tokenizer import tokenizers_of, use_padding, words_of
+from embexp.own_code import code_of_classes, own_code
 from embexp.prompts import Prompts, prompts_of
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ DROPOUT_KEYS = (
 
 # Nothing that was downloaded is unpickled.
 WEIGHTS_AS = {"dtype": "float32", "use_safetensors": True}
-# Where transformers imports the Python that comes with a model.
-BROUGHT = "transformers_modules"
+# The attribute of a model that a person's own code built which tells that code and what it was called with: neither need show
+# in weights or settings.
+BUILT_BY = "embexp_built_by"
 # Keys of a checkpoint's config that say where it lay, what wrote it and for what.
 NO_PART_OF_A_MODEL = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype")
 
@@ -91,6 +92,9 @@ def load_encoder(config: Component) -> Encoder:
     use_padding(model)
     if prompts := prompts_of(config):
         use_prompts(model, prompts)
+    if isinstance(config, OwnModel):
+        built_by = [config.target, arguments, own_code({"model": config.target})]
+        setattr(model, BUILT_BY, json.dumps(built_by, sort_keys=True))
     weights = weights_hash(model)
     return Encoder(model, origin, weights, identity_of(model, weights=weights))
 
@@ -105,7 +109,8 @@ def weights_hash(model: nn.Module) -> str:
 
 
 def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> str:
-    """sha256 hex of all that decides the model's embeddings: weights, modules, tokenizer, length, prompts, similarity.
+    """sha256 hex of all that decides the model's embeddings: weights, modules, tokenizer, length, prompts, similarity, and code
+    that is in none of the pinned libraries, with what it was called with.
 
     Args:
         model: any.
@@ -121,16 +126,11 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
         str(model.default_prompt_name),
         str(model.similarity_fn_name),
         str(model.truncate_dim),
-        *_code_brought(model),
+        # Of what came with the model or lies beside the run: it is part of what the model computes.
+        *code_of_classes({type(part).__module__ for part in model.modules()}),
+        *([built_by] if (built_by := getattr(model, BUILT_BY, None)) else []),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-
-def _code_brought(model: SentenceTransformer) -> list[str]:
-    """The sha256 of the Python that came with the model: with model.trust_remote_code it is part of what it computes."""
-    named = {type(part).__module__ for part in model.modules()}
-    files = [sys.modules[name].__file__ for name in sorted(named) if name.partition(".")[0] == BROUGHT]
-    return [sha256_of(Path(file)) for file in files if file is not None]
 
 
 def _settings_of(model: SentenceTransformer) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from embexp import identity
 from embexp.config import Config, compose
+from embexp.config.schema import OwnLoss, OwnModel
 from embexp.identity import NOT_IN_KEY, run_key
 
 HARDWARE = {"device": "cpu", "precision": "fp32"}
@@ -82,6 +83,20 @@ def compose_unchecked(option: str) -> dict[str, Any]:
     for group in ("model", "data", "loss", "tracker"):
         values[group]["target"] = values[group].pop("_target_")
     return {**values, "names": {}}
+
+
+@pytest.mark.parametrize(
+    ("group", "own"),
+    [
+        ("loss", OwnLoss(target="mine.loss", view=["pairs"], decoder="a")),
+        ("model", OwnModel(target="mine.build", path="a", revision="a", package="a", trust_remote_code="a")),
+    ],
+)
+def test_of_a_loss_or_model_of_ones_own_every_key_counts_whatever_it_is_called(group, own):
+    keys = [key(CONFIGS["tsdae"].model_copy(update={group: own}))]
+    for name in own.arguments():
+        keys.append(key(CONFIGS["tsdae"].model_copy(update={group: own.model_copy(update={name: "b"})})))
+    assert len(keys) == len(set(keys)) == 1 + len(own.arguments())
 
 
 def test_other_data_other_weights_other_hardware_are_other_runs():

@@ -1,40 +1,18 @@
-"""What a run is made of, and by what it is known again: code of one's own, decoders, weights that no checkpoint has."""
+"""What a run is made of, and by what it is known again: decoders, weights that no checkpoint has."""
 
 from __future__ import annotations
 
-import importlib
-import sys
-
-import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
 from embexp import inputs
-from embexp.config import ConfigError, compose
+from embexp.config import compose
 from embexp.evaluation import Extras
-from embexp.inputs import decoder_of, load_inputs, own_code
+from embexp.inputs import decoder_of, load_inputs
 from embexp.models import load_encoder
 from embexp.record import Record
 from embexp.tracking import NullTracker
 from tests.test_experiment import SMALL
-
-
-def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    module = tmp_path / "mine_edited.py"
-    module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
-    first = own_code({"loss": "mine_edited.loss"})
-    assert own_code({"loss": "mine_edited.loss"}) == first
-    module.write_text(module.read_text().replace("return 1", "return 22"))
-    # What was imported is not what would be recorded.
-    with pytest.raises(ConfigError, match=r"mine_edited\.py has changed since"):
-        own_code({"loss": "mine_edited.loss"})
-    importlib.reload(sys.modules["mine_edited"])
-    assert own_code({"loss": "mine_edited.loss"}) != first
-    with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
-        own_code({"loss": "mine_edited.los"})
-    assert own_code({"loss": "embexp.losses.mnr", "model": "sentence_transformers.SentenceTransformer"}) == {}
 
 
 def test_a_decoder_whose_weights_were_changed_in_place_is_another_run(tmp_path):

@@ -214,6 +214,18 @@ def test_the_python_that_came_with_a_model_is_part_of_what_it_is(tmp_path, monke
     assert len({before, first, identity_of(model)}) == 3
 
 
+def test_the_file_of_a_module_of_ones_own_is_part_of_what_the_model_is_however_it_was_loaded(tmp_path, monkeypatch):
+    model, file = small(), tmp_path / "mine_modules.py"
+    file.write_text("class Own: ...")
+    mine = types.ModuleType("mine_modules")
+    mine.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, mine.__name__, mine)
+    model[0].add_module("own", type("Own", (torch.nn.Identity,), {"__module__": mine.__name__})())
+    first = identity_of(model)
+    file.write_text("class Own:\n    scale = 2")
+    assert identity_of(model) != first
+
+
 def test_the_hash_of_the_weights_is_of_their_values():
     model = small()
     before = weights_hash(model)

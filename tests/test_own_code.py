@@ -1,0 +1,105 @@
+"""Code of a person's own: what differs by it is not the same run, nor the same model."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import pytest
+
+from embexp.config import ConfigError, compose
+from embexp.config.schema import OwnModel
+from embexp.evaluate import key_of
+from embexp.evaluation import Extras, Scores
+from embexp.inputs import Inputs
+from embexp.models import identity_of, load_encoder
+from embexp.own_code import own_code
+from embexp.scoring import scores_before
+from embexp.training import choose_hardware
+
+# A model whose code does more than its weights and settings tell: only the first values of an embedding are kept.
+KEEPING = """
+from embexp.models import tiny
+
+SIZES = dict(hidden_size=32, layers=1, vocabulary_size=500, pooling="mean", max_length=16, dropout=0.0, seed=0)
+
+
+def build(keep):
+    model, origin = tiny(**SIZES)
+
+    def cut(module, given, found):
+        found["sentence_embedding"] = found["sentence_embedding"][:, :keep]
+
+    model[1].register_forward_hook(cut)
+    return model, origin
+"""
+
+
+@pytest.fixture
+def keeping(tmp_path, monkeypatch):
+    """The file of such a model, as a module that lies beside the run."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    file = tmp_path / "mine_keeping.py"
+    file.write_text(KEEPING)
+    yield file
+    sys.modules.pop("mine_keeping", None)
+
+
+def loaded(**arguments):
+    return load_encoder(OwnModel(target="mine_keeping.build", **arguments))
+
+
+def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = tmp_path / "mine_edited.py"
+    module.write_text("from sentence_transformers.sentence_transformer.losses import *\ndef loss(model): return 1\n")
+    first = own_code({"loss": "mine_edited.loss"})
+    assert own_code({"loss": "mine_edited.loss"}) == first
+    module.write_text(module.read_text().replace("return 1", "return 22"))
+    # What was imported is not what would be recorded.
+    with pytest.raises(ConfigError, match=r"mine_edited\.py has changed since"):
+        own_code({"loss": "mine_edited.loss"})
+    importlib.reload(sys.modules["mine_edited"])
+    assert own_code({"loss": "mine_edited.loss"}) != first
+    with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
+        own_code({"loss": "mine_edited.los"})
+    assert own_code({"loss": "embexp.losses.mnr", "model": "sentence_transformers.SentenceTransformer"}) == {}
+
+
+def test_what_a_model_of_ones_own_was_called_with_is_part_of_what_it_is(keeping):
+    two, again, forty = loaded(keep=2), loaded(keep=2), loaded(keep=40)
+    assert two.weights_hash == forty.weights_hash
+    assert two.identity == again.identity != forty.identity
+    # MTEB's results are kept by it too.
+    assert [identity_of(encoder.model) for encoder in (two, forty)] == [two.identity, forty.identity]
+
+
+def test_another_text_of_its_file_is_another_model_of_ones_own(keeping):
+    first = loaded(keep=2).identity
+    keeping.write_text(KEEPING.replace("[:, :keep]", "[:, keep:]"))
+    with pytest.raises(ConfigError, match=r"mine_keeping\.py has changed since"):
+        loaded(keep=2)
+    importlib.reload(sys.modules["mine_keeping"])
+    assert loaded(keep=2).identity != first
+
+
+def test_what_is_made_of_a_function_has_the_file_in_which_it_stands(keeping):
+    keeping.write_text(f"{KEEPING}\nfrom functools import partial\nthree = partial(build, 3)\n")
+    file = own_code({"model": "mine_keeping.build"})["mine_keeping.build"]
+    assert own_code({"model": "mine_keeping.three"}) == {"mine_keeping.three": file}
+
+
+def test_models_of_ones_own_that_were_built_otherwise_are_scored_each_for_itself(keeping):
+    config = compose(["model=tiny"])
+    hardware = choose_hardware(config.trainer)
+    pairs = {"dev": type("Named", (), {"fingerprint": "of these pairs"})}
+    keys, at_step_0 = set(), []
+    for keep in (2, 40):
+        encoder = loaded(keep=keep)
+        own = config.model_copy(update={"model": OwnModel(target="mine_keeping.build", keep=keep)})
+        keys.add(key_of(own, encoder, hardware, ["of these pairs"]))
+        inputs = Inputs(hardware, None, pairs, Extras(()), encoder)
+        at_step_0.append(scores_before(own, inputs, lambda name, keep=keep: Scores({"kept": keep}, {}))["dev"].metrics)
+    assert len(keys) == 2
+    assert at_step_0 == [{"kept": 2}, {"kept": 40}]
