@@ -8,17 +8,24 @@ data set on the hub: Banking77Classification or banking77.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError
-from embexp.evaluation.tables import find_table, read_columns
+from embexp.data.files.checking import label_word
+from embexp.evaluation.tables import BLANK, find_table, read_columns
 
 # What data sets are also called: their names in other collections.
 ALSO = {"stsbenchmark-sts": ("stsb", "stsbenchmark"), "sickr-sts": ("sickr",)}
 # The hub's names of a task's splits, and how a mirror's file may be called.
 FILES = {"train": ("train",), "test": ("test",), "validation": ("validation", "dev"), "dev": ("dev", "validation")}
+# How a retrieval task's judgements of its test split may be called.
+QRELS = ("qrels_test", "qrels/test", "qrels")
 KEY = "evaluation.mteb.path"
+# As Python writes it: 01 is another class than 1.
+WHOLE = re.compile("0|-?[1-9][0-9]*")
 
 
 def mirror_of(task: Any, path: str | None) -> Path | None:
@@ -37,7 +44,13 @@ def load_mirror(task: Any, folder: Path) -> str:
     Raises:
         ConfigError: a file is missing or broken, or tasks of this type cannot be read from files.
     """
-    from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval, AbsTaskSTS
+    from mteb.abstasks import (
+        AbsTaskClassification,
+        AbsTaskMultilabelClassification,
+        AbsTaskRegression,
+        AbsTaskRetrieval,
+        AbsTaskSTS,
+    )
 
     if len(task.hf_subsets) > 1:
         raise ConfigError([f"{KEY}: {task.metadata.name} has several languages; a mirror is read of one only."])
@@ -45,16 +58,19 @@ def load_mirror(task: Any, folder: Path) -> str:
         used, task.dataset = _retrieval(task, folder)
     elif isinstance(task, AbsTaskClassification):
         splits = {task.train_split, *task.eval_splits}
-        used, task.dataset = _splits(
-            folder, splits, {str(task.input_column_name): ("text",), task.label_column_name: ("label",)}
-        )
+        texts_and_classes = {str(task.input_column_name): ("text",), task.label_column_name: ("label",)}
+        used, task.dataset = _splits(folder, splits, texts_and_classes)
     elif isinstance(task, AbsTaskSTS):
         columns = {"sentence1": ("sentence1",), "sentence2": ("sentence2",), "score": ("score", "label")}
-        used, task.dataset = _splits(folder, set(task.eval_splits), columns)
+        used, task.dataset = _splits(folder, set(task.eval_splits), columns, numbers=["score"])
     else:
         raise ConfigError([f"{KEY}: tasks of type {task.metadata.type} are not read from files."])
     if not isinstance(task, AbsTaskRetrieval):
         task.dataset_transform()
+    # Neither several labels of a text nor a number that is to be told is a class.
+    others = AbsTaskMultilabelClassification, AbsTaskRegression
+    if isinstance(task, AbsTaskClassification) and not isinstance(task, others):
+        task.dataset = _with_numbered_classes(task.dataset, task.label_column_name, folder)
     task.data_loaded = True
     digest = hashlib.sha256()
     for file in sorted(used):
@@ -69,25 +85,38 @@ def _file(folder: Path, names: tuple[str, ...]) -> Path:
     return found
 
 
-def _splits(folder: Path, splits: set[str], columns: dict[str, tuple[str, ...]]) -> tuple[list[Path], Any]:
+def _splits(
+    folder: Path, splits: set[str], columns: Mapping[str, Sequence[str]], *, numbers: Sequence[str] = ()
+) -> tuple[list[Path], Any]:
     from datasets import Dataset, DatasetDict
 
     files = {split: _file(folder, FILES.get(split, (split,))) for split in sorted(splits)}
-    tables = {}
-    for split, file in files.items():
-        values = read_columns(file, columns, key=KEY)
-        if "score" in values:
-            values["score"] = [_number(value, file) for value in values["score"]]
-        tables[split] = Dataset.from_dict(values)
-    return list(files.values()), DatasetDict(tables)
+    tables = {split: read_columns(file, columns, key=KEY, numbers=numbers) for split, file in files.items()}
+    return list(files.values()), DatasetDict({split: Dataset.from_dict(values) for split, values in tables.items()})
 
 
-def _number(value: Any, file: Path) -> float:
-    """The number that a cell holds: in csv and tsv every cell is text."""
+def _with_numbered_classes(dataset: Any, label: str, folder: Path) -> Any:
+    """The same with each class by its number, in all splits alike; one that is a number stays it, so that scores are the hub's.
+
+    Of two classes MTEB takes 1 for the positive one, and breaks where none is called so: in csv every label is a word.
+
+    Raises:
+        ConfigError: a label is several.
+    """
     try:
-        return float(value)
-    except (TypeError, ValueError):
-        raise ConfigError([f"{KEY}: {file}: {value!r} is no number."]) from None
+        words = {split: [label_word(value) for value in rows[label]] for split, rows in dataset.items()}
+    except ValueError as error:
+        raise ConfigError([f"{KEY}: {folder}: {error}."]) from None
+    classes = sorted({word for of_split in words.values() for word in of_split})
+    number = {word: place for place, word in enumerate(classes)}
+    if all(WHOLE.fullmatch(word) for word in classes):
+        ordered = sorted(map(int, classes))
+        are_kept = len(ordered) != 2 or 1 in ordered
+        number = {str(whole): whole if are_kept else place for place, whole in enumerate(ordered)}
+    for split, of_split in words.items():
+        numbers = [number[word] for word in of_split]
+        dataset[split] = dataset[split].remove_columns(label).add_column(label, numbers)
+    return dataset
 
 
 def _retrieval(task: Any, folder: Path) -> tuple[list[Path], Any]:
@@ -95,19 +124,20 @@ def _retrieval(task: Any, folder: Path) -> tuple[list[Path], Any]:
 
     texts, of_split = [_file(folder, ("corpus",)), _file(folder, ("queries",))], {}
     identifier = {"id": ("_id", "id"), "text": ("text",)}
-    corpus = read_columns(texts[0], {**identifier, "title": ("title",)}, key=KEY, optional=["title"])
-    queries = read_columns(texts[1], identifier, key=KEY)
-    corpus = {key: [str(value or "") for value in values] for key, values in corpus.items()}
+    corpus = read_columns(
+        texts[0], {**identifier, "title": ("title",)}, key=KEY, optional=["title"], blank=BLANK, unique="id"
+    )
+    queries = read_columns(texts[1], identifier, key=KEY, unique="id")
+    corpus = {key: ["" if value is None else str(value) for value in values] for key, values in corpus.items()}
     used = list(texts)
     for split in task.eval_splits:
         file = _file(folder, (f"qrels_{split}", f"qrels/{split}", "qrels"))
         used.append(file)
-        judged = read_columns(
-            file, {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}, key=KEY, optional=["gain"]
-        )
+        columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
+        judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"])
         relevant: dict[str, dict[str, int]] = {}
         for query, document, gain in zip(*judged.values(), strict=True):
-            relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(_number(gain, file))
+            relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(gain)
         kept = [(str(key), text) for key, text in zip(*queries.values(), strict=True) if str(key) in relevant]
         of_split[split] = {
             "corpus": Dataset.from_dict(corpus),

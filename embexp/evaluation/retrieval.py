@@ -16,7 +16,7 @@ from embexp.data.helpdesk import retrieval as helpdesk_articles
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.ranking import MAP_AT, ranking_metrics
-from embexp.evaluation.tables import find_table, fingerprint_of, read_columns
+from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, read_columns
 
 # How files call the columns, BEIR's own names first.
 IDS = ("_id", "id")
@@ -151,32 +151,34 @@ def retrieval_evaluation(config: Config, settings: Retrieval) -> RetrievalEvalua
 
 
 def _from_files(settings: Retrieval) -> Judged:
-    queries = read_columns(_file(settings, "queries", ["queries"]), QUERIES, key="evaluation.retrieval.queries")
+    queries = read_columns(
+        _file(settings, "queries", ["queries"]), QUERIES, key="evaluation.retrieval.queries", unique="id"
+    )
     corpus = read_columns(
-        _file(settings, "corpus", ["corpus"]), DOCUMENTS, key="evaluation.retrieval.corpus", optional=["title"]
+        _file(settings, "corpus", ["corpus"]),
+        DOCUMENTS,
+        key="evaluation.retrieval.corpus",
+        optional=["title"],
+        blank=BLANK,
+        unique="id",
     )
     names = [f"qrels_{settings.split}", f"qrels/{settings.split}", "qrels"]
     judgements = read_columns(
-        _file(settings, "relevance", names), JUDGEMENTS, key="evaluation.retrieval.relevance", optional=["gain"]
+        _file(settings, "relevance", names),
+        JUDGEMENTS,
+        key="evaluation.retrieval.relevance",
+        optional=["gain"],
+        numbers=["gain"],
     )
     relevant: dict[str, dict[str, float]] = {}
     for query, document, gain in zip(judgements["query"], judgements["document"], judgements["gain"], strict=True):
-        relevant.setdefault(str(query), {})[str(document)] = _gain(gain)
+        relevant.setdefault(str(query), {})[str(document)] = 1.0 if gain is None else gain
     texts = [f"{title or ''} {text}".strip() for title, text in zip(corpus["title"], corpus["text"], strict=True)]
     return _judged(
         dict(zip(map(str, queries["id"]), queries["text"], strict=True)),
         dict(zip(map(str, corpus["id"]), texts, strict=True)),
         relevant,
     )
-
-
-def _gain(value: Any) -> float:
-    if value is None:
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigError([f"evaluation.retrieval.relevance: score {value!r} is no number."]) from None
 
 
 def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:

@@ -6,13 +6,20 @@ In a folder they are looked for as parquet, jsonl, csv or tsv; one that is named
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError
+from embexp.config.errors import printable
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.data.files.readers import read
+
+# Our columns of documents that may be empty: BEIR has some with a title only.
+BLANK = ("title", "text")
+MOST_TOLD = 10
 
 
 def find_table(folder: Path, names: Sequence[str]) -> Path | None:
@@ -22,7 +29,14 @@ def find_table(folder: Path, names: Sequence[str]) -> Path | None:
 
 
 def read_columns(
-    path: Path, columns: Mapping[str, Sequence[str]], *, key: str, optional: Sequence[str] = ()
+    path: Path,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    key: str,
+    optional: Sequence[str] = (),
+    blank: Sequence[str] = (),
+    numbers: Sequence[str] = (),
+    unique: str | None = None,
 ) -> dict[str, list[Any]]:
     """The values of each column, none of them missing; of an optional one, None where the file has it not.
 
@@ -30,7 +44,10 @@ def read_columns(
         path: of the file.
         columns: our name of a column, and the names that it may have in the file, the likeliest first.
         key: the config key that named the file, for messages.
-        optional: our names of columns that may be missing.
+        optional: our names of columns that a file may lack as a whole.
+        blank: our names of columns whose cells may be empty; these are then "".
+        numbers: our names of columns that hold numbers; they are given as floats, all finite.
+        unique: our name of the column by which a row is known; one that says again what an earlier row says is left out.
 
     Raises:
         ConfigError: the file cannot be read, a column is missing, or a row is broken.
@@ -41,22 +58,78 @@ def read_columns(
     except UnreadableError as error:
         raise ConfigError([f"{key}={path}: {error}."]) from error
     good = [(number, row) for number, row in rows if not isinstance(row, str)]
-    problems = [f"{path} row {number}: {row}." for number, row in rows if isinstance(row, str)][:10]
+    problems = [f"{path} row {number}: {row}." for number, row in rows if isinstance(row, str)][:MOST_TOLD]
     if not good:
         problems.append(f"{key}={path}: holds no rows.")
+    # Objects of JSON need not all have the same keys, and an optional column may be that of later rows.
+    there = dict.fromkeys(chain(records.columns, *(row for _, row in good)))
     found: dict[str, list[Any]] = {}
     for column, names in columns.items():
-        name = next((name for name in names if name in records.columns), None)
-        if name is None and column not in optional:
-            problems.append(f"{key}={path}: no column {' or '.join(names)}; it has {', '.join(records.columns)}.")
+        name = next((name for name in names if name in there), None)
+        if name is None:
+            if column not in optional:
+                problems.append(f"{key}={path}: no column {' or '.join(names)}; it has {', '.join(records.columns)}.")
+            found[column] = [None] * len(good)
             continue
-        found[column] = [row.get(name or "") for _, row in good]
-        empty = [number for (number, _), value in zip(good, found[column], strict=True) if value is None]
-        if empty and column not in optional:
-            problems.append(f"{path} row {empty[0]}: {name} is empty; fill it in or leave the row out.")
+        try:
+            found[column] = [
+                _value(row.get(name), name, may_be_blank=column in blank, is_number=column in numbers, where=number)
+                for number, row in good
+            ]
+        except ValueError as error:
+            problems.append(f"{path} {error}.")
     if problems:
         raise ConfigError(problems)
-    return found
+    return found if unique is None else _each_once(found, [number for number, _ in good], unique, path)
+
+
+def _value(value: Any, name: str, *, may_be_blank: bool, is_number: bool, where: int) -> Any:
+    """What a cell holds; in csv and tsv every cell is text.
+
+    Raises:
+        ValueError: there is nothing in it, or no number; with the row.
+    """
+    # Parquet has what is missing as NaN where pandas wrote it.
+    if value is None or value != value or (isinstance(value, str) and not value.strip()):
+        if may_be_blank:
+            return ""
+        raise ValueError(f"row {where}: {name} is empty; fill it in or leave the row out")
+    if not is_number:
+        return value
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"row {where}: {name} {printable(repr(value))} is no number")
+    return number
+
+
+def _each_once(found: Mapping[str, list[Any]], rows: Sequence[int], unique: str, path: Path) -> dict[str, list[Any]]:
+    """The rows, those left out that say again what an earlier one says.
+
+    Raises:
+        ConfigError: two rows are called alike and say different things: one of them would be lost.
+    """
+    seen: dict[str, int] = {}
+    again, problems = set(), []
+    for place, value in enumerate(found[unique]):
+        # As ids are held against those of other files.
+        first = seen.setdefault(str(value), place)
+        if first == place:
+            continue
+        again.add(place)
+        if any(values[first] != values[place] for values in found.values()):
+            problems.append(
+                f"{path} row {rows[place]}: the id {printable(str(value))} is that of row {rows[first]}, which says something else; "
+                "give each its own."
+            )
+    if problems:
+        more = [f"{path}: and {len(problems) - MOST_TOLD} more."] if len(problems) > MOST_TOLD else []
+        raise ConfigError([*problems[:MOST_TOLD], *more])
+    return {
+        column: [value for place, value in enumerate(values) if place not in again] for column, values in found.items()
+    }
 
 
 def fingerprint_of(*values: Iterable[Any]) -> str:

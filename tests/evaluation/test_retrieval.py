@@ -109,3 +109,36 @@ def test_other_texts_have_another_fingerprint(beir):
     first = evaluation_of(f"evaluation.retrieval.path={beir}").fingerprint
     (beir / "corpus.jsonl").write_text((beir / "corpus.jsonl").read_text().replace("week", "month"))
     assert evaluation_of(f"evaluation.retrieval.path={beir}").fingerprint != first
+
+
+def test_an_index_that_pandas_wrote_is_neither_a_gain_nor_a_title(tmp_path):
+    (tmp_path / "queries.csv").write_text(",_id,text\n0,q1,where is it\n1,q2,how much\n")
+    (tmp_path / "corpus.csv").write_text(",_id,text\n0,d1,here\n1,d2,five\n")
+    (tmp_path / "qrels.csv").write_text(",query-id,corpus-id\n0,q1,d1\n1,q2,d2\n")
+    judged = evaluation_of(f"evaluation.retrieval.path={tmp_path}").judged
+    assert judged.documents == ["here", "five"]
+    assert judged.relevant == [{0: 1.0}, {1: 1.0}]
+
+
+def test_a_document_may_have_a_title_only(beir):
+    with (beir / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d4", "title": "Opening hours", "text": ""}\n')
+    assert evaluation_of(f"evaluation.retrieval.path={beir}").judged.documents[-1] == "Opening hours"
+
+
+@pytest.mark.parametrize(("name", "row"), [("queries", 4), ("corpus", 4)])
+def test_a_row_with_another_s_id_is_told_and_not_taken_for_it(beir, name, row):
+    file = beir / f"{name}.jsonl"
+    identifier = {"queries": "q1", "corpus": "d1"}[name]
+    with file.open("a") as opened:
+        opened.write(f'{{"_id": "{identifier}", "text": "another"}}\n')
+    with pytest.raises(ConfigError, match=rf"{name}\.jsonl row {row}: the id {identifier} is that of row 1"):
+        evaluation_of(f"evaluation.retrieval.path={beir}")
+
+
+@pytest.mark.parametrize("gain", ["inf", "nan", "high", ""])
+def test_a_gain_that_is_none_is_told_with_its_row(beir, gain):
+    with (beir / "qrels" / "test.tsv").open("a") as file:
+        file.write(f"q3\td2\t{gain}\n")
+    with pytest.raises(ConfigError, match=r"test\.tsv row 6: score "):
+        evaluation_of(f"evaluation.retrieval.path={beir}")

@@ -200,7 +200,7 @@ class Checker:
         if value is None or (column == "label" and value != value):
             raise ValueError(f"{column} is missing{_or_texts(kind, column)}")
         if column == "label":
-            word = _label(value)
+            word = label_word(value)
             if not word:
                 raise ValueError(f"label is empty{_or_texts(kind, column)}")
             return label_number(word) if kind == "labelled" else self._meaning(word, value)
@@ -310,17 +310,8 @@ def refuse_what_is_no_text(column: str, value: Any) -> None:
         raise ValueError(f"{column} is {_shown(value)}, not a text")
 
 
-def _shown(value: Any) -> str:
-    return printable(repr(value))
-
-
-def _or_texts(kind: Kind, column: str) -> str:
-    """What to do where texts are to be read without their labels."""
-    return " (data.kind=texts reads texts alone)" if kind == "labelled" and column == "label" else ""
-
-
-def _label(value: Any) -> str:
-    """A label as it is written.
+def label_word(value: Any) -> str:
+    """A label as it is written: a word, or a number's digits.
 
     Raises:
         ValueError: it is several.
@@ -329,6 +320,15 @@ def _label(value: Any) -> str:
         raise ValueError(f"label is {_shown(value)}, not one word or number")
     # Parquet has whole numbers as floats where it had to hold a missing one.
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+
+
+def _shown(value: Any) -> str:
+    return printable(repr(value))
+
+
+def _or_texts(kind: Kind, column: str) -> str:
+    """What to do where texts are to be read without their labels."""
+    return " (data.kind=texts reads texts alone)" if kind == "labelled" and column == "label" else ""
 
 
 def _number(value: Any) -> float | None:
