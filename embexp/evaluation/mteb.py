@@ -6,10 +6,9 @@ revision are a hash of what it computes: weights, modules, tokenizer, prompts, a
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,12 @@ from typing import Any, ClassVar
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import ConfigError, Mteb
-from embexp.config.errors import nearest
+from embexp.config.errors import first_line, nearest
 from embexp.evaluation.mteb_mirror import load_mirror, mirror_of
-from embexp.evaluation.mteb_own import folder_of, own_task
+from embexp.evaluation.mteb_own import folder_of, own_task, tables_hash
 from embexp.evaluation.parts import Part, one_line
 from embexp.evaluation.tables import fingerprint_of
+from embexp.identity import code_of
 from embexp.models import identity_of
 from embexp.network import hub_is_reachable
 
@@ -30,6 +30,10 @@ log = logging.getLogger(__name__)
 
 # Beside the main score, the metrics of a task that are logged where it has them.
 LOGGED = ("accuracy", "f1", "cosine_spearman", "cosine_pearson", "ndcg_at_10", "mrr_at_10", "map_at_10", "v_measure")
+# Of a task's own languages, as many are told.
+MOST_LANGUAGES = 10
+# What MTEB is given of local files comes out of these.
+READING = ("evaluation/mteb_mirror.py", "evaluation/tables.py", "data/files")
 
 
 @dataclass
@@ -65,12 +69,7 @@ class MtebEvaluation:
 
     def _content(self, task: Any) -> str | None:
         folder = self._folder(task)
-        if folder is None:
-            return None
-        digest = hashlib.sha256()
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            digest.update(str(file.relative_to(folder)).encode() + file.read_bytes())
-        return digest.hexdigest()
+        return None if folder is None else tables_hash(folder)
 
     def _folder(self, task: Any) -> Path | None:
         return folder_of(self.settings.own or {}, task) or mirror_of(task, self.settings.path)
@@ -100,8 +99,9 @@ class MtebEvaluation:
 
         found = self._folder(task)
         origin = "hub" if found is None else load_mirror(task, found)
-        # Another version of MTEB, or other data under the same name, has scores of its own.
-        cache = ResultCache(Path(self.settings.cache).expanduser() / f"{mteb.__version__}-{origin[:16]}")
+        # Another version of MTEB, other data under the same name, or the same that is read otherwise, has scores of its own.
+        read_by = "" if found is None else f"-{code_of(*READING)[:16]}"
+        cache = ResultCache(Path(self.settings.cache).expanduser() / f"{mteb.__version__}-{origin[:16]}{read_by}")
         known = cache.load_task_result(task.metadata.name, model.mteb_model_meta) is not None
         if found is None and not known:
             _refuse_absent(task)
@@ -178,7 +178,8 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
     """A person's own tasks, those that are named, then those of the types, then those of the benchmark; each once.
 
     Raises:
-        ConfigError: a task, a type or a benchmark that MTEB does not know; an own folder that makes no task.
+        ConfigError: a task, a type or a benchmark that MTEB does not know; a task that is in none of the languages; an own
+            folder that makes no task.
     """
     import mteb
     from mteb.abstasks import AbsTask
@@ -186,9 +187,9 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
 
     with quiet_mteb():
         # The classes: to make a task seeds torch anew, and there are two thousand; a benchmark makes all of its own.
-        named = mteb.filter_tasks(TASK_LIST, exclude_private=True, exclude_beta=True)
-        known = {task.metadata.name: task.metadata.type for task in named}
-        types = set(known.values())
+        listed = mteb.filter_tasks(TASK_LIST, exclude_private=True, exclude_beta=True)
+        known = {task.metadata.name: task.metadata for task in listed}
+        types = {metadata.type for metadata in known.values()}
         benchmarks = {benchmark.name for benchmark in mteb.get_benchmarks()} if settings.benchmark else set()
         problems = [
             f"evaluation.mteb.{key}={word}: MTEB {mteb.__version__} knows none of this name.{nearest(word, allowed)}"
@@ -210,14 +211,45 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
         chosen: list[AbsTask] = [
             own_task(name, Path(folder).expanduser()) for name, folder in (settings.own or {}).items()
         ]
-        chosen += [mteb.get_task(name, languages=settings.languages) for name in settings.tasks]
-        if settings.types:
-            wanted: Any = settings.types
-            chosen += mteb.get_tasks(task_types=wanted, languages=settings.languages, modalities=["text"])
+        chosen += _in_languages(settings, {name: known[name].languages for name in settings.tasks})
         if settings.benchmark is not None:
             chosen += mteb.get_benchmark(settings.benchmark).tasks
     unique: Mapping[str, AbsTask] = {task.metadata.name: task for task in reversed(chosen)}
     return MtebEvaluation(settings, [unique[name] for name in dict.fromkeys(task.metadata.name for task in chosen)])
+
+
+def _in_languages(settings: Mteb, named: Mapping[str, Sequence[str]]) -> list[Any]:
+    """The named tasks, then those of the types; of each the parts in the languages that are asked for.
+
+    Args:
+        settings: of which the languages and types are.
+        named: tasks, and the languages of each.
+
+    Raises:
+        ConfigError: a task has none of these languages, or one of these is no language.
+    """
+    import mteb
+
+    chosen, problems = [], []
+    asked = f"evaluation.mteb.languages=[{','.join(settings.languages)}]"
+    for name, languages in named.items():
+        try:
+            chosen.append(mteb.get_task(name, languages=settings.languages))
+        except ValueError as error:
+            more = ", ..." if len(languages) > MOST_LANGUAGES else ""
+            problems.append(
+                f"{asked}: MTEB gives no {name} ({first_line(error)}); it is in {', '.join(languages[:MOST_LANGUAGES])}{more}: name one of "
+                "its own languages, or leave the task out."
+            )
+    if settings.types and not problems:
+        wanted: Any = settings.types
+        try:
+            chosen += mteb.get_tasks(task_types=wanted, languages=settings.languages, modalities=["text"])
+        except ValueError as error:
+            problems.append(f"{asked}: {first_line(error)}; name languages by three letters, as eng or deu.")
+    if problems:
+        raise ConfigError(problems)
+    return chosen
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.data.files.readers import read
+from embexp.evaluation.mteb_mirror import QRELS
 from embexp.evaluation.tables import find_table
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def own_task(name: str, folder: Path) -> AbsTask:
     """The task of this name; its revision is the hash of the folder's tables, so that changed data is scored anew.
 
     Raises:
-        ConfigError: the folder holds none of the layouts.
+        ConfigError: the folder holds none of the layouts, or not all of one.
     """
     from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval, AbsTaskSTS
     from mteb.abstasks.task_metadata import TaskMetadata
@@ -35,7 +36,7 @@ def own_task(name: str, folder: Path) -> AbsTask:
     metadata = TaskMetadata(
         name=name,
         description=f"A person's own data, {folder.name}.",
-        dataset={"path": f"own/{name}", "revision": _revision(folder)},
+        dataset={"path": f"own/{name}", "revision": tables_hash(folder)},
         type=kind,
         category="t2c" if kind == "Classification" else "t2t",
         eval_langs=["eng-Latn"],
@@ -47,12 +48,19 @@ def own_task(name: str, folder: Path) -> AbsTask:
 
 def _kind(name: str, folder: Path) -> str:
     if find_table(folder, ("corpus",)) and find_table(folder, ("queries",)):
+        if find_table(folder, QRELS) is None:
+            raise _incomplete(
+                name, folder, "corpus and queries without qrels_test: which documents answer which queries"
+            )
         return "Retrieval"
     test = find_table(folder, ("test",))
     columns = _columns(name, test) if test is not None else []
     if {"sentence1", "sentence2"} <= set(columns):
+        if not {"score", "label"} & set(columns):
+            raise _incomplete(name, folder, f"{test.name if test else ''} without a column score (or label, 0 to 5)")
         return "STS"
     if {"text", "label"} <= set(columns):
+        _refuse_without_train(name, folder)
         return "Classification"
     holds = f"test with {', '.join(columns)}" if test is not None else "no test"
     raise ConfigError(
@@ -63,6 +71,20 @@ def _kind(name: str, folder: Path) -> str:
     )
 
 
+def _refuse_without_train(name: str, folder: Path) -> None:
+    """The classes are learnt from it: without it the task would be missing after the training, and not before."""
+    train = find_table(folder, ("train",))
+    if train is None:
+        raise _incomplete(name, folder, "test without train, of which the classes are learnt")
+    missing = [column for column in ("text", "label") if column not in _columns(name, train)]
+    if missing:
+        raise _incomplete(name, folder, f"{train.name} without a column {' and '.join(missing)}")
+
+
+def _incomplete(name: str, folder: Path, what: str) -> ConfigError:
+    return ConfigError([f"evaluation.mteb.own.{name}={folder}: holds {what}; add it."])
+
+
 def _columns(name: str, file: Path) -> list[str]:
     try:
         return list(read(file, encoding="utf-8", delimiter=None).columns)
@@ -70,7 +92,8 @@ def _columns(name: str, file: Path) -> list[str]:
         raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {error}."]) from error
 
 
-def _revision(folder: Path) -> str:
+def tables_hash(folder: Path) -> str:
+    """The sha256 of a folder's tables, in hex; what lies beside them, as a README, is no data."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
         digest.update(str(file.relative_to(folder)).encode())

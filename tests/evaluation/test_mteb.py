@@ -36,13 +36,14 @@ def write_pairs(file, pairs):
         csv.writer(opened).writerows([("sentence1", "sentence2", "label"), *pairs])
 
 
-def evaluation_of(mirror, tasks=NAMES) -> MtebEvaluation:
+def evaluation_of(mirror, tasks=NAMES, more=()) -> MtebEvaluation:
     settings = compose(
         [
             "evaluation=[own,mteb]",
             f"evaluation.mteb.path={mirror}",
             f"evaluation.mteb.cache={mirror.parent / 'cache'}",
             f"evaluation.mteb.tasks=[{','.join(tasks)}]",
+            *more,
         ]
     ).evaluation.mteb
     assert settings is not None
@@ -164,6 +165,25 @@ def test_a_benchmark_and_a_type_are_their_tasks_each_once():
     assert {"STS12", "Banking77Classification", "ArguAna"} <= set(names)
 
 
+@pytest.mark.parametrize(
+    ("languages", "told"),
+    [("deu", "it is in eng: name one of its own languages"), ("en", "Invalid language code: en")],
+)
+def test_a_task_in_another_language_is_told_with_its_own(mirror, languages, told):
+    with pytest.raises(ConfigError) as refused:
+        evaluation_of(mirror, more=(f"evaluation.mteb.languages=[{languages}]",))
+    problems = refused.value.problems
+    assert [problem.split(" (")[0] for problem in problems] == [
+        f"evaluation.mteb.languages=[{languages}]: MTEB gives no {name}" for name in NAMES
+    ]
+    assert all(told in problem for problem in problems)
+
+
+def test_what_is_no_language_is_told_where_types_are_chosen(mirror):
+    with pytest.raises(ConfigError, match=r"languages=\[en\]: Invalid language code: en.*by three letters"):
+        evaluation_of(mirror, (), more=("evaluation.mteb.types=[STS]", "evaluation.mteb.languages=[en]"))
+
+
 def own_evaluation(tmp_path, **folders) -> MtebEvaluation:
     own = ", ".join(f"{name}: {folder}" for name, folder in folders.items())
     settings = compose(
@@ -204,6 +224,33 @@ def test_other_rows_in_an_own_folder_are_another_fingerprint(mirror, tmp_path):
     before = own_evaluation(tmp_path, alike=mirror / "stsb").fingerprint
     write_pairs(mirror / "stsb" / "test.csv", [*scored("test", count=60, seed=1)])
     assert own_evaluation(tmp_path, alike=mirror / "stsb").fingerprint != before
+
+
+def test_what_lies_beside_the_tables_of_a_folder_is_not_its_data(mirror, tmp_path):
+    before = own_evaluation(tmp_path, alike=mirror / "stsb").fingerprint
+    of_mirror = evaluation_of(mirror).fingerprint
+    (mirror / "stsb" / "README.md").write_text("where this came from")
+    (mirror / "stsb" / ".DS_Store").write_bytes(b"\0")
+    assert own_evaluation(tmp_path, alike=mirror / "stsb").fingerprint == before
+    assert evaluation_of(mirror).fingerprint == of_mirror
+
+
+@pytest.mark.parametrize(
+    ("files", "missing"),
+    [
+        ({"test": "text,label"}, "test without train"),
+        ({"test": "text,label", "train": "text,class"}, "train.csv without a column label"),
+        ({"test": "sentence1,sentence2"}, "test.csv without a column score"),
+        ({"corpus": "_id,text", "queries": "_id,text"}, "corpus and queries without qrels_test"),
+    ],
+)
+def test_an_own_folder_that_lacks_a_part_of_its_task_is_refused_before_the_training(tmp_path, files, missing):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, header in files.items():
+        (folder / f"{name}.csv").write_text(f"{header}\na,{'b,' * (header.count(',') - 1)}c\n")
+    with pytest.raises(ConfigError, match=f"evaluation.mteb.own.mine={folder}: holds {missing}"):
+        own_evaluation(tmp_path, mine=folder)
 
 
 def test_an_own_folder_that_makes_no_task_is_refused_with_what_does(tmp_path):

@@ -1,0 +1,88 @@
+"""What MTEB is given of local files: classes by number, as it counts on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mteb
+import pandas as pd
+import pytest
+
+from embexp.config import ConfigError
+from embexp.evaluation import mteb as of_mteb
+from embexp.evaluation.mteb_mirror import load_mirror
+from tests.evaluation.test_mteb import evaluation_of, own_evaluation, scores_of
+
+
+def classes(folder, labels, *, suffix="csv"):
+    """A folder of labelled texts, twelve of each label and split."""
+    folder.mkdir(exist_ok=True)
+    rows = [{"text": f"{word} {n}", "label": label} for label, word in labels.items() for n in range(12)]
+    for split in ("train", "test"):
+        if suffix == "csv":
+            pd.DataFrame(rows).to_csv(folder / f"{split}.csv", index=False)
+        else:
+            pd.DataFrame(rows).to_json(folder / f"{split}.jsonl", orient="records", lines=True)
+    return folder
+
+
+def given(folder) -> dict[str, list[Any]]:
+    task = mteb.get_task("Banking77Classification")
+    load_mirror(task, folder)
+    return {split: list(rows["label"]) for split, rows in task.dataset.items()}
+
+
+@pytest.mark.parametrize("labels", [{"0": "card stolen", "1": "pin"}, {"spam": "card stolen", "ham": "pin"}])
+def test_two_classes_are_scored_whatever_they_are_called(tmp_path, labels, model):
+    evaluation = own_evaluation(tmp_path, mine=classes(tmp_path / "mine", labels))
+    (part,) = evaluation.parts(model)
+    assert part.error is None
+    assert 0.5 < part.scores["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "numbers"),
+    [
+        (["0", "1"], {0, 1}),
+        (["7", "-3", "11"], {7, -3, 11}),
+        (["3", "4"], {0, 1}),  # neither is the 1 that MTEB looks for
+        (["01", "1"], {0, 1}),
+        (["b", "a", "7"], {0, 1, 2}),
+    ],
+)
+def test_whole_numbers_stay_and_words_are_numbered_in_their_order(tmp_path, labels, numbers):
+    folder = classes(tmp_path / "d", {label: f"word {label}" for label in labels})
+    for split, rows in given(folder).items():
+        assert set(rows) == numbers, split
+
+
+def test_a_class_has_one_number_in_all_splits(tmp_path):
+    folder = classes(tmp_path / "d", {"b": "bird", "c": "cat", "a": "ape"})
+    (folder / "test.csv").write_text("text,label\na cat,c\na bird,b\n")
+    assert given(folder)["test"] == [2, 1]
+    assert given(folder)["train"] == [1] * 12 + [2] * 12 + [0] * 12
+
+
+def test_a_label_that_is_several_is_refused(tmp_path):
+    folder = classes(tmp_path / "d", {"b": "bird"}, suffix="jsonl")
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text('{"text": "a bird", "label": ["b", "c"]}\n')
+    with pytest.raises(ConfigError, match=r"label is .*, not one word or number"):
+        given(folder)
+
+
+def test_what_other_code_read_is_scored_anew(tmp_path, model, monkeypatch):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    classes(folder / "banking77", {"a": "card", "b": "pin"})
+    names = ("Banking77Classification",)
+
+    def from_cache() -> bool:
+        evaluation = evaluation_of(folder, names)
+        scores_of(evaluation, model)
+        return evaluation.record["tasks"][names[0]]["from_cache"]
+
+    assert not from_cache()
+    assert from_cache()
+    monkeypatch.setattr(of_mteb, "code_of", lambda *_: "of another embexp")
+    assert not from_cache()
