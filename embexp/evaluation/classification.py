@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from embexp.data.helpdesk import classes as helpdesk_classes
 from embexp.data.rows import text_key
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import find_table, fingerprint_of, read_columns
+
+log = logging.getLogger(__name__)
 
 HELPDESK_TEXTS = 960
 BUILT_IN = "the built-in intents"
@@ -75,10 +78,20 @@ class ClassificationEvaluation:
         probe = make_pipeline(
             StandardScaler(), LogisticRegression(C=self.settings.regularization, max_iter=self.settings.iterations)
         )
-        with warnings.catch_warnings():
-            # Where the solver stopped short of the optimum the score is still that of the probe as configured.
-            warnings.simplefilter("ignore", ConvergenceWarning)
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always", ConvergenceWarning)
             probe.fit(train, self.train.labels)
+        for warning in raised:
+            if not issubclass(warning.category, ConvergenceWarning):
+                warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+        if any(issubclass(warning.category, ConvergenceWarning) for warning in raised):
+            # Not scikit-learn's words, which name arguments that nobody typed.
+            log.warning(
+                "%s: the solver stopped before the optimum, and the score is that of the probe as it was then; raise "
+                "evaluation.classification.iterations=%d",
+                self.name,
+                self.settings.iterations,
+            )
         found = probe.predict(test)
         return {
             "accuracy": float(accuracy_score(self.test.labels, found)),

@@ -54,3 +54,16 @@ def test_a_class_that_was_never_seen_in_training_is_refused(tmp_path):
 def test_a_folder_without_its_files_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"no train\.parquet"):
         evaluation_of(f"evaluation.classification.path={tmp_path}")
+
+
+def test_a_solver_that_stops_early_is_told(tmp_path, caplog):
+    write(tmp_path, "train", [(n, "odd" if n % 3 else "even") for n in range(40)])
+    write(tmp_path, "test", [(1, "odd")])
+    given = f"evaluation.classification.path={tmp_path}"
+    evaluation_of(given, "evaluation.classification.iterations=1").score(Encoder())
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith("classification: the solver stopped before the optimum")
+    assert "evaluation.classification.iterations=1" in warning
+    caplog.clear()
+    evaluation_of(given).score(Encoder())
+    assert not caplog.records
