@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 
 from embexp.compare.cells import label_of, of_the_best
+from embexp.compare.predictions import JUDGED, Damaged, predictions
 from embexp.compare.ranking import METRIC, differing, ranked
 from embexp.compare.runs import Run
 from embexp.statistics import (
@@ -29,9 +30,6 @@ from embexp.statistics import (
 )
 from embexp.units import counted
 
-JUDGED = re.compile(
-    r"(?P<split>dev|test)/(?P<statistic>pearson|spearman)_(?P<similarity>cosine|manhattan|euclidean|dot)"
-)
 # As many of the best are judged: further down nobody chooses.
 MOST_JUDGED = 20
 
@@ -68,8 +66,8 @@ class Resampled:
 def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPLES) -> list[Verdict]:
     """The best runs of one set of pairs, in the order of the table; empty where there are no predictions to judge by.
 
-    Runs without predictions are left out; where the best is one of them, none is compared with it. Whoever is best on
-    these pairs was chosen by them; the differences with it are corrected for that.
+    Runs without predictions, or whose file cannot be read, are left out; where the best is one of them, none is compared
+    with it. Whoever is best on these pairs was chosen by them; the differences with it are corrected for that.
 
     Args:
         runs: of any status.
@@ -119,11 +117,6 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
     return Resampled([run for run, _ in found], values[: len(rows)], drawn[: len(rows)], values[rows], drawn[rows])
 
 
-def is_judged(metric: str) -> bool:
-    """Whether its pairs are kept one by one, so that they can be resampled."""
-    return JUDGED.fullmatch(metric) is not None
-
-
 def too_few_pairs(runs: Sequence[Run], metric: str) -> str | None:
     """What is to be said of runs that were scored on too few pairs to be judged by; None where that is not why they are not."""
     asked = JUDGED.fullmatch(metric)
@@ -152,27 +145,13 @@ def _with_predictions(
     for _, run in order:
         if first is not None and run.evaluation != first.evaluation:
             continue
-        left = _predictions(run, asked)
+        try:
+            left = predictions(run, asked)
+        except Damaged:  # one file is not to cost the others their verdicts; `what_is_lacking` tells of it
+            continue
         if left is not None:
             first = first or run
             yield run, left
-
-
-def _predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
-    """Score, similarity before and after, (pairs,), of the split; None where the run left none, or its file holds no such similarity."""
-    if run.predictions is None or not run.predictions.is_file():
-        return None
-    import pyarrow.parquet as pq
-
-    columns = {"score": "score"} | {when: f"{asked['similarity']}_{when}" for when in ("before", "after")}
-    # By neither read_table nor Arrow's filters and to_numpy: they import pandas, which takes longer than all that is read here.
-    with pq.ParquetFile(run.predictions) as file:
-        if not {"split", *columns.values()} <= set(file.schema_arrow.names):
-            return None
-        table = file.read(["split", *columns.values()])
-    of_split = np.array([split == asked["split"] for split in table["split"].to_pylist()], dtype=bool)
-    of_all = {name: np.from_dlpack(table[column].combine_chunks()) for name, column in columns.items()}
-    return {name: values.astype(np.float64)[of_split] for name, values in of_all.items()}
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

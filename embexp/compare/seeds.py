@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
 from embexp.compare.columns import GAIN, Column, columns, legend, signed
-from embexp.compare.judge import is_judged, resampled, size_of, too_few_pairs
+from embexp.compare.judge import resampled, size_of, too_few_pairs
+from embexp.compare.predictions import JUDGED, is_damaged, predictions
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -41,7 +43,7 @@ from embexp.units import readable_deviation
 SEED = "seed"
 SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
 LOOK_ALIKE = "rows {} differ in nothing that a column shows: in versions, code, the rows of data, the machine or an option's file."
-# Of all seeds of all settings.
+# Of the best settings, all their seeds: of each the pairs are resampled, which takes a sixth of a second.
 MOST_RUNS = 200
 
 
@@ -77,16 +79,29 @@ def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAM
         of_seed = members[_setting_of(run)]
         seed = run.params.get(SEED, run.where)
         of_seed[seed] = max(of_seed.get(seed, run), run, key=lambda one: one.started)
-    found = resampled(runs, metric=metric, resamples=resamples, most=MOST_RUNS)
+    settings = [
+        sorted(by_its_seed.values(), key=lambda run: sign * (score_of(run, metric) or 0.0))
+        for by_its_seed in members.values()
+    ]
+    settings.sort(key=lambda of_setting: sign * float(_scores(of_setting, metric).mean()))
+    # Whole settings: of one that lacks a seed nothing could be said.
+    up_to = accumulate(map(len, settings))
+    best = [
+        run for of_setting, so_far in zip(settings, up_to, strict=True) if so_far <= MOST_RUNS for run in of_setting
+    ]
+    found = resampled(best, metric=metric, resamples=resamples, most=MOST_RUNS)
     drawn = {id(run): row for run, row in zip(found.runs, found.drawn, strict=True)} if found else {}
     groups = []
-    for by_its_seed in members.values():
-        of_setting = sorted(by_its_seed.values(), key=lambda run: sign * (score_of(run, metric) or 0.0))
-        scores = np.array([score_of(run, metric) for run in of_setting], dtype=np.float64)
+    for of_setting in settings:
+        scores = _scores(of_setting, metric)
         rows = [drawn[id(run)] for run in of_setting if id(run) in drawn]
         all_drawn = np.stack(rows) if len(rows) == len(of_setting) else None
         groups.append(Group(tuple(of_setting), scores, all_drawn, seed_spread(scores, all_drawn)))
-    return sorted(groups, key=lambda group: sign * group.spread.mean)
+    return groups
+
+
+def _scores(runs: Sequence[Run], metric: str) -> Array:
+    return np.array([score_of(run, metric) for run in runs], dtype=np.float64)
 
 
 def _setting_of(run: Run) -> str:
@@ -282,7 +297,10 @@ def _against(group: Group, groups: Sequence[Group], name: str, metric: str) -> s
         return f"cannot be compared with {name}: one seed says nothing of the others; run more{whose}: seed=1,2,3"
     found = _difference(group, groups)
     if found is None or group.drawn is None or best.drawn is None:
-        return f"cannot be compared with {name}: {_why_unjudged(group, metric)}; what is known is how far seeds differ"
+        why = _why_unjudged(
+            group if group.drawn is None else best, metric, whose="its" if group.drawn is None else "the best's"
+        )
+        return f"cannot be compared with {name}: {why}; what is known is how far seeds differ"
     if found.is_real:
         return f"worse than {name} by {size_of(found)}"
     of_seed = (group.spread.of_seed + best.spread.of_seed) / 2
@@ -298,10 +316,19 @@ def _against(group: Group, groups: Sequence[Group], name: str, metric: str) -> s
     return f"cannot be told apart from {name}; {more}"
 
 
-def _why_unjudged(group: Group, metric: str) -> str:
-    if not is_judged(metric):
+def _why_unjudged(group: Group, metric: str, *, whose: str) -> str:
+    """Why nothing is known of the pairs' part of a setting."""
+    asked = JUDGED.fullmatch(metric)
+    if asked is None:
         return f"no pairs are kept that judge {metric}"
-    return too_few_pairs(group.runs, metric) or "its predictions are not on this machine"
+    if few := too_few_pairs(group.runs, metric):
+        return few
+    for run in group.runs:
+        if is_damaged(run, asked):
+            return f"{whose} predictions cannot be read: {run.predictions}"
+        if predictions(run, asked) is None:
+            return f"{whose} predictions are not on this machine"
+    return f"pairs are resampled of the first {MOST_RUNS} runs alone; name fewer, as loss=mnr"
 
 
 def _deviation(value: float, metric: str) -> str:

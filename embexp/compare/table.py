@@ -19,6 +19,7 @@ from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
 from embexp.compare.judge import Verdict, best_of, judge, too_few_pairs
+from embexp.compare.predictions import what_is_lacking
 from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -75,7 +76,8 @@ def draw(
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         unjudged = None if verdicts else too_few_pairs(of_set, metric)
         why = [] if unjudged is None or _is_told(unjudged, cautioned) else [f"{unjudged}."]
-        for line in why if unjudged else _told(verdicts, of_set, metric, has_intervals=INTERVAL not in without):
+        told = why if unjudged else _told(verdicts, of_set, metric, has_intervals=INTERVAL not in without)
+        for line in [*what_is_lacking(of_set, [verdict.run for verdict in verdicts], metric), *told]:
             console.print(escape(line), style="dim", highlight=False, soft_wrap=True)
     if of_pairs := [column for column in seen if column.title in OF_PAIRS and column.title != GAIN]:
         similarity = of_pairs[0].keys[0].rpartition("_")[2]

@@ -6,18 +6,21 @@ shows the same.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embexp.compare.judge import judge
+from embexp.compare.predictions import Damaged, reading
 from embexp.compare.ranking import METRIC, by_evaluation, differing
-from embexp.compare.runs import Run
+from embexp.compare.runs import PREDICTIONS, Run
 from embexp.compare.sets import names_of
 from embexp.compare.warned import warned
 from embexp.identity import versions
@@ -30,6 +33,7 @@ from embexp.report.svg import linear_axis, strip, swatch
 from embexp.tracking import Status
 from embexp.units import duration
 
+log = logging.getLogger(__name__)
 PAIRS_SHOWN = 5
 
 
@@ -119,8 +123,7 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
     """What is shown of runs that were scored on the same pairs."""
     entries = entries_of(runs, metric=metric, uri=uri, verdicts=judge(runs, metric=metric))
     split = metric.removeprefix("best/").partition("/")[0]
-    path = entries[0].details.file("predictions.parquet")
-    columns = read_predictions(path, split if split in ("dev", "test") else "dev") if path is not None else None
+    columns = _pairs_of(entries[0], split if split in ("dev", "test") else "dev")
     similarity = similarity_of(columns, metric) if columns else None
     improved: list[Change] = []
     worsened: list[Change] = []
@@ -145,6 +148,18 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
         improved=improved,
         worsened=worsened,
     )
+
+
+def _pairs_of(entry: Entry, split: str) -> dict[str, Any] | None:
+    """The run's predictions of a split; None where it left none, or none that can be read, which is told."""
+    if (path := entry.details.file(PREDICTIONS)) is None:
+        return None
+    try:
+        with reading(path):
+            return read_predictions(path, split)
+    except Damaged as error:
+        log.warning("row %d, %s: what training changed is left out: %s", entry.rank, entry.label, error)
+        return None
 
 
 def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...], tuple[Row, ...]]:

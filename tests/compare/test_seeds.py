@@ -230,3 +230,28 @@ def test_runs_of_other_settings_are_no_seeds_of_each_other_even_where_their_name
     runs = seeds(tmp_path, 32, (1.0, 1.1))
     assert len(by_seed([replace(run, setting=str(number)) for number, run in enumerate(runs)])) == 2
     assert len(by_seed([replace(run, setting="one") for run in runs])) == 1
+
+
+def test_why_a_setting_is_not_judged_is_the_true_reason(tmp_path, monkeypatch):
+    best, other = seeds(tmp_path, 64, (0.3, 0.4)), seeds(tmp_path, 32, (1.0, 1.1))
+    cannot = "batch_size=32: cannot be compared with the best (batch_size=64): "
+    lost = [replace(run, predictions=tmp_path / "nowhere") for run in best]
+    assert f"{cannot}the best's predictions are not on this machine;" in drawn([*lost, *other])
+    damaged = other[0].predictions
+    damaged.rename(tmp_path / "kept")
+    assert f"{cannot}its predictions are not on this machine;" in drawn([*best, *other])
+    damaged.write_bytes(b"")
+    # Rich breaks what is long into lines.
+    assert f"{cannot}its predictions cannot be read: {damaged};" in drawn([*best, *other]).replace("\n", "")
+    (tmp_path / "kept").rename(damaged)
+    monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 3)
+    text = drawn([*best, *other])
+    assert f"{cannot}pairs are resampled of the first 3 runs alone; name fewer, as loss=mnr;" in text
+
+
+def test_of_more_runs_than_are_resampled_the_best_settings_keep_all_their_seeds(tmp_path, monkeypatch):
+    # By their runs alone the second setting's better seed would come before the first one's worse one.
+    runs = [*seeds(tmp_path, 64, (0.3, 0.6)), *seeds(tmp_path, 32, (0.5, 0.9)), *seeds(tmp_path, 16, (1.0, 1.2))]
+    monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 4)
+    assert [group.drawn is not None for group in by_seed(runs, resamples=50)] == [True, True, False]
+    assert [group.drawn is not None for group in by_seed(runs[2:], resamples=50)] == [True, True]

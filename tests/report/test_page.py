@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -200,12 +201,15 @@ def test_a_run_without_files_or_baseline_still_has_its_row(tmp_path):
     assert "0.5000" in Page(report([bare], title="One")).text
 
 
-def test_a_report_that_cannot_be_made_leaves_the_old_one(runs, tmp_path):
+def test_a_report_that_cannot_be_made_leaves_the_old_one(runs, tmp_path, monkeypatch):
     path = tmp_path / "report.html"
     write_report(runs, path, title="First")
-    for broken in tmp_path.glob("*/predictions.parquet"):
-        broken.write_bytes(b"no parquet")
-    with pytest.raises(ValueError, match="arquet"):
+
+    def broken(*_, **__):
+        raise ValueError("no ink")
+
+    monkeypatch.setattr("embexp.report.page.figures", broken)
+    with pytest.raises(ValueError, match="no ink"):
         write_report(runs, path, title="Second")
     assert "First" in path.read_text()
     assert [p.name for p in tmp_path.glob("*report*")] == ["report.html"]
@@ -233,3 +237,14 @@ def test_of_one_model_that_was_only_scored_there_is_nothing_to_say_in_words(tmp_
 def test_what_all_runs_share_is_told_by_the_names_of_files(runs):
     read = [replace(run, params={**run.params, "data.train": "/home/me/faq.csv"}) for run in runs]
     assert ("data.train", "faq.csv") in common_settings(read)
+
+
+def test_a_report_without_the_best_runs_pairs_is_written_and_says_what_it_lacks(runs, caplog):
+    best = max(runs[:4], key=lambda each: each.metrics["best/dev/spearman_cosine"])
+    best.predictions.write_bytes(best.predictions.read_bytes()[:200])
+    with caplog.at_level(logging.WARNING):
+        text = report(runs, title="t")
+    assert "What training changed" not in text
+    (said,) = caplog.messages
+    assert said.startswith("row 1, mnr · bs 32: what training changed is left out: ")
+    assert str(best.predictions) in said

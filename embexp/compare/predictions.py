@@ -1,0 +1,112 @@
+"""What runs left in predictions.parquet, the similarity of every pair; and what is said of those that left none to read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from embexp.compare.ranking import ranked
+from embexp.compare.runs import Run
+from embexp.statistics import Array
+from embexp.units import counted
+
+JUDGED = re.compile(
+    r"(?P<split>dev|test)/(?P<statistic>pearson|spearman)_(?P<similarity>cosine|manhattan|euclidean|dot)"
+)
+# Rows that are looked through for what cannot be read, and those of them that are named.
+MOST_LOOKED_AT, MOST_NAMED = 50, 8
+
+
+class Damaged(Exception):
+    """A file of predictions that is there and cannot be read: it was cut off, emptied, or is another's."""
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """What breaks in the block, breaks for what is in the file.
+
+    Raises:
+        Damaged: with the file's name.
+    """
+    # Not above: a table whose runs left none does without it.
+    from pyarrow import ArrowException
+
+    try:
+        yield
+    except (ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{path}: cannot be read as predictions ({type(error).__name__})") from error
+
+
+def predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
+    """Score, similarity before and after, (pairs,), of the split; None where the run left none, or its file holds no such similarity.
+
+    Raises:
+        Damaged: the file is there and cannot be read.
+    """
+    if run.predictions is None or not run.predictions.is_file():
+        return None
+    import pyarrow.parquet as pq
+
+    columns = {"score": "score"} | {when: f"{asked['similarity']}_{when}" for when in ("before", "after")}
+    # By neither read_table nor Arrow's filters and to_numpy: they import pandas, which takes longer than all that is read here.
+    with reading(run.predictions), pq.ParquetFile(run.predictions) as file:
+        if not {"split", *columns.values()} <= set(file.schema_arrow.names):
+            return None
+        table = file.read(["split", *columns.values()])
+        of_split = np.array([split == asked["split"] for split in table["split"].to_pylist()], dtype=bool)
+        of_all = {name: np.from_dlpack(table[column].combine_chunks()) for name, column in columns.items()}
+        return {name: values.astype(np.float64)[of_split] for name, values in of_all.items()}
+
+
+def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -> list[str]:
+    """What is said of a table's runs that left nothing to judge them by: a line for each file that is damaged, one where none left any.
+
+    Args:
+        runs: of one set of pairs.
+        judged: those of them that have a verdict; beyond the last of them no predictions were read.
+        metric: that is ranked by; of one that pairs cannot judge nothing is said.
+    """
+    if (asked := JUDGED.fullmatch(metric)) is None:
+        return []
+    order, of_judged = ranked(runs, metric), {id(run) for run in judged}
+    last = max((at for at, (_, run) in enumerate(order) if id(run) in of_judged), default=len(order))
+    looked_at = [(rank, run) for rank, run in order[: min(last, MOST_LOOKED_AT)] if id(run) not in of_judged]
+    damaged = [(rank, run) for rank, run in looked_at if is_damaged(run, asked)]
+    lines = [
+        f"row {rank} left no predictions on this machine that can be read: {run.predictions}"
+        for rank, run in damaged[:MOST_NAMED]
+    ]
+    if (more := len(damaged) - MOST_NAMED) > 0:
+        lines.append(f"and {counted(more, 'more row')} likewise")
+    are_damaged = {id(run) for _, run in damaged}
+    if not judged and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
+        whose = "row 1 left no" if len(order) == 1 else "no row left"
+        lines.append(f"{whose} predictions on this machine, so there is no interval and no verdict; {_sought(order)}")
+    return lines
+
+
+def is_damaged(run: Run, asked: re.Match[str]) -> bool:
+    """Whether its predictions are there and cannot be read."""
+    try:
+        predictions(run, asked)
+    except Damaged:
+        return True
+    return False
+
+
+def _is_there(run: Run) -> bool:
+    return run.predictions is not None and run.predictions.is_file()
+
+
+def _sought(order: Sequence[tuple[int, Run]]) -> str:
+    """Where the runs' predictions were looked for: the folder that all of theirs are in."""
+    folders = {str(run.predictions.absolute().parent) for _, run in order if run.predictions is not None}
+    if not folders:
+        return "the runs' files are not on this machine"
+    within = "" if len(folders) == 1 else "the runs' folders in "
+    return f"they were looked for in {within}{os.path.commonpath(folders)}"

@@ -1,0 +1,80 @@
+"""Predictions that were lost, cut off or emptied: what the tables say of them, and that the other runs keep their verdicts."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from embexp.compare import draw, judge
+from embexp.compare.predictions import what_is_lacking
+from tests.compare.test_judge import METRIC, run
+
+
+def drawn(runs) -> str:
+    text = io.StringIO()
+    draw(runs, console=Console(file=text, width=200), title="Runs")
+    return text.getvalue()
+
+
+def damage(path, how: str) -> None:
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    path.write_bytes(
+        {
+            "emptied": b"",
+            "cut off": whole[: len(whole) // 2],
+            "another's": b"{}",
+            "overwritten": whole[:footer] + bytes(len(whole) - 8 - footer) + whole[-8:],
+        }[how]
+    )
+
+
+@pytest.mark.parametrize("how", ["emptied", "cut off", "another's", "overwritten"])
+def test_a_damaged_file_is_named_and_costs_the_other_runs_no_verdict(tmp_path, how):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0))]
+    damage(runs[1].predictions, how)
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == [runs[0], runs[2]]
+    text = drawn(runs)
+    assert f"row 2 left no predictions on this machine that can be read: {runs[1].predictions}\n" in text
+    assert "   3   batch_size=64: better than before training" in text
+
+
+def test_where_the_best_is_damaged_that_is_why_nothing_is_compared_with_it(tmp_path):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6))]
+    damage(runs[0].predictions, "cut off")
+    text = drawn(runs)
+    assert f"row 1 left no predictions on this machine that can be read: {runs[0].predictions}\n" in text
+    assert "row 1 left no predictions on this machine: nothing is compared with it" in text
+
+
+def test_where_no_run_left_any_one_line_says_so_and_where_they_were_looked_for(tmp_path):
+    runs = [
+        replace(run(tmp_path, size, noise=1.0), predictions=tmp_path / "mlruns" / str(size) / "predictions.parquet")
+        for size in (16, 32, 64)
+    ]
+    said = "predictions on this machine, so there is no interval and no verdict"
+    where = f"they were looked for in the runs' folders in {tmp_path / 'mlruns'}"
+    assert [line for line in drawn(runs).splitlines() if said in line] == [f"no row left {said}; {where}"]
+    alone = f"row 1 left no {said}; they were looked for in {tmp_path / 'mlruns' / '16'}"
+    assert what_is_lacking(runs[:1], [], METRIC) == [alone]
+    elsewhere = [replace(each, predictions=None) for each in runs]
+    assert what_is_lacking(elsewhere, [], METRIC) == [f"no row left {said}; the runs' files are not on this machine"]
+
+
+def test_of_what_is_there_or_cannot_be_judged_by_pairs_nothing_is_lacking(tmp_path):
+    one, other = run(tmp_path, 16, noise=1.0), replace(run(tmp_path, 32, noise=1.0), predictions=None)
+    assert what_is_lacking([one, other], [one], METRIC) == []
+    assert what_is_lacking([one], [], METRIC) == []
+    assert what_is_lacking([other], [], "time/training_seconds") == []
+
+
+def test_of_many_damaged_files_the_first_are_named(tmp_path):
+    runs = [run(tmp_path, size, noise=1.0) for size in range(1, 11)]
+    for each in runs:
+        each.predictions.write_bytes(b"")
+    lines = what_is_lacking(runs, [], METRIC)
+    assert len(lines) == 10
+    assert lines[8] == "and 2 more rows likewise"
