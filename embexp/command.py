@@ -74,14 +74,21 @@ def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
     with uncollected():
         from embexp.sweep import open_sweep
 
-    with open_sweep(compose(an_instance_of(jobs[0]), config_dir=config_dir), jobs=jobs) as sweep:
+    config = compose(an_instance_of(jobs[0]), config_dir=config_dir)
+    with open_sweep(config, jobs=jobs) as sweep:
         sys.argv.append(f"hydra.sweep.dir={sweep.folder}")
         try:
             run_hydra()
         except BaseException as error:
             sweep.close(SAID_OF.get(type(error), f"stopped by {error!r}"))
             raise
-        return sweep.close(None)
+        try:
+            return sweep.close(None)
+        except (KeyboardInterrupt, Terminated) as error:
+            from embexp.job import what_shows_it
+
+            shown = what_shows_it(config.tracker, sweep.folder, " sweep=last")
+            raise type(error)(f"all jobs of the sweep had ended; {shown}") from None
 
 
 def instead_of_a_flag(word: str) -> str:
@@ -140,6 +147,8 @@ def main() -> None:
         print("\n".join(error.problems), file=sys.stderr)
         code = 1
     except (KeyboardInterrupt, Terminated) as error:
-        print(f"{SAID_OF.get(type(error), 'told to go')}; the same command again goes on from here", file=sys.stderr)
+        # What comes when all is done says so itself.
+        what_next = str(error) or "the same command again goes on from here"
+        print(f"{SAID_OF.get(type(error), 'told to go')}; {what_next}", file=sys.stderr)
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
     sys.exit(code)

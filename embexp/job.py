@@ -19,7 +19,7 @@ from embexp.config import Tracker
 from embexp.config.composition import checked
 from embexp.config.schema import MLflow
 from embexp.experiment import TOLD_IN_WORDS, run_experiment
-from embexp.interrupts import raise_on_sigterm
+from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.naming import job_name, run_name
 from embexp.output import from_here
 from embexp.record import RESULT, Result
@@ -69,7 +69,10 @@ def run_job(composed: DictConfig) -> float:
     score, gain = (result.metrics.get(f"{group}/dev/{select_by}", float("nan")) for group in ("best", "gain"))
     (outcome if alone else log).info("%s: dev %s %.4f, %+.4f over step 0", label or result.name, select_by, score, gain)
     if alone:
-        tell_run(result, config.tracker, metric=f"dev/{select_by}")
+        try:
+            tell_run(result, config.tracker, metric=f"dev/{select_by}")
+        except (KeyboardInterrupt, Terminated) as error:
+            raise type(error)(f"the run had finished; {what_shows_it(config.tracker, result.folder)}") from None
     return score
 
 
@@ -90,12 +93,23 @@ def tell_run(result: Result, tracker: Tracker, *, metric: str) -> None:
         print(f"More:   {what_shows_more(tracker)}")
 
 
+def what_shows_it(tracker: Tracker, folder: Path, filters: str = "") -> str:
+    """Where the table is to be had that was not drawn to its end, or without a store what it would be drawn from."""
+    if isinstance(tracker, MLflow):
+        return f"its table: {what_compares(tracker)}{filters}"
+    return f"its scores: {from_here(folder)}"
+
+
+def what_compares(tracker: MLflow) -> str:
+    """The command that shows the runs of this store."""
+    command = "python -m embexp.compare"
+    command += "" if tracker.uri is None else f" --uri {shlex.quote(without_secrets(store_uri(tracker.uri)))}"
+    return command + ("" if tracker.experiment == EXPERIMENT else f" --experiment {shlex.quote(tracker.experiment)}")
+
+
 def what_shows_more(tracker: MLflow) -> str:
     """The commands that show a run of this store beside others, and its curves."""
-    where = without_secrets(store_uri(tracker.uri))
-    others = "python -m embexp.compare"
-    others += "" if tracker.uri is None else f" --uri {shlex.quote(where)}"
-    others += "" if tracker.experiment == EXPERIMENT else f" --experiment {shlex.quote(tracker.experiment)}"
+    where, others = without_secrets(store_uri(tracker.uri)), what_compares(tracker)
     curves = f"mlflow ui --backend-store-uri {shlex.quote(where)}" if is_local(where) else where
     # MLflow's own command looks into no other by itself.
     curves = "make ui (or mlflow ui)" if where == f"{SQLITE}{Path.cwd() / DATABASE}" else curves

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from embexp.compare import RUNS_OF_SWEEP, Run, draw, read_result, to_csv, to_markdown
 from embexp.compare.ranking import METRIC
-from embexp.config import Config
+from embexp.config import Config, ConfigError
 from embexp.config.ranges import parse
 from embexp.identity import command_line
 from embexp.naming import job_name
@@ -36,6 +36,7 @@ from embexp.tracking import (
     scrub_file,
     without_secrets,
 )
+from embexp.tracking.mlflow import MOST_PARAMS
 
 REPORT = "report.html"
 # Of 32 characters: a tag is cut at 5,000.
@@ -53,28 +54,31 @@ class Sweep:
 
     def runs(self) -> list[Run]:
         """What every job left behind, in order; a job without a result was lost with its process, or never began."""
-        found, swept = [], [key.lstrip("+~") for key in _swept(self.jobs)]
-        for number, overrides in enumerate(self.jobs):
-            path = self.folder / str(number) / RESULT
-            if path.is_file():
-                found.append(read_result(path))
-            else:
-                drawn = _drawn(path.parent, overrides)
-                found.append(Run.lost(job_name(drawn, swept) or " ".join(drawn), path.parent))
-        return found
+        swept = list(_swept(self.jobs))
+        return [_left_in(self.folder / str(number), overrides, swept) for number, overrides in enumerate(self.jobs)]
 
     def close(self, interrupted: str | None) -> int:
         """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
         runs = self.runs()
         failed = [run for run in runs if run.status != Status.FINISHED]
-        draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}", metric=self.metric)
-        self._reap(runs, over=interrupted is None)
         if interrupted is not None:
             status, reason = Status.KILLED, interrupted
         elif failed:
             status, reason = Status.FAILED, f"{len(failed)} of {len(runs)} jobs did not finish"
         else:
             status, reason = Status.FINISHED, None
+        try:
+            self._tell(runs, over=interrupted is None)
+        finally:
+            # Its jobs have ended, whatever comes while that is told.
+            self.tracker.set_tags(self._tags())
+            self.tracker.end(status, reason)
+        return 1 if failed else 0
+
+    def _tell(self, runs: Sequence[Run], *, over: bool) -> None:
+        """The table, to the terminal and as files, and the report."""
+        draw(runs, console=Console(), title=f"{_titled(runs)} · {self.folder}", metric=self.metric)
+        self._reap(runs, over=over)
         # Hydra's own record of the command.
         scrub_file(self.folder / "multirun.yaml")
         tables = {"table.md": to_markdown(runs, self.metric), "table.csv": to_csv(runs, self.metric)}
@@ -86,15 +90,11 @@ class Sweep:
         scores = [score for run in finished if (score := run.metrics.get(f"best/{self.metric}")) is not None]
         if scores:
             self.tracker.log_metrics({f"best/{self.metric}": max(scores)}, 0)
-        self.tracker.set_tags(self._tags())
-        self.tracker.end(status, reason)
-        return 1 if failed else 0
 
     def _tags(self) -> dict[str, str]:
         # What an earlier sweep began, finished or not, has that one's run as its parent.
-        results = [self.folder / str(number) / RESULT for number in range(len(self.jobs))]
-        content = [json.loads(path.read_text(encoding="utf-8")) for path in results if path.is_file()]
-        ids = [result["run_id"] for result in content if result["run_id"]]
+        folders = [self.folder / str(number) for number in range(len(self.jobs))]
+        ids = [run_id for folder in folders if (run_id := _run_id_in(folder)) is not None]
         batches = [ids[first : first + IDS_A_TAG] for first in range(0, len(ids), IDS_A_TAG)]
         return {f"{RUNS_OF_SWEEP}.{number}": " ".join(batch) for number, batch in enumerate(batches)}
 
@@ -116,6 +116,27 @@ class Sweep:
             return
         self.tracker.log_artifact(path)
         print(f"Report: {path}")
+
+
+def _left_in(folder: Path, typed: Sequence[str], swept: Sequence[str]) -> Run:
+    """What a job left in its folder, called, where no result says how, by what tells the job from the others."""
+    drawn = None if (folder / RESULT).is_file() else _drawn(folder, typed)
+    try:
+        return read_result(folder / RESULT) if drawn is None else Run.lost(_called(drawn, swept), folder)
+    except ConfigError as error:
+        return Run(_called(typed, swept), Status.FAILED, str(error), where=str(folder))
+
+
+def _called(overrides: Sequence[str], swept: Sequence[str]) -> str:
+    return job_name(overrides, swept) or " ".join(overrides)
+
+
+def _run_id_in(folder: Path) -> str | None:
+    """The id of a job's run; None where it has none, or its result cannot be read, which the table tells."""
+    try:
+        return json.loads((folder / RESULT).read_text(encoding="utf-8")).get("run_id") or None
+    except (OSError, ValueError, AttributeError):
+        return None
 
 
 def _titled(runs: Sequence[Run]) -> str:
@@ -148,14 +169,14 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
         # What was swept comes first: the MLflow UI cuts long names.
         f"sweep {' '.join(differing)} · {now:%Y-%m-%d %H:%M}",
         folder=folder,
-        params={key: json.dumps(found) if len(found) > 1 else found[0] for key, found in _values(jobs).items()},
+        params=_params(jobs, swept),
         tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
         parent=None,
     )
     # Here, before its jobs: the first of them would have the import of MLflow alone, and be compared with the others.
     tracker.settle()
     os.environ[JOBS] = str(len(jobs))
-    os.environ[SWEPT] = " ".join(key.lstrip("+~") for key in swept)
+    os.environ[SWEPT] = " ".join(swept)
     if tracker.reference is not None:
         os.environ[PARENT_RUN] = tracker.reference
     try:
@@ -165,10 +186,18 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
             os.environ.pop(name, None)
 
 
+def _params(jobs: Sequence[Sequence[str]], swept: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """What was typed, as many keys as a tracker takes, those in which the jobs differ first."""
+    values = _values(jobs)
+    first = {key: values[key] for key in (*swept, *values)}
+    told = {key: json.dumps(found) if len(found) > 1 else found[0] for key, found in first.items()}
+    return dict(list(told.items())[:MOST_PARAMS])
+
+
 def _swept(jobs: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """The keys in which the jobs differ, or that a search draws, with what they are set to."""
     # A search's jobs are all as typed.
-    drawn = {override.get_key_element() for override in parse(jobs[0]) if override.is_sweep_override()}
+    drawn = {_key(override.get_key_element()) for override in parse(jobs[0]) if override.is_sweep_override()}
     return {key: found for key, found in _values(jobs).items() if len(found) > 1 or key in drawn}
 
 
@@ -178,5 +207,10 @@ def _values(jobs: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     for job in jobs:
         for override in job:
             key, _, value = override.partition("=")
-            values.setdefault(key, {})[value] = None
+            values.setdefault(_key(key), {})[value] = None
     return {key: list(found) for key, found in values.items()}
+
+
+def _key(typed: str) -> str:
+    # Of ++seed the tracker would refuse the whole run.
+    return typed.lstrip("+~")

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from embexp import job
 from embexp.config import ConfigError, compose
+from embexp.interrupts import Terminated
 from embexp.record import Result
 from embexp.tracking import Status
 from tests.report.conftest import SCORES, leave_run
@@ -116,3 +117,26 @@ def test_only_a_run_that_is_no_job_of_a_sweep_tells_all_at_its_end(folder, monke
         assert [line.startswith("mnr · bs 32: dev spearman_cosine 0.") for line in by_log] == [True] * (not alone)
         assert "mnr · bs 32: dev spearman_cosine 0." in caplog.text
     assert ("Folder: " in capsys.readouterr().out) == (alone and not breaks)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["tracker.uri=sqlite:///x.db"], "its table: python -m embexp.compare --uri sqlite:///x.db"),
+        (["tracker=none"], "its scores: multirun/day/time"),
+    ],
+)
+def test_who_interrupts_the_table_at_the_end_is_told_that_the_run_had_finished(folder, monkeypatch, kind, typed, said):
+    def interrupted(*_, **__):
+        raise kind
+
+    hydra = {"sweep": {"dir": str(folder)}, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({**hydra, "mode": RunMode.RUN}))
+    monkeypatch.setattr(job, "checked", lambda *_: compose(typed))
+    monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
+    monkeypatch.setattr(job, "run_experiment", lambda *_, **__: left(folder))
+    monkeypatch.setattr(job, "draw", interrupted)
+    with pytest.raises(kind) as ended:
+        job.run_job(OmegaConf.create())
+    assert str(ended.value) == f"the run had finished; {said}"

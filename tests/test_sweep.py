@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from embexp import command
 from embexp.compare import draw, to_markdown
 from embexp.config import compose
 from embexp.sweep import Sweep, open_sweep
 from embexp.tracking import SWEPT, NullTracker, Status
+from embexp.tracking.mlflow import MOST_PARAMS
 from tests.report.conftest import leave_run
 
 
@@ -23,9 +26,10 @@ class Kept(NullTracker):
         self.artifacts: list[str] = []
         self.ended: list[str] = []
         self.name = ""
+        self.params: dict[str, str] = {}
 
     def start(self, name, **given):
-        self.name = name
+        self.name, self.params = name, given["params"]
 
     def log_artifact(self, path, folder=None):
         self.artifacts.append(Path(path).name)
@@ -131,3 +135,68 @@ def test_a_sweep_is_called_what_differs_between_its_jobs_and_these_know_it(workp
         assert os.environ[SWEPT] == keys
     assert SWEPT not in os.environ
     assert tracker.name.startswith(f"sweep {name}")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "keys"),
+    [
+        ([["++seed=1"], ["++seed=2"]], {"seed": '["1", "2"]'}),
+        ([["++seed=interval(1,2)", "+loss.scale=2"]] * 2, {"seed": "interval(1,2)", "loss.scale": "2"}),
+    ],
+)
+def test_a_key_that_was_typed_with_a_plus_is_a_setting_by_its_own_name(workplace, monkeypatch, jobs, keys):
+    tracker = Kept()
+    monkeypatch.setattr("embexp.sweep.build_tracker", lambda _: tracker)
+    with open_sweep(compose(["tracker=none"]), jobs=jobs):
+        assert os.environ[SWEPT] == "seed"
+    assert tracker.params == keys
+    assert tracker.name.startswith("sweep seed=")
+
+
+def test_of_more_settings_than_a_tracker_takes_those_that_differ_are_kept(workplace, monkeypatch):
+    tracker = Kept()
+    monkeypatch.setattr("embexp.sweep.build_tracker", lambda _: tracker)
+    typed = [f"data.key{number}=1" for number in range(50)]
+    with open_sweep(compose(["tracker=none"]), jobs=[[*typed, f"seed={seed}"] for seed in (1, 2)]):
+        pass
+    assert len(tracker.params) == MOST_PARAMS
+    assert list(tracker.params)[:2] == ["seed", "data.key0"]
+
+
+def test_a_result_that_is_damaged_is_named_and_costs_the_other_jobs_neither_table_nor_report(sweep, capsys):
+    path = sweep.folder / "1" / "result.json"
+    path.write_bytes(path.read_bytes()[:100])
+    assert sweep.close(None) == 1
+    told = capsys.readouterr().out
+    assert "FAILED batch_size=32: " in told
+    said = f"{path}: cannot be read as the result of a run (JSONDecodeError)."
+    assert said in (sweep.folder / "table.md").read_text()
+    assert said in (sweep.folder / "report.html").read_text()
+    assert sweep.tracker.ended == ["FAILED"]
+
+
+def test_a_sweep_whose_table_is_interrupted_has_ended_as_it_had(sweep, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embexp.sweep.draw", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.close(None)
+    assert sweep.tracker.ended == ["FINISHED"]
+
+
+def test_who_interrupts_a_sweep_s_table_is_told_that_its_jobs_had_ended(workplace, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embexp.sweep.build_tracker", lambda _: Kept())
+    monkeypatch.setattr("embexp.sweep.draw", interrupted)
+    monkeypatch.setattr(command, "run_hydra", lambda: None)
+    monkeypatch.setattr(command, "run_command", lambda: command.run_sweep([["seed=1"], ["seed=2"]], None))
+    monkeypatch.setattr(sys, "argv", ["embexp"])
+    with pytest.raises(SystemExit) as ended:
+        command.main()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "interrupted (Ctrl-C); all jobs of the sweep had ended; its table: python -m embexp.compare sweep=last"
+    )

@@ -98,8 +98,18 @@ def with_rows(params: Mapping[str, Any], metrics: Mapping[str, float | None]) ->
 
 
 def read_result(path: Path) -> Run:
-    """The run that a result.json tells of."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    """The run that a result.json tells of.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return _run_of(json.loads(path.read_text(encoding="utf-8")), path)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError([f"{path}: cannot be read as the result of a run ({type(error).__name__})."]) from error
+
+
+def _run_of(content: Mapping[str, Any], path: Path) -> Run:
     return Run(
         name=content["name"],
         status=Status(content["status"]),

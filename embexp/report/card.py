@@ -18,7 +18,7 @@ from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
 from embexp.data.views import SCORED_AS
 from embexp.naming import name_of, shared_command, shared_name, without_folders
-from embexp.record import INPUTS, MODEL, RESULT, TEST_AND_DEV
+from embexp.record import ENVIRONMENT, INPUTS, MODEL, RESULT, TEST_AND_DEV
 from embexp.report.charts import LATENCY
 from embexp.report.details import Details, details_of
 from embexp.report.entries import metric_title
@@ -134,8 +134,7 @@ def files_in(config: Mapping[str, Any], run: Run) -> tuple[str, str]:
 
 def made_scores(details: Details, splits: Set[str]) -> str | None:
     """How the scores of these splits' pairs were made, in words; None where all were given, or it is not known."""
-    path = details.file(INPUTS)
-    kinds = {} if path is None else json.loads(path.read_text(encoding="utf-8")).get("kinds", {})
+    kinds = details.json(INPUTS).get("kinds", {})
     said = {
         split: SCORED_AS[kind].format("", "") if kind in SCORED_AS else GIVEN
         for split, kind in kinds.items()
@@ -149,8 +148,7 @@ def made_scores(details: Details, splits: Set[str]) -> str | None:
 
 def prompts_in(config: Mapping[str, Any], details: Details) -> dict[str, str]:
     """The prompts that the kept model puts before texts by itself, by their names, in quotation marks."""
-    path = details.file(f"{MODEL}/{PROMPTS}")
-    kept = None if path is None else json.loads(path.read_text(encoding="utf-8")).get("prompts")
+    kept = details.json(f"{MODEL}/{PROMPTS}").get("prompts")
     found = config.get("model", {}).get("prompts") if kept is None else kept
     return {name: json.dumps(prompt, ensure_ascii=False) for name, prompt in (found or {}).items() if prompt}
 
@@ -273,6 +271,5 @@ def interval_of(run: Run, metric: str) -> Interval | None:
 
 def libraries_of(details: Details) -> dict[str, str]:
     """The versions that trained it, of the libraries that matter most."""
-    path = details.file("environment.json")
-    found = json.loads(path.read_text(encoding="utf-8"))["libraries"] if path is not None else {}
+    found = details.json(ENVIRONMENT).get("libraries", {})
     return {name: found[name] for name in SHOWN_VERSIONS if name in found}

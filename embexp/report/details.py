@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -15,9 +17,11 @@ import yaml
 
 from embexp.compare.runs import OF_STORE, Run
 from embexp.record import ENVIRONMENT, RESULT
-from embexp.tracking import store_uri
+from embexp.tracking import cautions_of, store_uri
 from embexp.tracking.local import artifacts_and_tags_in, database_of, history_in
 from embexp.tracking.store import client_of
+
+log = logging.getLogger(__name__)
 
 # How a command names the folder of options of one's own.
 CONFIG_DIR = ("--config-dir", "-cd")
@@ -67,16 +71,29 @@ class Details:
             return None
 
     def yaml(self, name: str) -> Any:
-        """The content of one of its YAML files; None where there is none."""
+        """The content of one of its YAML files; None where there is none, or none that can be read, which is told."""
+        return self._read(name, yaml.safe_load)
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The content of one of its JSON files; empty where there is none, or none that can be read, which is told."""
+        found = self._read(name, json.loads)
+        return found if isinstance(found, dict) else {}
+
+    def _read(self, name: str, parse: Callable[[str], Any]) -> Any:
         path = self.file(name)
-        return None if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            return None if path is None else parse(path.read_text(encoding="utf-8"))
+        # One damaged file of one run is not to cost the others their report.
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            log.warning(
+                "run %s: %s cannot be read (%s): what it tells is left out", self.run_id, path, type(error).__name__
+            )
+            return None
 
     @cached_property
     def cautions(self) -> list[str]:
-        """What was warned of its data and model when it was made."""
-        path = self.file(RESULT)
-        found = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-        return list(found.get("cautions", []))
+        """What was warned of its data and model when it was made: by its result, or where that cannot be read by the tracker."""
+        return list(self.json(RESULT).get("cautions", cautions_of(self.tags)))
 
     @cached_property
     def command(self) -> str | None:
@@ -88,9 +105,7 @@ class Details:
 
     def _config_dir(self) -> str:
         """The flag that names the folder of options of one's own, as it was typed; empty where none was."""
-        path = self.file(ENVIRONMENT)
-        found = {} if path is None else json.loads(path.read_text(encoding="utf-8"))
-        words = shlex.split(found.get("command") or self.tags.get("embexp.command", ""))
+        words = shlex.split(self.json(ENVIRONMENT).get("command") or self.tags.get("embexp.command", ""))
         for word, following in pairwise([*words, ""]):
             if word in CONFIG_DIR and following:
                 return shlex.join(["--config-dir", following])
@@ -115,10 +130,8 @@ def _record_of(run: Run, uri: str | None) -> Details:
     if run.where.startswith(OF_STORE):
         return _of_store(run.where.removeprefix(OF_STORE), store_uri(uri))
     folder = Path(run.where) if Path(run.where).is_dir() else Path(run.where).parent
-    path = folder / RESULT
-    if not path.is_file():
+    if not (content := Details(None, folder).json(RESULT)):
         return Details(None, folder)
-    content = json.loads(path.read_text(encoding="utf-8"))
     # Of a run that had been trained before, this folder holds no more than its scores.
     if content["skipped"] and content["run_id"] is not None:
         return _of_store(content["run_id"], store_uri(uri))

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from embexp.compare import read_runs
-from embexp.report.details import details_of
+from embexp.compare import read_result, read_runs
+from embexp.config import ConfigError
+from embexp.report import report
+from embexp.report.details import Details, details_of
 from embexp.tracking import MLflowTracker, Status
 from embexp.tracking.store import client_of
 
@@ -61,3 +63,34 @@ def test_a_job_that_left_nothing_has_empty_details(tmp_path):
 def test_a_folder_tells_its_curve(runs, metric):
     points = details_of(runs[0]).history(metric)
     assert [step for step, _ in points] == ([0, 10, 20] if metric.startswith("dev") else [])
+
+
+def test_a_damaged_file_of_a_run_is_named_and_what_the_tracker_knows_stands_for_it(tmp_path, caplog):
+    details = Details("4f1c", tmp_path, {"embexp.cautions": "dev: 3 pairs", "embexp.command": "python -m embexp"})
+    for name in ("result.json", "environment.json", "overrides.yaml"):
+        (tmp_path / name).write_text("[{")
+    assert details.cautions == ["dev: 3 pairs"]
+    assert details.command == "python -m embexp"
+    said = "run 4f1c: {} cannot be read ({}): what it tells is left out"
+    assert caplog.messages == [
+        said.format(tmp_path / "result.json", "JSONDecodeError"),
+        said.format(tmp_path / "overrides.yaml", "ParserError"),
+    ]
+    assert details.json("environment.json") == {}
+    assert details.json("nothing.json") == {}
+    assert len(caplog.messages) == 3
+
+
+def test_a_report_is_written_of_runs_one_of_which_has_a_damaged_result(runs, caplog):
+    path = Path(runs[1].where).parent / "result.json"
+    path.write_bytes(path.read_bytes()[:50])
+    assert "mnr · bs 32" in report(runs, title="t")
+    assert f"{path} cannot be read" in caplog.text
+
+
+def test_a_result_that_is_damaged_is_refused_by_name(runs):
+    path = Path(runs[1].where).parent / "result.json"
+    for content in ("", "[]", "{}"):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match=rf"^{path}: cannot be read as the result of a run"):
+            read_result(path)
