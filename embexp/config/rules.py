@@ -198,6 +198,8 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     for key, file in given.items():
         if file is not None and not (file and Path(file).expanduser().exists()):
             yield f"{key}={file}: there is no such file or folder."
+        elif file is not None and key.startswith("evaluation.mteb.") and not Path(file).expanduser().is_dir():
+            yield f"{key}={file}: is a file; name the folder that holds a task's files, or, as path, the tasks' folders."
 
 
 def _store_is_known(config: Config) -> Iterator[str]:

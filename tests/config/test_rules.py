@@ -47,3 +47,11 @@ def test_labels_that_are_numbers_can_be_named(tmp_path):
     assert config.data.labels == {"1": "entailment", "2": "neutral", "3": "contradiction"}
     rows = build_source(config.data).load("train")
     assert rows.table["label"][:3] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("key", ["path={}", "own={{mine: {}}}"])
+def test_where_mteb_wants_a_folder_a_file_is_refused(tmp_path, key):
+    file = tmp_path / "test.csv"
+    file.write_text("text,label\na,b\n")
+    (problem,) = problems_of("evaluation=[own,mteb]", f"evaluation.mteb.{key.format(file)}")
+    assert f"={file}: is a file; name the folder" in problem
