@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -154,7 +154,7 @@ def _hardest(texts: _Pairs, found: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _draw(texts: _Pairs, wanted: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
-    """Of each pair the number of the one whose positive is its negative; -1 where none is wanted, or none was found."""
+    """Of each pair the number of the one whose positive is its negative; -1 where none is wanted, or there is none."""
     draw = random.Random(seed)
     shuffled = list(range(len(wanted)))
     draw.shuffle(shuffled)
@@ -164,26 +164,83 @@ def _draw(texts: _Pairs, wanted: NDArray[np.bool_], seed: int) -> NDArray[np.int
     of_these = np.isin(texts.first, texts.anchors[wrong])
     for anchor, other in zip(texts.first[of_these].tolist(), texts.second[of_these].tolist(), strict=True):
         none_of[anchor] |= {anchor, other}
+    without: dict[int, list[int]] = defaultdict(list)
     for pair, anchor in zip(wrong.tolist(), texts.anchors[wrong].tolist(), strict=True):
         others = (draw.choice(shuffled) for _ in range(REDRAWS))
         drawn[pair] = next((other for other in others if int(texts.positives[other]) not in none_of[anchor]), -1)
+        if drawn[pair] < 0:
+            without[anchor].append(pair)
+    if without:
+        # Most pairs have one of few positives, as yes and no: what is left is looked up. With draws of its own, so that those
+        # above, of which there are more or fewer, change none of these, nor these any of them.
+        by_text, draw = _ByText.of(texts.positives), random.Random(f"{seed}, of what is left")
+        for anchor, pairs in without.items():
+            drawn[pairs] = by_text.drawn_but(none_of[anchor], len(pairs), draw)
     return drawn
+
+
+@dataclass(frozen=True)
+class _ByText:
+    """Pairs in the order of their positives, these in the order in which they first stand: hashes differ between processes.
+
+    Attributes:
+        pairs: their numbers.
+        hashes: of all texts, sorted.
+        starts: of each of these, where its pairs start in `pairs`.
+        counts: of each, how many pairs it has.
+    """
+
+    pairs: NDArray[np.int64]
+    hashes: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, positives: NDArray[np.int64]) -> _ByText:
+        """Of the positives' hashes."""
+        hashes, first, of_pair, counts = np.unique(
+            positives, return_index=True, return_inverse=True, return_counts=True
+        )
+        order = np.argsort(first)
+        starts = np.empty(len(hashes), np.int64)
+        starts[order] = np.cumsum(counts[order]) - counts[order]
+        return cls(np.argsort(starts[of_pair], kind="stable"), hashes, starts, counts)
+
+    def drawn_but(self, none_of: Set[int], count: int, draw: random.Random) -> list[int]:
+        """So many pairs with other positives, each of these pairs as likely as the others; -1 where there are none."""
+        texts = np.fromiter(none_of, np.int64, len(none_of))
+        places = np.searchsorted(self.hashes, texts).clip(max=len(self.hashes) - 1)
+        places = places[self.hashes[places] == texts]
+        places = places[np.argsort(self.starts[places])]
+        skipped = np.cumsum(self.counts[places])
+        left = len(self.pairs) - int(self.counts[places].sum())
+        if not left:
+            return [-1] * count
+        ranks = np.array([draw.randrange(left) for _ in range(count)])
+        # Of pairs that may be taken, how many stand before each text that may not.
+        before = self.starts[places] - (skipped - self.counts[places])
+        passed = np.searchsorted(before, ranks, side="right")
+        chosen: list[int] = self.pairs[ranks + np.concatenate([[0], skipped])[passed]].tolist()
+        return chosen
 
 
 def _contradictions(rows: Rows, texts: _Pairs) -> NDArray[np.int64]:
     """Of each pair the number of the row whose hypothesis contradicts its premise; -1 where there is none.
 
-    The second pair of a premise gets its second contradiction, and so on, and then the first again.
+    The second pair of a premise gets its second contradiction, and so on, and then the first again; one that is there twice
+    is one.
     """
-    premises, numbers, end = [np.empty(0, np.int64)], [np.empty(0, np.int64)], 0
+    premises, numbers, both, end = *([np.empty(0, np.int64)] for _ in range(3)), 0
     for table in rows.batches(rows.table.column_names):
         start, end = end, end + len(table)
         of_rows, hypotheses = hashes_of(table).T
         # Labels may contradict each other: what somebody called entailed is no negative.
         found = (table["label"].to_numpy() == CONTRADICTION) & ~texts.are_wrong(of_rows, hypotheses)
         premises.append(of_rows[found])
+        both.append(_together(of_rows[found], hypotheses[found]))
         numbers.append(np.flatnonzero(found) + start)
-    having, row = np.concatenate(premises), np.concatenate(numbers)
+    once = np.sort(np.unique(np.concatenate(both), return_index=True)[1])
+    having, row = np.concatenate(premises)[once], np.concatenate(numbers)[once]
     order = np.argsort(having, kind="stable")
     having, row = having[order], row[order]
     first = np.searchsorted(having, texts.anchors, side="left")

@@ -13,8 +13,8 @@
 
 A negative is the premise's own contradiction where it has one (NLI), else the positive of another row; with negatives="hard" the
 nearest of these positives (`embexp.mining`). It is never the anchor, nor one of the anchor's positives (`embexp.data.negatives`). No row
-occurs twice, but with positives="all", the textbook's way. What was kept and what dropped is counted. Views are made some rows at
-a time, and written as they are made.
+occurs twice, but in scores as they were published, and in pairs and triplets of NLI rows with positives="all", the textbook's way. What
+was kept and what dropped is counted. Views are made some rows at a time, and written as they are made.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def make_view(
             [f"{rows.name}: {' or '.join(accepted)} cannot be made from {rows.kind} rows; they give {possible}."]
         )
     dropped: Counter[str] = Counter()
-    made = _made(rows, name, Rules(positives, negatives, threshold, seed, miner), dropped, scratch)
+    rules = Rules(_positives(rows, name, positives), negatives, threshold, seed, miner)
+    made = _made(rows, name, rules, dropped, scratch)
     dataset = written(made, schema_of(VIEW_COLUMNS[name]), scratch)
     repeated = dropped.pop("dropped_repeated", 0)
     counts = {"kept": len(dataset), **dropped, "dropped_repeated": repeated}
@@ -126,6 +127,11 @@ def make_view(
         raise ConfigError([f"{rows.name}: {_too_few(name, counts)}."])
     kept = {key: count for key, count in counts.items() if count or key in ("kept", HARD)}
     return View(name, dataset, kept, is_directed(rows, name))
+
+
+def _positives(rows: Rows, name: ViewName, positives: str) -> str:
+    """The rule as it is followed: only of NLI rows can there be the textbook's mistake, and only where they become positives."""
+    return positives if rows.kind == "nli" and name in ("pairs", "triplets") else "entailment"
 
 
 def _too_few(name: ViewName, counts: Mapping[str, int]) -> str:
@@ -170,9 +176,6 @@ def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str], scrat
     def scored() -> Iterator[pa.Table]:
         return (_as_view(name, _both_pairs(*table.columns)) for table in triplets.tables())
 
-    if rules.positives == "all":
-        yield from scored()
-        return
     # Each pair stands once, but an anchor's two positives may have drawn the same negative.
     first = first_of_each(scored)
     dropped["dropped_repeated"] += int(np.count_nonzero(~first))
@@ -182,7 +185,7 @@ def _made(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str], scrat
 def _once(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> Iterator[pa.Table]:
     """What `_read` gives, each row once, where it first stands."""
     flat = name in FLAT
-    # A scored set is taken as it was published; the textbook's mistake is made as the textbook makes it.
+    # A scored set is taken as it was published; the textbook's mistake (`_positives`) is made as the textbook makes it.
     if not flat and (rules.positives == "all" or rows.kind == name == "scored"):
         yield from _read(rows, name, rules, dropped)
         return
@@ -216,7 +219,8 @@ def _read(rows: Rows, name: ViewName, rules: Rules, dropped: Counter[str]) -> It
 
 def _tests(rows: Rows, name: ViewName, rules: Rules) -> dict[str, Callable[[pa.Table], pa.ChunkedArray]]:
     """Why rows are not in a view: which are, by one of them after another."""
-    if name == "triplets":
+    if name == "triplets" or (name == "scored" and rows.kind == "triplets"):
+        # Scored, the two pairs of such a one would contradict each other, or say that a text is not like itself.
         return {"dropped_equal_texts": partial(_different, texts=3)}
     if name != "pairs":
         return {}

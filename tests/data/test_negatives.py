@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pyarrow as pa
 import pytest
@@ -47,7 +47,11 @@ def with_sets(rows: Rows, pairs: list[Pair], *, own: bool, seed: int) -> list[tu
         positives[anchor].add(positive)
         positives[positive].add(anchor)
     for premise, hypothesis, label in zip(*map(rows.values, ("premise", "hypothesis", "label")), strict=True):
-        if own and label == CONTRADICTION and hypothesis not in {premise, *positives[premise]}:
+        if (
+            own
+            and label == CONTRADICTION
+            and hypothesis not in {premise, *positives[premise], *contradictions[premise]}
+        ):
             contradictions[premise].append(hypothesis)
     draw = random.Random(seed)
     shuffled = [positive for _, positive in pairs]
@@ -78,6 +82,40 @@ def test_negatives_are_those_that_sets_of_texts_would_give(monkeypatch, count, t
     made = [record for table in triplets.tables() for record in records_of(table)]
     assert made == with_sets(rows, pairs, own=own, seed=seed)
     assert len(pairs) - len(made) == triplets.counts["dropped_no_negative"]
+
+
+def triplets_of(pairs: list[Pair], *, seed: int) -> list[tuple[str, str, str]]:
+    """By negatives of other pairs alone."""
+    columns = {"anchor": [anchor for anchor, _ in pairs], "positive": [positive for _, positive in pairs]}
+    triplets = Triplets.of(
+        rows_from("pairs", columns, name="skewed", counts={}), Dataset.from_dict(columns), own=False, seed=seed
+    )
+    return [record for table in triplets.tables() for record in records_of(table)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_pair_whose_positive_most_others_share_gets_one_of_the_few_that_do_not(seed):
+    pairs = [(f"q {n}", "yes") for n in range(2_000)]
+    pairs[700], pairs[900] = ("q 700", "no"), ("q 900", "never")
+    made = triplets_of(pairs, seed=seed)
+    assert [(anchor, positive) for anchor, positive, _ in made] == pairs
+    found = Counter(negative for _, positive, negative in made if positive == "yes")
+    assert set(found) == {"no", "never"}
+    # Each as likely as the other.
+    assert abs(found["no"] - found["never"]) < 200
+    # Whoever found one by drawing has the same as ever.
+    by_drawing = with_sets(nli(0, 1, 0), pairs, own=False, seed=seed)
+    assert 0 < len(by_drawing) < len(pairs)
+    assert set(by_drawing) <= set(made)
+
+
+def test_a_pair_is_left_without_a_negative_only_where_there_is_none():
+    pairs = [("all", f"a {n}") for n in range(500)] + [("one", "a 1"), ("two", "a 2")]
+    made = triplets_of(pairs, seed=0)
+    assert [anchor for anchor, _, _ in made] == ["one", "two"]
+    with_another = triplets_of([*pairs, ("three", "b")], seed=0)
+    assert len(with_another) == 503
+    assert {negative for anchor, _, negative in with_another if anchor == "all"} == {"b"}
 
 
 @pytest.mark.parametrize(("kind", "negative"), [("pairs", "b"), ("scored", None)])

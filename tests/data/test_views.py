@@ -73,8 +73,8 @@ def test_a_view_that_is_made_some_rows_at_a_time_is_the_one_made_at_once(tmp_pat
     assert [file.name for file in tmp_path.iterdir()] == [TABLE]
     # As often as it stands there, or once: the textbook's way repeats rows, and so do scores as they were published.
     repeats = len(set(records(some))) < len(records(some))
-    in_full = positives == "all" and kind != "labelled"
-    assert repeats == (name not in ("noisy", "twins") and (in_full or kind == name == "scored"))
+    textbook = positives == "all" and kind == "nli" and name in ("pairs", "triplets")
+    assert repeats == (textbook or kind == name == "scored")
 
 
 def test_a_loss_that_accepts_several_views_gets_the_most_natural_one():
@@ -110,6 +110,22 @@ def test_the_textbooks_way_makes_every_nli_row_a_positive_pair_repeated_ones_too
     assert made.counts == {"kept": 3}
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (kind, name)
+        for kind, names in VIEWS_OF_KIND.items()
+        for name in names
+        if (kind, name) not in (("nli", "pairs"), ("nli", "triplets"))
+    ],
+)
+def test_the_textbooks_way_changes_nothing_where_it_is_told_that_nothing_reads_it(kind, name):
+    doubled = rows(kind, [*zip(*(ALL[kind].values(column) for column in COLUMNS[kind]), strict=True)] * 2)
+    default, textbook = (view(doubled, name, positives=positives) for positives in ("entailment", "all"))
+    assert records(textbook) == records(default)
+    assert textbook.counts == default.counts
+
+
 def test_the_negative_is_the_premises_own_contradiction_where_it_has_one():
     made = view(NLI, "triplets")
     assert records(made)[0] == ("a dog runs", "an animal moves", "nothing moves")
@@ -118,6 +134,12 @@ def test_the_negative_is_the_premises_own_contradiction_where_it_has_one():
 
 def test_several_contradictions_of_a_premise_are_used_in_turn():
     contradictions = [("p", f"no {n}", CONTRADICTION) for n in range(2)]
+    several = rows("nli", [*[("p", f"yes {n}", ENTAILMENT) for n in range(3)], *contradictions])
+    assert [negative for _, _, negative in records(view(several, "triplets"))] == ["no 0", "no 1", "no 0"]
+
+
+def test_a_contradiction_that_is_there_twice_takes_no_turn_of_another():
+    contradictions = [("p", text, CONTRADICTION) for text in ("no 0", "no 0", "no 1")]
     several = rows("nli", [*[("p", f"yes {n}", ENTAILMENT) for n in range(3)], *contradictions])
     assert [negative for _, _, negative in records(view(several, "triplets"))] == ["no 0", "no 1", "no 0"]
 
@@ -204,6 +226,12 @@ def test_nli_rows_score_one_where_entailed_and_else_nothing():
 def test_triplets_give_a_pair_of_score_one_and_a_pair_of_score_zero():
     made = records(view(TRIPLETS, "scored"))
     assert made[:2] == [("a", "b", 1.0), ("a", "c", 0.0)]
+
+
+def test_a_triplet_with_two_equal_texts_gives_no_scored_pairs():
+    made = view(rows("triplets", [("a", "p", "p"), ("b", "q", "b"), ("c", "c", "n"), ("d", "e", "f")]), "scored")
+    assert records(made) == [("d", "e", 1.0), ("d", "f", 0.0)]
+    assert made.counts == {"kept": 2, "dropped_equal_texts": 3}
 
 
 def test_pairs_score_one_and_as_many_mismatched_pairs_zero():
