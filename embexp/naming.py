@@ -89,7 +89,8 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
         key, _, quoted = typed.lstrip("+~").partition("=")
         value = unquoted(quoted)
         if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
-            params[key] = PurePath(value).name if key.endswith("path") else value
+            # Of a file all of its path: a table shows no more of it than tells it from others (`embexp.compare.cells.values_of`).
+            params[key] = value
     return dict(list(params.items())[:34])
 
 

@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+import yaml
 from rich.console import Console
 
 from embexp.compare.ranking import METRIC, score_of
@@ -143,10 +144,26 @@ def _values(run: Run, key: str) -> list[str]:
 def _is(key: str, typed: str, value: str) -> bool:
     if key == SWEEP:
         return value.startswith(typed)
-    if value.startswith("["):
-        # Kept with blanks, and typed without.
-        return value.replace(" ", "") == typed.replace(" ", "")
-    return value == (typed.lower() if key == "status" else param_text(typed))
+    if key == "status":
+        return value == typed.lower()
+    return value == param_text(typed) or _read(typed) == _read(value)
+
+
+def _read(text: str) -> Any:
+    """What a setting's text stands for, however it is written: 1e-5 is 1e-05, 2 is 2.0, and [a,b] is ['a', 'b']."""
+    try:
+        return _numbers_of(yaml.safe_load(text)) if text.startswith(("[", "{")) else float(text)
+    except (ValueError, yaml.YAMLError):
+        return text
+
+
+def _numbers_of(value: Any) -> Any:
+    """A list or dictionary whose texts are numbers where they can be: YAML takes 1e-5 for a word."""
+    if isinstance(value, list):
+        return [_numbers_of(each) for each in value]
+    if isinstance(value, dict):
+        return {key: _numbers_of(each) for key, each in value.items()}
+    return _read(value) if isinstance(value, str) and not value.startswith(("[", "{")) else value
 
 
 def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:

@@ -39,7 +39,7 @@ def values_of(runs: Iterable[Run], key: str) -> dict[str, str]:
     """How each value of a setting is shown: short, of files no more of their paths than tells them apart; no two alike."""
     values = {run.params[key] for run in runs if key in run.params}
     shown = {value: value for value in values}
-    if key == "model" or key.rpartition(".")[2] in OF_FILES:
+    if key == "model" or key.endswith("path") or key.rpartition(".")[2] in OF_FILES:
         parts = {value: PurePath(value).parts for value in values}
         deepest = max(map(len, parts.values()), default=0)
         for depth in range(1, deepest + 1):

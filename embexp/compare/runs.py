@@ -9,10 +9,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote, urlsplit
 
-from embexp.config import ConfigError
+from embexp.config import Config, ConfigError
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
 from embexp.tracking.kept import RUNS, has_runs_of
 from embexp.tracking.local import StoredRun, database_of, runs_in, stored
@@ -136,6 +137,7 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
     """
     path = database_of(uri)
     if path is None:
+        refuse_what_is_no_store(uri, experiment)
         return _from_client(store_uri(uri), experiment)
     if not path.is_file():
         where_from = (
@@ -171,6 +173,23 @@ def run_called(run_id: str, runs: Sequence[Run]) -> Run:
     known = ", ".join(f"{run.where.removeprefix(OF_STORE)} ({run.name})" for run in others[-5:]) or "none"
     said = "no run of the store begins so" if not found else f"{len(found)} runs begin so; write more of it"
     raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last that finished'}: {known}."])
+
+
+def refuse_what_is_no_store(uri: str | None, experiment: str) -> None:
+    """Says of a store what training says of it, before MLflow does at length.
+
+    Raises:
+        ConfigError: MLflow has no store of this kind.
+    """
+    # Not above: a local store does without it.
+    from embexp.config.rules import _store_is_known
+    from embexp.config.schema import MLflow
+
+    said = {"_target_": "embexp.tracking.MLflowTracker", "uri": uri, "experiment": experiment, "system_metrics": False}
+    asked = cast(Config, SimpleNamespace(tracker=MLflow.model_validate(said)))
+    # Whoever reads names no tracker.
+    if problems := [problem.removeprefix("tracker.uri=") for problem in _store_is_known(asked)]:
+        raise ConfigError(problems)
 
 
 def _from_client(uri: str, experiment: str) -> list[Run]:
@@ -214,7 +233,7 @@ def _runs(rows: Sequence[StoredRun]) -> list[Run]:
     runs = [
         Run(
             name=row.name,
-            **_how_it_stands(Status(row.status), row.tags),
+            **_how_it_stands(row.status, row.tags),
             params=with_rows(row.params, row.metrics),
             metrics={key: value for key, value in row.metrics.items() if math.isfinite(value)},
             setting=row.tags.get("embexp.setting"),
@@ -232,8 +251,12 @@ def _runs(rows: Sequence[StoredRun]) -> list[Run]:
     return sorted(runs, key=lambda run: run.started)
 
 
-def _how_it_stands(status: Status, tags: Mapping[str, str]) -> dict[str, Any]:
+def _how_it_stands(stored: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """Its status and reason: of a run that was killed before it could say so those with which the next start closes it."""
+    if stored not in list(Status):
+        # MLflow's SCHEDULED, with which other programs begin runs.
+        return {"status": Status.NOT_BEGUN, "reason": f"the store says that it is {stored}"}
+    status = Status(stored)
     if status is Status.RUNNING and is_dead(tags):
         return {"status": Status.KILLED, "reason": GONE}
     return {"status": status, "reason": tags.get("embexp.reason")}

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ SEVERAL_SETS = (
 )
 # Runs that are told of in words.
 MOST_TOLD = 8
+# What ends a cell in markdown, and the backslashes before it, which would be taken for the one that it gets.
+BEFORE_A_BAR = re.compile(r"(\\*)\|")
 # Rows of a table: who has more runs filters them, or takes the csv.
 MOST_DRAWN = 50
 
@@ -276,13 +279,13 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     time, _ = COSTS
     of = [*scores(runs, metric), *beside(runs), time]
     head = ["rank", *keys, "scored on", *(column.title for column in of)]
-    lines = [" | ".join(head), " | ".join(["---"] * len(head))]
+    lines = [_line(head), _line(["---"] * len(head))]
     sets = by_evaluation(runs, metric)
     for of_set, pairs in zip(sets, names_of(sets), strict=True):
         for rank, run in ranked(of_set, metric):
             cells = [str(rank), *(run.params.get(key, ABSENT) for key in keys), pairs]
-            lines.append(" | ".join([*cells, *(column.told(column.value(run)) for column in of)]))
-    table = "\n".join(f"| {line} |" for line in lines)
+            lines.append(_line([*cells, *(column.told(column.value(run)) for column in of)]))
+    table = "\n".join(lines)
     above = [SEVERAL_SETS.format(len(sets))] if len(sets) > 1 else []
     below = [
         f"- {line}"
@@ -291,3 +294,9 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     ]
     below += [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
     return "\n\n".join([*above, table, "\n".join(below)]) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    """A row of a markdown table; what would end a cell or the row there, as in a prompt, stands as text."""
+    safe = [" ".join(BEFORE_A_BAR.sub(r"\1\1\|", cell).splitlines()) for cell in cells]
+    return f"| {' | '.join(safe)} |"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embexp.compare import Verdict
+from embexp.compare.cells import values_of
 from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import UNTRAINED, Run
 from embexp.report.details import Details, details_of
 
 # What a series may be: a choice a person compares, never the seed.
 SERIES_KEYS = ("loss", "model", "batch_size", "data", "experiment", "learning_rate", "epochs")
+
+# Of a difference of scores that four decimals show.
+SMALLEST = 0.00005
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,19 @@ class Entry:
     def high(self) -> float | None:
         return self.verdict.interval.high if self.verdict is not None and self.verdict.interval is not None else None
 
+    @property
+    def beside_before(self) -> str:
+        """How the score stands to that of the model before training, in words; empty where that is not known."""
+        if self.before is None:
+            return ""
+        by = self.score - self.before
+        # One is the other less a gain, which is rounded; where the best step is 0 they are equal.
+        if abs(by) < SMALLEST:
+            return "as the model before training"
+        against = self.verdict.against_base if self.verdict is not None else None
+        unsure = ", from which it cannot be told apart" if against is not None and not against.is_real else ""
+        return f"{abs(by):.4f} {'above' if by > 0 else 'below'} the model before training{unsure}"
+
 
 def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: Sequence[Verdict] = ()) -> list[Entry]:
     """The finished runs that have the metric, the best first."""
@@ -54,14 +71,14 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
     groups = list(dict.fromkeys(group_of(run, key) for run in shown))
     of_run = {id(verdict.run): verdict for verdict in verdicts}
     found = []
-    for rank, run in order:
+    for (rank, run), told in zip(order, with_short_paths(shown), strict=True):
         score = score_of(run, metric)
         assert score is not None
         found.append(
             Entry(
                 rank=rank,
                 run=run,
-                label=label_of(run, keys),
+                label=label_of(told, keys),
                 group=group_of(run, key),
                 series=groups.index(group_of(run, key)),
                 score=score,
@@ -71,6 +88,16 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
             )
         )
     return found
+
+
+def with_short_paths(runs: Sequence[Run]) -> list[Run]:
+    """The runs, of whose settings that are paths no more is left than tells them apart."""
+    keys = {key for run in runs for key in run.params if key.endswith("path")}
+    short = {key: values_of(runs, key) for key in keys}
+    return [
+        replace(run, params={key: short[key][value] if key in short else value for key, value in run.params.items()})
+        for run in runs
+    ]
 
 
 def series_key(runs: Sequence[Run]) -> str | None:

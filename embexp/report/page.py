@@ -26,7 +26,7 @@ from embexp.compare.warned import warned
 from embexp.identity import versions
 from embexp.naming import name_of
 from embexp.report.charts import LATENCY, Figure, figures
-from embexp.report.entries import Entry, entries_of, metric_title, shown
+from embexp.report.entries import Entry, entries_of, metric_title, shown, with_short_paths
 from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, Spread, changes_of, read_predictions, similarity_of, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
@@ -183,7 +183,7 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
     titles = ("rank", *keys, metric_title(metric), picture, "gain")
     titles += (("less the best",) if told else ()) + tuple(title for title, _ in scores)
     rows = []
-    for entry in entries:
+    for entry, told_of in zip(entries, with_short_paths([entry.run for entry in entries]), strict=True):
         drawn = strip(
             entry.low if entry.low is not None else entry.score,
             entry.score,
@@ -193,7 +193,7 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
             series=entry.series,
         )
         cells = [Cell(str(entry.rank), entry.rank, True)]
-        cells += [setting_cell(key, entry.run.params.get(key)) for key in keys]
+        cells += [setting_cell(key, told_of.params.get(key)) for key in keys]
         cells += [Cell(f"{entry.score:.4f}", entry.score, True), Cell(drawn, entry.score), gain_cell(entry)]
         cells += [lead_cell(entry)] if told else []
         cells += [metric_cell(key, entry.run.metrics.get(key)) for _, key in scores]

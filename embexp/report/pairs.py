@@ -13,6 +13,7 @@ from scipy.stats import gaussian_kde, rankdata
 # Scores of so few values are a group each; others are put into so many ranges.
 VALUES, RANGES = 7, 5
 POINTS = 40
+MOST_DECIMALS = 7
 FEWEST = 5
 
 
@@ -84,12 +85,22 @@ def spreads_of(columns: dict[str, Any], similarity: str) -> list[Spread]:
         edges = np.linspace(scores.min(), scores.max(), RANGES + 1)
         # A score on an edge belongs to the range above, whatever its last bit.
         number = np.digitize(scores + 1e-9, edges[1:-1])
-        groups = [(f"{edges[n]:.1f}–{edges[n + 1]:.1f}", number == n) for n in range(RANGES)]
+        named = _named(edges)
+        groups = [(f"{named[n]}–{named[n + 1]}", number == n) for n in range(RANGES)]
     return [
         Spread(name, int(chosen.sum()), _half(before[chosen]), _half(after[chosen]))
         for name, chosen in groups
         if chosen.sum() >= FEWEST and np.ptp(before[chosen]) > 0 and np.ptp(after[chosen]) > 0
     ]
+
+
+def _named(edges: np.ndarray) -> list[str]:
+    """Edges of ranges with as many decimals, all the same, as tell them apart."""
+    for decimals in range(1, MOST_DECIMALS):
+        named = [f"{edge:.{decimals}f}" for edge in edges]
+        if len(set(named)) == len(edges):
+            return named
+    return [f"{edge:g}" for edge in edges]
 
 
 def _half(values: np.ndarray) -> Half:

@@ -14,9 +14,11 @@ from rich.console import Console
 from embexp.compare import Run, draw, to_csv, to_json, to_markdown
 from embexp.compare.__main__ import filtered
 from embexp.compare.ranking import differing, ranked
-from embexp.compare.runs import with_rows
-from embexp.config import ConfigError
+from embexp.compare.runs import _runs, read_runs, with_rows
+from embexp.config import ConfigError, compose
+from embexp.naming import run_params
 from embexp.tracking import Status
+from embexp.tracking.local import StoredRun
 from tests.compare.test_judge import run as judged
 
 METRIC = "dev/spearman_cosine"
@@ -340,3 +342,62 @@ def test_true_and_false_are_one_value_however_a_sweep_or_a_person_writes_them():
     assert swept == typed == {"trainer.unpadded": "false", "loss.tie": "true", "data": "Falsehood"}
     runs = [replace(run(0.5), params=swept), replace(run(0.6), params=typed)]
     assert filtered(runs, ["trainer.unpadded=False"]) == filtered(runs, ["trainer.unpadded=false"]) == runs
+
+
+@pytest.mark.parametrize(
+    ("typed", "stored"),
+    [
+        ("learning_rate=1e-5", "1e-05"),
+        ("learning_rate=0.00001", "1e-05"),
+        ("learning_rate=2", "2.0"),
+        ("learning_rate=['query_to_doc']", "[query_to_doc]"),
+        ("learning_rate=[query_to_doc]", "['query_to_doc']"),
+        ("learning_rate=[1e-5, 2]", "['1e-05', 2.0]"),
+        ("learning_rate={text: a}", "{'text': 'a'}"),
+    ],
+)
+def test_a_filter_finds_a_value_as_it_is_typed_for_training(typed, stored):
+    one, other = run(0.5, learning_rate=stored), run(0.6, learning_rate="3e-05")
+    assert filtered([one, other], [typed]) == [one]
+
+
+def test_a_filter_takes_other_values_for_other_values():
+    runs = [run(0.5, learning_rate=value) for value in ("1e-05", "[a, b]", "{a: b}", "mnr")]
+    for typed in ("1e-4", "[a]", "[a, b", "{a: c}", "nan"):
+        with pytest.raises(ConfigError, match="no run has this"):
+            filtered(runs, [f"learning_rate={typed}"])
+
+
+def test_a_bar_or_a_line_s_end_in_a_setting_breaks_no_row_of_the_markdown():
+    runs = [run(0.5, prompt="a|b\nc"), run(0.6, prompt="d\\\\|")]
+    table = to_markdown(runs).split("\n\n")[0].splitlines()
+    assert len(table) == 4
+    bars = [len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) for line in table]
+    assert len(set(bars)) == 1
+    assert r"| a\|b c |" in table[3]
+
+
+def test_paths_of_one_name_are_told_apart_in_the_table():
+    runs = [
+        replace(run(score), params={**run_params(compose(), [f"evaluation.path=/data/{fold}/test"])})
+        for score, fold in ((0.5, "fold1"), (0.6, "fold2"))
+    ]
+    text = drawn([replace(each, params={k: str(v) for k, v in each.params.items()}) for each in runs])
+    assert "fold1/test" in text
+    assert "fold2/test" in text
+    assert "/data" not in text
+
+
+@pytest.mark.parametrize("uri", ["mlflow.db", "posgresql://host/db"])
+def test_what_is_no_store_is_told_as_training_tells_it(uri):
+    with pytest.raises(ConfigError) as refused:
+        read_runs(uri, experiment="embexp")
+    said = "MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
+    of_kind = "MLflow has no store of this kind; it is one of "
+    assert str(refused.value).startswith(f"{uri}: {said if uri == 'mlflow.db' else of_kind}")
+
+
+def test_a_run_that_another_program_has_scheduled_has_not_begun():
+    row = StoredRun("1", "a run", "SCHEDULED", 0, "", {}, {}, {})
+    (found,) = _runs([row])
+    assert (found.status, found.reason) == (Status.NOT_BEGUN, "the store says that it is SCHEDULED")

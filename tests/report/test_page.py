@@ -248,3 +248,23 @@ def test_a_report_without_the_best_runs_pairs_is_written_and_says_what_it_lacks(
     (said,) = caplog.messages
     assert said.startswith("row 1, mnr · bs 32: what training changed is left out: ")
     assert str(best.predictions) in said
+
+
+def test_a_best_run_that_kept_step_0_is_as_the_model_before_training(tmp_path):
+    metrics = {"best/dev/spearman_cosine": 0.5, "gain/dev/spearman_cosine": 0.0}
+    runs = [leave_run(tmp_path / str(size), "mnr", size, metrics=metrics) for size in (16, 32)]
+    text = " ".join(Page(report(runs, title="t")).text.split())
+    assert ", as the model before training." in text
+    assert "below the model" not in text
+
+
+def test_paths_of_one_name_are_told_apart_and_no_more_of_them_is_shown(tmp_path):
+    params = {"loss": "mnr", "batch_size": 16}
+    runs = [
+        leave_run(tmp_path / fold, "mnr", 16, params={**params, "evaluation.path": f"/data/{fold}/test"})
+        for fold in ("fold1", "fold2")
+    ]
+    text = report(runs, title="t")
+    assert "evaluation.path fold1/test" in text
+    assert ">fold2/test<" in text
+    assert "/data/" not in text

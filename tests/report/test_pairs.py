@@ -81,3 +81,10 @@ def test_predictions_are_read_without_the_seconds_that_pandas_takes(runs, tmp_pa
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_ranges_are_named_with_as_many_decimals_as_tell_their_edges_apart():
+    score = np.repeat(0.9 + np.arange(11) / 100, 10)
+    values = np.random.default_rng(0).normal(size=110)
+    found = spreads_of(columns(score, values, values), "cosine")
+    assert [spread.name for spread in found] == ["0.90–0.92", "0.92–0.94", "0.94–0.96", "0.96–0.98", "0.98–1.00"]
