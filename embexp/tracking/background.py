@@ -37,7 +37,7 @@ class Background(Thread):
         self.failure: Exception | None = None
         self.done = False
         self._began = self._over = 0
-        self._hurry = self._stopped = self._told = False
+        self._hurry = self._stopped = self._told = self._ended = False
         self._changed = Condition()
 
     def run(self) -> None:
@@ -69,9 +69,10 @@ class Background(Thread):
         with self._changed:
             self._changed.wait_for(lambda: self._over > 0, seconds)
 
-    def try_now(self, seconds: float) -> None:
-        """Until one try that begins from now on is over, or the run's end was sent; for `seconds` at most."""
+    def finish(self, seconds: float) -> None:
+        """The run has ended: until one try that begins from now on is over, or the end was sent; for `seconds` at most."""
         with self._changed:
+            self._ended = True
             # A try under way may have read the journal before what is waited for was in it.
             tries = self._began + 1
             self._hurry = True
@@ -94,7 +95,8 @@ class Background(Thread):
     def _try(self) -> Exception | None:
         failure, done = None, False
         try:
-            done = self.sender.deliver()
+            # Somebody who took the process for dead may have ended the journal before it does.
+            done = self.sender.deliver() and self._ended
         except Exception as error:
             failure = error
         self._tell(failure)

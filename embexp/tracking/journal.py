@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from filelock import FileLock
@@ -61,6 +62,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: int | None = None
+        self._writing = Lock()
+        self._ended = False
 
     @classmethod
     def create(cls, folder: Path) -> Journal:
@@ -76,21 +79,25 @@ class Journal:
                 number += 1
 
     def append(self, kind: str, **content: Any) -> None:
-        """Writes one line; it has left the process when this returns.
+        """Writes one line; it has left the process when this returns. After the end that it wrote itself nothing is written.
 
         Raises:
             OSError: the disk is full; the journal is as it was before.
         """
-        if self._file is None:
-            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
-        line = _line(kind, content)
-        written = os.write(self._file, line)
-        if written < len(line):
-            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
-            raise OSError(28, "No space left on device", str(self.path))
-        if kind in ("start", "end"):
-            # These two are worth a power cut's protection, and come once a run.
-            os.fsync(self._file)
+        with self._writing:
+            if self._ended:
+                return
+            if self._file is None:
+                self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+            line = _line(kind, content)
+            written = os.write(self._file, line)
+            if written < len(line):
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+                raise OSError(28, "No space left on device", str(self.path))
+            if kind in ("start", "end"):
+                # These two are worth a power cut's protection, and come once a run.
+                os.fsync(self._file)
+            self._ended = kind == "end"
 
     def read(self, offset: int = 0) -> list[tuple[Entry, int]]:
         """The lines from a byte on, each with the byte at which it ends; at most about 1 MiB of them.

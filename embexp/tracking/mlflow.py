@@ -166,7 +166,7 @@ class MLflowTracker(Tracker):
         journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
         journal.close()
         try:
-            background.try_now(WAIT_SECONDS[status])
+            background.finish(WAIT_SECONDS[status])
         finally:
             self._tell_what_is_left(journal, background)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 # Of a process of somebody else's, on a machine that shows only one's own.
 HIDDEN = "hidden"
 GONE = "gone"
+# Zombies: they have ended, and whoever started them has not asked how.
+ENDED = ("Z", "X")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -39,8 +41,9 @@ def started_at(pid: int) -> str:
     try:
         # A name may be cut within a letter.
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        return f"{BOOT.read_text(encoding='utf-8').strip()}:{status.rpartition(')')[2].split()[19]}"
-    except (OSError, IndexError):
+        state, *fields = status.rpartition(")")[2].split()
+        return GONE if state in ENDED else f"{BOOT.read_text(encoding='utf-8').strip()}:{fields[18]}"
+    except (OSError, ValueError, IndexError):
         return _time_of_day(pid)
 
 
@@ -48,7 +51,8 @@ def _time_of_day(pid: int) -> str:
     import psutil
 
     try:
-        return str(psutil.Process(pid).create_time())
+        process = psutil.Process(pid)
+        return GONE if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else str(process.create_time())
     except psutil.AccessDenied:
         return HIDDEN
     except psutil.Error:

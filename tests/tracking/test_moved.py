@@ -112,7 +112,7 @@ def test_a_run_that_was_not_sent_before_its_folder_was_moved_is_sent_to_the_stor
     used, monkeypatch, capsys
 ):
     tracker = MLflowTracker(uri=None, experiment=EXPERIMENT, system_metrics=False)
-    monkeypatch.setattr("embexp.tracking.background.Background.try_now", lambda *_: None)
+    monkeypatch.setattr("embexp.tracking.background.Background.finish", lambda *_: None)
     tracker.start("late", folder=used / "multirun" / "2", params={"name": "late"}, tags={}, parent=None)
     tracker.end(Status.FINISHED)
     tracker._background.stop()

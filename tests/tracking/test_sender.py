@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.server
 import itertools
 import json
-import os
 import shutil
 import socket
 import threading
@@ -13,7 +12,6 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
@@ -26,7 +24,6 @@ from embexp.tracking.__main__ import main, sync
 from embexp.tracking.journal import Journal, Sent, journals_under
 from embexp.tracking.local import history_in, ready_runs
 from embexp.tracking.mlflow import WAIT_SECONDS
-from embexp.tracking.processes import BOOT, HIDDEN, is_dead, started_at
 from embexp.tracking.sender import Sender
 from tests import warm
 from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
@@ -410,7 +407,7 @@ def test_what_was_not_sent_is_told_though_the_wait_for_it_is_interrupted(store, 
     def interrupted(self, seconds):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("embexp.tracking.background.Background.try_now", interrupted)
+    monkeypatch.setattr("embexp.tracking.background.Background.finish", interrupted)
     tracker._background.stop()
     with pytest.raises(KeyboardInterrupt):
         tracker.end(Status.FINISHED)
@@ -530,26 +527,25 @@ def test_an_experiment_that_was_deleted_is_not_brought_back_in_silence(store):
         store.client.restore_experiment(experiment.experiment_id)
 
 
-@pytest.mark.skipif(not BOOT.is_file(), reason="no /proc: a process is known by the time of day")
-def test_a_clock_that_was_set_does_not_end_a_process(monkeypatch):
-    tags = {"embexp.host": socket.gethostname(), "embexp.pid": str(os.getpid())}
-    tags["embexp.pid_started"] = started_at(os.getpid())
-    monkeypatch.setattr("psutil.Process.create_time", lambda _: 0.0)
-    assert not is_dead(tags)
-    assert is_dead({**tags, "embexp.pid_started": "another boot:1"})
-    assert is_dead({**tags, "embexp.pid": str(2**22 + 1)})
+def test_a_run_that_another_process_took_for_dead_goes_on_and_ends_as_it_ends(store):
+    tracker = store.started()
+    Journal(Path(tracker.reference)).close_as("KILLED", "its process is gone")
+    tracker._background._try()
+    assert store.run(tracker.run_id).info.status == "KILLED"
+    tracker.log_metrics({"train/loss": 1.0}, 1)
+    end(tracker)
+    run = store.run(tracker.run_id)
+    assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 1.0})
+    assert "embexp.reason" not in run.data.tags
 
 
-def test_a_process_of_an_earlier_version_is_known_by_the_time_of_day():
-    tags = {"embexp.host": socket.gethostname(), "embexp.pid": str(os.getpid())}
-    assert not is_dead({**tags, "embexp.pid_started": str(psutil.Process().create_time())})
-    assert is_dead({**tags, "embexp.pid_started": "1.0"})
-
-
-def test_a_process_that_is_not_to_be_seen_is_not_dead(monkeypatch):
-    monkeypatch.setattr("embexp.tracking.processes._time_of_day", lambda _: HIDDEN)
-    tags = {"embexp.host": socket.gethostname(), "embexp.pid": "7", "embexp.pid_started": "x"}
-    assert not is_dead(tags)
+def test_nothing_is_written_after_the_end(store):
+    tracker = store.started()
+    end(tracker)
+    # As of a thread that samples the machine and was late.
+    tracker.log_metrics({"system/cpu": 1.0}, 1)
+    tracker.set_tags({"late": "1"})
+    assert journal_of(tracker).end()["status"] == "FINISHED"
 
 
 def test_a_table_of_a_server_that_is_down_is_refused_at_once_and_without_its_password():
