@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from embexp.config import ConfigError, Kind
-from embexp.data.files.checking import refuse_what_is_no_text
+from embexp.data.files.checking import label_word, refuse_what_is_no_text
 from embexp.data.rows import COLUMNS, TYPES, Rows, Split, arrow_table, label_number, schema_of
 from embexp.data.stored import Stored, first_line, of_hub, of_parquet
 from embexp.data.tables import written
@@ -69,7 +69,7 @@ class HubSource:
 
         Raises:
             ConfigError: neither mirror, nor cache, nor hub has it; it lacks a column; or a column has other values than
-                texts, NLI's labels 0 to 2, or scores of 0 to 5.
+                texts, NLI's labels 0 to 2, one word or number for a label, or scores of 0 to 5.
         """
         return self.load_into(split, None)
 
@@ -93,6 +93,8 @@ class HubSource:
             stored = stored.first(self.limit)
         if self.kind == "nli":
             _check_labels(stored.values(theirs["label"]), name)
+        elif self.kind == "labelled":
+            _check_words(stored.values(theirs["label"]), name)
         for ours, column in theirs.items():
             if ours not in TYPES and not stored.has_texts(column):
                 _check_texts(ours, stored.values(column), name)
@@ -118,7 +120,7 @@ class HubSource:
                 values["score"] = [HIDDEN if score is None else score / scale for score in shown]
             marked = values.get("label", values.get("score", [0] * len(table)))
             if self.kind == "labelled":
-                words = ["" if label in (None, HIDDEN) else str(label).strip() for label in values["label"]]
+                words = list(map(_word, values["label"]))
                 marked = [0 if word else HIDDEN for word in words]
                 values["label"] = list(map(label_number, words))
             texts = [values[column] for column in values if column not in TYPES]
@@ -174,6 +176,23 @@ def _check_labels(labels: Iterable[Any], name: str) -> None:
             raise ConfigError(
                 [f"{name} row {row}: label {label!r}; allowed: 0 entailment, 1 neutral, 2 contradiction, -1 hidden."]
             )
+
+
+def _check_words(labels: Iterable[Any], name: str) -> None:
+    for row, label in enumerate(labels):
+        try:
+            _word(label)
+        except ValueError as error:
+            raise ConfigError([f"{name} row {row}: {error}; set data.columns."]) from None
+
+
+def _word(label: Any) -> str:
+    """A label as it is written; nothing where it is hidden or missing, as NaN is where pandas wrote it.
+
+    Raises:
+        ValueError: it is several.
+    """
+    return "" if label is None or label != label or label == HIDDEN else label_word(label)
 
 
 def _check_texts(column: str, texts: Iterable[Any], name: str) -> None:

@@ -175,6 +175,20 @@ def test_labels_of_texts_are_any_and_those_that_are_hidden_or_missing_are_droppe
     assert rows.counts == {"read": 6, "dropped_hidden_or_empty": 2}
 
 
+def test_a_label_that_is_missing_as_pandas_writes_it_is_none_and_whole_numbers_are_those_of_a_file(tmp_path):
+    labels = [3.0, float("nan"), 7.0, -1.0]
+    written(tmp_path / "train.parquet", [{"text": f"text {n}", "label": label} for n, label in enumerate(labels)])
+    rows = source(tmp_path, kind="labelled").load("train")
+    assert rows.values("label") == [label_number(word) for word in ("3", "7")]
+    assert rows.counts == {"read": 4, "dropped_hidden_or_empty": 2}
+
+
+def test_a_list_of_labels_is_told_with_its_row(tmp_path):
+    written(tmp_path / "train.parquet", [{"text": f"text {n}", "label": ["a"] * n} for n in range(1, 3)])
+    with pytest.raises(ConfigError, match=r"train row 0: label is \['a'\], not one word or number; set data\.columns"):
+        source(tmp_path, kind="labelled").load("train")
+
+
 def test_a_column_of_numbers_where_texts_should_be_is_told(tmp_path):
     written(tmp_path / "train.parquet", [{"premise": "p", "hypothesis": n, "label": n} for n in (0, 1)])
     with pytest.raises(ConfigError, match=r"train row 0: hypothesis is 0, not a text; set data\.columns"):
