@@ -115,6 +115,8 @@ def cached_view(
 
     # Which views a kind of rows has, and in which order, decides which of the accepted ones is made.
     made_from = {"view": list(accepted), "of": rows.fingerprint, "rules": rules, "views": VIEWS_OF_KIND[rows.kind]}
+    # What is said of it, and said again, names the rows: two files may hold the same.
+    made_from |= {"called": rows.name}
     made_from |= {} if miner is None else {"miner": miner.made_from}
     (table, facts, *_), found = found_or_made(Path(folder).expanduser(), made_from, make)
     assert table is not None
@@ -268,19 +270,33 @@ def _tidy(folder: Path) -> None:
 
 @contextmanager
 def _noting() -> Iterator[list[tuple[str, int, str]]]:
-    """Gathers what embexp's data package logs: (logger, level, message)."""
+    """Gathers what embexp's data package logs: (logger, level, message); notes too, where nobody wants to see them now.
+
+    A later process may want to, and would find nothing of them in what was kept.
+    """
     said: list[tuple[str, int, str]] = []
+    logger = logging.getLogger(__package__)
+    own, shown_from, passed_on = logger.level, logger.getEffectiveLevel(), logger.propagate
+    hushed = shown_from > logging.INFO
 
     class Gather(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             said.append((record.name, record.levelno, record.getMessage()))
+            if hushed and passed_on and logger.parent is not None and record.levelno >= shown_from:
+                logger.parent.callHandlers(record)
 
-    logger, handler = logging.getLogger(__package__), Gather()
+    handler = Gather()
     logger.addHandler(handler)
+    if hushed:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield said
     finally:
         logger.removeHandler(handler)
+        if hushed:
+            logger.setLevel(own)
+            logger.propagate = passed_on
 
 
 def _say_again(facts: Mapping[str, Any]) -> None:

@@ -306,14 +306,38 @@ def test_rows_that_are_not_kept_outlive_the_file_that_they_were_written_into(mir
 TRIPLETS = Rows("triplets", Dataset.from_dict({c: [f"{c} {n}" for n in range(9)] for c in COLUMNS["triplets"]}), "nine")
 
 
+DISPUTED = {"text": ["a", "b", "c", "d", "a"], "label": [1, 1, 2, 2, 2]}
+
+
 def test_what_was_said_of_a_view_is_said_again(tmp_path, caplog):
-    columns = {"text": ["a", "b", "c", "d", "a"], "label": [1, 1, 2, 2, 2]}
-    rows = data_rows.rows_from("labelled", columns, name="some rows", counts={})
+    rows = data_rows.rows_from("labelled", DISPUTED, name="some rows", counts={})
     said = "some rows: 1 row has under another label what an earlier row has"
     for _ in range(2):
         caplog.clear()
         cached_view(str(tmp_path), rows, ["labelled"], **RULES)
         assert caplog.text.count(said) == 1
+
+
+def test_what_is_said_of_a_view_names_the_rows_that_it_is_of(tmp_path, caplog):
+    for name in ("some rows", "others"):
+        caplog.clear()
+        rows = data_rows.rows_from("labelled", DISPUTED, name=name, counts={})
+        cached_view(str(tmp_path), rows, ["labelled"], **RULES)
+        assert [record.getMessage().partition(":")[0] for record in caplog.records] == [name]
+
+
+def test_notes_are_kept_where_they_are_not_shown_and_shown_where_they_are_wanted(tmp_path, caplog):
+    rows = data_rows.rows_from("labelled", DISPUTED, name="some rows", counts={})
+    note = "some rows: 4 texts of 2 labels, 2 to 2 each"
+    for level, shown in ((logging.WARNING, False), (logging.INFO, True), (logging.ERROR, False)):
+        caplog.clear()
+        with caplog.at_level(level, logger="embexp"):
+            cached_view(str(tmp_path), rows, ["labelled"], **RULES)
+        assert (note in caplog.messages) == shown
+        # And what was to be seen is seen once.
+        assert len(caplog.messages) == {logging.WARNING: 1, logging.INFO: 2, logging.ERROR: 0}[level]
+    logger = logging.getLogger("embexp.data")
+    assert (logger.level, logger.propagate) == (logging.NOTSET, True)
 
 
 def test_a_view_is_written_as_it_is_made_and_mapped(tmp_path):
