@@ -96,7 +96,7 @@ def build_loss(
     try:
         module = target(model, **(arguments | decided))
     except (TypeError, ValueError) as error:
-        raise ConfigError([f"loss {config.target}: {error}."]) from error
+        raise ConfigError([f"loss {config.target}: {str(error).rstrip('.')}."]) from error
     held = {id(parameter) for parameter in module.parameters()} if isinstance(module, nn.Module) else set()
     if any(parameter.requires_grad and id(parameter) not in held for parameter in model.parameters()):
         raise ConfigError(

@@ -287,6 +287,17 @@ def test_a_loss_that_does_not_hold_the_model_is_refused_for_nothing_would_be_tra
         built("loss=own", config_dir=tmp_path)
 
 
+def demanding(model) -> torch.nn.Module:
+    raise ValueError("It wants labels.")
+
+
+def test_what_a_loss_refuses_is_told_as_one_sentence(tmp_path):
+    own(tmp_path, f"_target_: {__name__}.demanding\nview: pairs\n")
+    with pytest.raises(ConfigError) as refused:
+        built("loss=own", config_dir=tmp_path)
+    assert refused.value.problems == [f"loss {__name__}.demanding: It wants labels."]
+
+
 def test_a_target_that_only_an_import_tells_is_none_is_told(tmp_path):
     own(tmp_path, "_target_: sentence_transformers.losses.Contrasting\nview: pairs\n")
     with pytest.raises(
