@@ -36,7 +36,7 @@ from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.output import from_here
 from embexp.prompts import prompts_of
-from embexp.record import MODEL, Record, Result
+from embexp.record import MODEL, PREDICTIONS, Record, Result
 from embexp.routes import refuse_training_without_roles
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker, scored_on_tags
@@ -111,6 +111,7 @@ def recorded(config: Config, record: Record, overrides: Sequence[str] | None, pa
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.scored_on = inputs.extras.scored_on
+        record.claim_folder(keeps_model=config.trainer.save_model)
         record.describe_inputs(what_was_loaded(config, inputs, record))
         waiting = f"{record.label}: another process is making the same run; waiting for it to end"
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
@@ -225,7 +226,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     known = {"dev": on_dev[trained.best_step]} if trained.best_step in on_dev else {}
     after = {name: known[name] if name in known else score(name) for name in inputs.pairs}
     log_outcome(record, trained, before, after, select_by=metric)
-    write_predictions(record.folder / "predictions.parquet", inputs.pairs, before, after)
+    write_predictions(record.folder / PREDICTIONS, inputs.pairs, before, after)
     if config.trainer.save_model:
         with quiet_loading():
             # Its card is the record's to write: sentence-transformers would hand on the base model's.
@@ -293,9 +294,12 @@ def take_over(found: FoundRun, record: Record) -> Path | None:
     record.cautions += [said for said in found.cautions if said not in record.cautions]
     # Where the server is away, a run is known by its journal.
     record.found = None if Path(found.run_id).is_file() else found.run_id
+    record.recall()
     predictions = local_predictions(found.artifacts)
     if predictions is not None and predictions.is_file():
-        shutil.copy(predictions, record.folder)
+        # They are there already where it is this very folder, which the run had finished in.
+        with suppress(shutil.SameFileError):
+            shutil.copy(predictions, record.folder)
     return predictions
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import yaml
 
 from embexp import identity
-from embexp.config import Config
+from embexp.config import Config, ConfigError
+from embexp.output import from_here
 from embexp.tracking import CAUTIONS, Status, Tracker, scrub_file, without_secrets
 
 log = logging.getLogger(__name__)
@@ -32,7 +33,10 @@ CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.models", "embexp.cautions"), ("em
 # How the caution begins by which a model card knows that test was no second look.
 TEST_AND_DEV = "test and dev"
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
-ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", "predictions.parquet")
+PREDICTIONS = "predictions.parquet"
+ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", PREDICTIONS)
+# Of them what a run has that came to be known by its key, and no other.
+OF_A_KEY = (INPUTS, PREDICTIONS)
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ class Record:
     metrics: dict[str, float] = field(default_factory=dict)
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     started: bool = False
+    goes_on: bool = False
+    model_is_not_ours: bool = False
     found: str | None = None
     ended: bool = False
     model: Path | None = None
@@ -119,7 +125,7 @@ class Record:
         if run_id is not None and not Path(run_id).is_file():
             self.found = run_id
         # First: one that is interrupted here is not to be started a second time.
-        self.started = True
+        self.started, self.goes_on = True, run_id is not None
         self.tracker.start(self.name, folder=self.folder, params=self.params, tags=tags, parent=parent, run_id=run_id)
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
@@ -132,10 +138,20 @@ class Record:
     def restore(self, history: Mapping[str, Sequence[tuple[int, float]]]) -> None:
         """Takes the values that the run had logged when its checkpoint was written, in place of those of this process.
 
-        The tracker has them from then.
+        The tracker has them from then, if it goes on with the run of then; a run that is new to it is told them here.
         """
+        logged = {(name, step) for name, values in self.history.items() for step, _ in values}
         self.history = {name: [(step, value) for step, value in values] for name, values in history.items()}
         self.metrics = {name: values[-1][1] for name, values in self.history.items()}
+        if self.goes_on:
+            return
+        missing: dict[int, dict[str, float]] = {}
+        for name, values in self.history.items():
+            for step, value in values:
+                if (name, step) not in logged:
+                    missing.setdefault(step, {})[name] = value
+        for step in sorted(missing):
+            self.tracker.log_metrics(missing[step], step)
 
     def log_artifact(self, path: Path, folder: str | None = None) -> None:
         """Hands a file of the run's folder on."""
@@ -156,12 +172,66 @@ class Record:
         ):
             if text:
                 (self.folder / name).write_text(without_secrets(text) + "\n", encoding="utf-8")
+            else:
+                # That of an earlier run in this folder.
+                (self.folder / name).unlink(missing_ok=True)
         for path in (self.folder / ".hydra").glob("*.yaml"):
             scrub_file(path)
 
     def describe_inputs(self, inputs: Mapping[str, Any]) -> None:
         """Writes what was loaded and decided, by its hashes: inputs.json."""
         (self.folder / INPUTS).write_text(json.dumps(inputs, indent=2), encoding="utf-8")
+
+    def claim_folder(self, *, keeps_model: bool) -> None:
+        """Makes the folder this run's, when its key is known: what another run left there would be taken for its own.
+
+        What the same run left there, which goes on or had finished, stays.
+
+        Args:
+            keeps_model: whether this run is to keep its model.
+
+        Raises:
+            ConfigError: another run's model is there, or some other folder where this run's is to be.
+        """
+        left = [self.folder / name for name in (INPUTS, RESULT)]
+        if self._left_by(left) == self.key:
+            return
+        model = self.folder / MODEL
+        if model.exists() and (keeps_model or any(path.is_file() for path in left)):
+            # The attempt after this one is not to take what this one leaves for a trace of its own.
+            self.key = None
+            raise ConfigError(
+                [
+                    f"{from_here(model)}: is there already, and not from this run: its weights would be lost, or taken for this "
+                    "run's. Name another folder (hydra.run.dir=..., of a sweep hydra.sweep.dir=..., from Python folder=...), or move "
+                    "it elsewhere."
+                ]
+            )
+        # A person's own folder, of which a run has no say: no card is put there.
+        self.model_is_not_ours = model.exists()
+        # Not above: it imports torch.
+        from embexp.evaluation.extras import RECORD
+
+        for name in (*OF_A_KEY, RECORD, RESULT):
+            (self.folder / name).unlink(missing_ok=True)
+
+    def _left_by(self, left: Sequence[Path]) -> str | None:
+        """The key of the run that these files of the folder tell of; the first that is there decides."""
+        for path in left:
+            with suppress(OSError, ValueError):
+                key: str | None = json.loads(path.read_text(encoding="utf-8")).get("key")
+                return key
+        return None
+
+    def recall(self) -> None:
+        """Where this run had finished in this very folder, takes its curves from there: a tracker tells the last values alone."""
+        with suppress(OSError, ValueError):
+            before = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
+            if (before["key"], before["status"]) == (self.key, Status.FINISHED):
+                history = before["history"].items()
+                self.history = {
+                    name: [(s, math.nan if v is None else v) for s, v in values] for name, values in history
+                }
 
     def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
         """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker.
@@ -205,11 +275,11 @@ class Record:
 
     def _hand_on(self, result: Result) -> None:
         # A process that was told to go has little time.
-        if self.started and result.status is not Status.KILLED:
+        if self.started and result.status is not Status.KILLED and not result.skipped:
             self.tracker.settle()
         # Its card and its artifact have the id too.
         self._named(result)
-        card = self._card() if result.status is Status.FINISHED else None
+        card = self._card() if result.status is Status.FINISHED and not result.skipped else None
         if not self.started:
             return
         if self.cautions:
@@ -217,12 +287,15 @@ class Record:
         if card is not None:
             self.tracker.log_artifact(card, MODEL)
         for name in ARTIFACTS:
+            # Of an earlier run in this folder, where this one came to no key.
+            if self.key is None and name in OF_A_KEY:
+                continue
             if (self.folder / name).is_file():
                 self.tracker.log_artifact(self.folder / name)
 
     def _card(self) -> Path | None:
         """The card of the model that was kept; it tells of all scores, and so is written when they are there."""
-        if not (self.folder / MODEL).is_dir():
+        if self.model_is_not_ours or not (self.folder / MODEL).is_dir():
             return None
         # Not above: it reads what this module writes.
         from embexp.report.card import write_card

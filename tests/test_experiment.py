@@ -187,6 +187,16 @@ def test_runs_of_the_library_have_a_folder_each(tmp_path, monkeypatch):
     assert len(folders) == 2
 
 
+def test_a_run_is_refused_in_a_folder_that_holds_the_weights_of_another(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(experiment, "train", lambda *_, **__: pytest.fail("it was trained"))
+    (tmp_path / "fixed" / "model").mkdir(parents=True)
+    (tmp_path / "fixed" / "inputs.json").write_text('{"key": "of another seed"}')
+    with pytest.raises(ConfigError, match=r"^fixed/model: is there already, and not from this run"):
+        run_experiment(compose(SMALL), folder=tmp_path / "fixed")
+    assert json.loads((tmp_path / "fixed" / "inputs.json").read_text()) == {"key": "of another seed"}
+
+
 def test_a_run_ends_once(tmp_path):
     record = Record(NullTracker(), tmp_path, "a run", {})
     record.end(Status.FINISHED)

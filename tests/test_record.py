@@ -1,16 +1,17 @@
-"""What is kept of a run: of what it was warned of no more than spoils its scores."""
+"""What is kept of a run: its own curves and files, and of what it was warned of no more than spoils its scores."""
 
 from __future__ import annotations
 
+import json
 import logging
 
 import pytest
 
 from embexp.cautions import warn_of
-from embexp.config import compose
+from embexp.config import ConfigError, compose
 from embexp.experiment import skip
-from embexp.record import Record
-from embexp.tracking import FoundRun, Status, build_tracker
+from embexp.record import ARTIFACTS, Record
+from embexp.tracking import FoundRun, NullTracker, Status, build_tracker
 
 
 @pytest.fixture
@@ -49,3 +50,114 @@ def test_what_is_said_of_a_run_that_had_finished_before_is_no_caution(config, re
     assert "could not be scored then" in caplog.text
     assert "its model was not kept then" in caplog.text
     assert record.cautions == []
+
+
+class Told(NullTracker):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.files: list[str] = []
+
+    def log_metrics(self, metrics, step):
+        self.metrics.append((step, dict(metrics)))
+
+    def log_artifact(self, path, folder=None):
+        self.files.append(path.name)
+
+
+@pytest.fixture
+def told(tmp_path) -> Record:
+    """A run whose tracker keeps what it is told, in a folder of its own."""
+    (tmp_path / "run").mkdir()
+    return Record(Told(), tmp_path / "run", "a run", params={}, key="0123")
+
+
+BEFORE_THE_CHECKPOINT = {"dev/x": [(0, 0.1), (10, 0.2)], "train/loss": [(5, 3.0), (10, 2.0)]}
+
+
+def test_a_run_that_is_new_to_its_tracker_tells_it_the_curves_of_before_its_checkpoint(told):
+    told.start(tags={}, parent=None)
+    told.log_metrics({"dev/x": 0.1}, 0)
+    told.restore(BEFORE_THE_CHECKPOINT)
+    assert told.tracker.metrics == [
+        (0, {"dev/x": 0.1}),
+        (5, {"train/loss": 3.0}),
+        (10, {"dev/x": 0.2, "train/loss": 2.0}),
+    ]
+    assert told.history == BEFORE_THE_CHECKPOINT
+
+
+def test_a_run_that_its_tracker_knows_does_not_tell_its_curves_twice(told):
+    told.start(tags={}, parent=None, run_id="that was interrupted")
+    told.restore(BEFORE_THE_CHECKPOINT)
+    assert told.tracker.metrics == []
+    assert told.metrics == {"dev/x": 0.2, "train/loss": 2.0}
+
+
+def left_by_another_run(record: Record, *, model: bool, key: str = "another") -> None:
+    """What a run leaves in its folder."""
+    for name in (*ARTIFACTS, "evaluations.json"):
+        (record.folder / name).write_text(json.dumps({"key": key}))
+    if model:
+        (record.folder / "model").mkdir()
+        (record.folder / "model" / "README.md").write_text("its scores")
+
+
+def test_what_another_run_left_in_the_folder_is_not_taken_for_its_own(told, config, tmp_path):
+    left_by_another_run(told, model=False)
+    told.describe(config, None)
+    told.claim_folder(keeps_model=True)
+    # Written anew, or by others: what is typed is not known here, and outside a checkout there is no diff.
+    assert {path.name for path in told.folder.iterdir()} == {"config.yaml", "environment.json", "run.log"}
+
+
+@pytest.mark.parametrize("left", ["inputs.json", "result.json"])
+def test_what_the_same_run_left_in_the_folder_stays(told, left):
+    left_by_another_run(told, model=True, key="0123")
+    (told.folder / ("result.json" if left == "inputs.json" else "inputs.json")).unlink()
+    told.claim_folder(keeps_model=True)
+    assert (told.folder / "predictions.parquet").is_file()
+    assert (told.folder / "model" / "README.md").read_text() == "its scores"
+
+
+@pytest.mark.parametrize("keeps_model", [True, False])
+def test_a_folder_that_holds_the_weights_of_another_run_is_refused_again_and_again(told, keeps_model):
+    left_by_another_run(told, model=True)
+    # Of a folder that an attempt has been refused in, the result is that attempt's.
+    (told.folder / "inputs.json").unlink()
+    for _ in range(2):
+        attempt = Record(Told(), told.folder, "a run", params={}, key="0123")
+        with pytest.raises(ConfigError, match=r"run.model: is there already, and not from this run.*hydra\.run\.dir="):
+            attempt.claim_folder(keeps_model=keeps_model)
+        attempt.start(tags={}, parent=None)
+        attempt.end(Status.FAILED, "refused")
+        assert "predictions.parquet" not in attempt.tracker.files
+    assert (told.folder / "model" / "README.md").read_text() == "its scores"
+
+
+def test_a_folder_called_model_that_is_no_run_s_is_in_the_way_of_a_model_alone(told):
+    (told.folder / "model").mkdir()
+    told.claim_folder(keeps_model=False)
+    with pytest.raises(ConfigError, match="is there already"):
+        told.claim_folder(keeps_model=True)
+
+
+def test_no_card_is_put_into_a_folder_called_model_that_is_no_run_s(told):
+    (told.folder / "model").mkdir()
+    told.claim_folder(keeps_model=False)
+    told.start(tags={}, parent=None)
+    told.end(Status.FINISHED)
+    assert not list((told.folder / "model").iterdir())
+    assert told.tracker.files == ["result.json"]
+
+
+def test_a_run_that_had_finished_in_this_very_folder_keeps_its_predictions_and_curves(config, record):
+    history = {"dev/x": [[0, 0.1], [10, None]]}
+    kept = {"key": "0123", "status": "FINISHED", "history": history}
+    (record.folder / "result.json").write_text(json.dumps(kept))
+    (record.folder / "predictions.parquet").write_text("pairs")
+    result = skip(config, record, FoundRun("1", Status.FINISHED, {"dev/x": 0.2}, str(record.folder)))
+    assert (result.status, result.skipped, result.metrics) == (Status.FINISHED, True, {"dev/x": 0.2})
+    assert json.loads((record.folder / "result.json").read_text())["history"] == history
+    assert (record.folder / "predictions.parquet").read_text() == "pairs"
