@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import logging.config
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,6 +47,11 @@ if TYPE_CHECKING:
 # By its own name: under `python -m` this module is called __main__.
 log = logging.getLogger("embexp.evaluate")
 
+# What is said of who told it to go, and the exit code.
+INTERRUPTED_BY = {
+    KeyboardInterrupt: ("interrupted (Ctrl-C)", 128 + signal.SIGINT),
+    Terminated: ("terminated (SIGTERM)", 128 + signal.SIGTERM),
+}
 # What decides how a model is trained, and nothing here.
 OF_TRAINING = ("loss", "batch_size", "experiment", *(key for key in SCALARS if key != "seed"))
 
@@ -62,12 +68,13 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
         ConfigError: the model or the data of an evaluation cannot be used. It is recorded as FAILED before it is
             raised, and so is any other exception; KeyboardInterrupt and Terminated are recorded as KILLED.
     """
+    from embexp.checkpoint_folder import alone_in, checkpoints_of
     from embexp.evaluation import build_extras, evaluation_pairs
-    from embexp.experiment import take_over, verdict
+    from embexp.experiment import verdict
     from embexp.inputs import fingerprint_of_pairs
     from embexp.models import load_encoder
     from embexp.record import Record
-    from embexp.tracking import Status, build_tracker, scored_on_tags
+    from embexp.tracking import PLACE, build_tracker
     from embexp.training import choose_hardware
 
     name = f"evaluated · {model_name(config, overrides)} · {config.names['evaluation']}"
@@ -84,23 +91,61 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
             record.params |= {"device": hardware.device, "threads": hardware.threads, "precision": "fp32"}
             record.evaluation, record.scored_on = fingerprint_of_pairs(pairs), extras.scored_on
             record.key = key_of(config, encoder, hardware, (record.evaluation, extras.fingerprint))
-            found = None if config.rerun else record.tracker.find_run(record.key)
-            # What was missed then is tried again: with all else, which costs little beside a training.
-            if found is not None and found.status is Status.FINISHED and not found.missed:
-                take_over(found, record)
-                log.info("%s: scored before, not again (run %s); rerun=true scores it anew", name, found.run_id)
-                return record.end(Status.FINISHED, "finished before", skipped=True)
-            tags |= {"embexp.key": record.key, "embexp.evaluation": record.evaluation}
-            tags |= scored_on_tags(record.scored_on)
-            record.start(tags=tags, parent=None, run_id=found.run_id if found else None)
-            score(config, encoder, hardware, pairs, extras, record)
-            return record.end(Status.FINISHED)
+            record.claim_folder(keeps_model=False)
+            waiting = f"{name}: another process is scoring the same; waiting for it to end"
+            with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
+                return scored_or_found(config, encoder, hardware, pairs, extras, record, tags={**tags, PLACE: place})
         except BaseException as error:
             if not record.started:
                 with suppress(ConfigError):
                     record.start(tags=tags, parent=None)
             record.end(*verdict(error))
             raise
+
+
+def scored_or_found(
+    config: Config,
+    encoder: Encoder,
+    hardware: Hardware,
+    pairs: Mapping[str, Pairs],
+    extras: Extras,
+    record: Record,
+    *,
+    tags: Mapping[str, str],
+) -> Result:
+    """Scores the model and logs it; what had been scored before is taken over, and of that only what was missed tried again."""
+    from embexp.checkpoint_folder import remove_checkpoints
+    from embexp.experiment import take_over, verdict
+    from embexp.tracking import PLACE, Status, scored_on_tags
+
+    found = None if config.rerun else record.tracker.find_run(str(record.key), place=tags[PLACE])
+    finished = found is not None and found.status is Status.FINISHED
+    # What was missed then is tried again: with all else, which costs little beside a training.
+    if found is not None and finished and not found.missed:
+        take_over(found, record)
+        log.info("%s: scored before, not again (run %s); rerun=true scores it anew", record.name, found.run_id)
+        remove_checkpoints(config, record.key)
+        return record.end(Status.FINISHED, "finished before", skipped=True)
+    known = {"embexp.key": str(record.key), "embexp.evaluation": str(record.evaluation)}
+    record.start(
+        tags={**tags, **known, **scored_on_tags(record.scored_on)},
+        parent=None,
+        run_id=found.run_id if found else None,
+    )
+    try:
+        score(config, encoder, hardware, pairs, extras, record)
+    except BaseException as error:
+        if found is not None and finished:
+            # It has all that it had, and says what it lacks: how this attempt ended is told, and makes it no worse.
+            take_over(found, record)
+            why = f"finished before; what it had missed ({found.missed}) was tried again: {verdict(error)[1]}"
+            record.end(Status.FINISHED, why, skipped=True)
+            remove_checkpoints(config, record.key)
+        raise
+    result = record.end(Status.FINISHED)
+    # Nothing lies there but what tells the folder from others: it is needed where a process dies before its run's end.
+    remove_checkpoints(config, record.key)
+    return result
 
 
 def score(
@@ -117,6 +162,7 @@ def score(
     from embexp.evaluation.extras import HEADLINES
     from embexp.leaks import leaks_of_classes, leaks_of_dev
     from embexp.matryoshka import refuse_too_many
+    from embexp.record import PREDICTIONS
     from embexp.scoring import prefixed, refuse_no_score, score_beside
 
     refuse_too_many("evaluation.dims", config.evaluation.dims, encoder.model)
@@ -145,7 +191,7 @@ def score(
     for name, found in scores.items():
         keys = dict.fromkeys([settings.select_by, *(key for key in HEADLINES if key in found.metrics)])
         log.info("%s: %s", name, ", ".join(f"{key} {found.metrics[key]:.4f}" for key in keys))
-    write_predictions(record.folder / "predictions.parquet", pairs, scores, scores)
+    write_predictions(record.folder / PREDICTIONS, pairs, scores, scores)
     score_beside(extras, model, record, step=0)
 
 
@@ -259,10 +305,14 @@ def main() -> None:
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
         code = 1
-    except KeyboardInterrupt:
-        code = 130
-    except Terminated:
-        code = 143
+    except (KeyboardInterrupt, Terminated) as error:
+        told, code = INTERRUPTED_BY[type(error)]
+        print(f"{told}; the same command again scores what is missing", file=sys.stderr)
+    # All is said and recorded: what comes now only ends the process sooner. Ignored, as in what a shell starts in the background, a
+    # signal stays.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     sys.exit(code)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -10,11 +11,14 @@ from contextlib import closing
 
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock, Timeout
 
+from embexp import evaluate
 from embexp.compare import read_result, read_runs
 from embexp.config import ConfigError, compose
 from embexp.evaluate import evaluate_model, run_command
-from embexp.tracking import Status
+from embexp.interrupts import Terminated
+from embexp.tracking import FoundRun, NullTracker, Status
 
 SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100"]
 
@@ -83,6 +87,67 @@ def test_what_was_missed_is_tried_again_by_the_same_command(with_store, monkeypa
     assert (first.skipped, again.skipped, third.skipped) == (False, False, True)
     assert first.run_id == again.run_id == third.run_id
     assert third.metrics["latency/p50_ms"] == pytest.approx(again.metrics["latency/p50_ms"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("this broke")])
+def test_what_had_finished_and_breaks_when_what_it_missed_is_tried_again_stays_finished(workplace, monkeypatch, error):
+    ended, tags = [], {}
+
+    def find_run(self, key, **_):
+        return FoundRun("7", Status.FINISHED, {"best/dev/spearman_cosine": 0.5}, "", missed="latency: not now")
+
+    def breaks(*_):
+        raise error
+
+    monkeypatch.setattr(NullTracker, "find_run", find_run)
+    monkeypatch.setattr(NullTracker, "set_tags", lambda self, more: tags.update(more))
+    monkeypatch.setattr(NullTracker, "end", lambda self, status, reason=None: ended.append((status, reason)))
+    monkeypatch.setattr(evaluate, "score", breaks)
+    with pytest.raises(type(error)):
+        evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run")
+    ((status, reason),) = ended
+    assert status is Status.FINISHED
+    assert reason.startswith("finished before; what it had missed (latency: not now) was tried again: ")
+    assert "embexp.missed" not in tags
+    told = read_result(workplace / "run" / "result.json")
+    assert (told.status, told.metrics) == (Status.FINISHED, {"best/dev/spearman_cosine": 0.5})
+
+
+def test_no_other_process_scores_the_same_meanwhile(workplace, monkeypatch):
+    asked = []
+
+    def find_run(self, key, *, place, **_):
+        lock = FileLock(workplace / "multirun" / "checkpoints" / f"{key}.lock")
+        with pytest.raises(Timeout):
+            lock.acquire(timeout=0)
+        asked.append(place)
+        return FoundRun("7", Status.FINISHED, {}, "")
+
+    monkeypatch.setattr(NullTracker, "find_run", find_run)
+    assert evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run").skipped
+    assert len(asked) == 1
+    assert not list((workplace / "multirun" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [(KeyboardInterrupt, 130, "interrupted (Ctrl-C)"), (Terminated, 143, "terminated (SIGTERM)")],
+)
+def test_that_it_was_interrupted_is_said_in_a_line_and_what_comes_then_ends_it_at_once(
+    monkeypatch, capsys, error, code, told
+):
+    def interrupted(_):
+        raise error
+
+    handlers = {}
+    monkeypatch.setattr(evaluate, "run_command", interrupted)
+    monkeypatch.setattr("sys.argv", ["evaluate", "model=tiny"])
+    monkeypatch.setattr("signal.signal", handlers.__setitem__)
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main()
+    assert ended.value.code == code
+    assert capsys.readouterr().err == f"{told}; the same command again scores what is missing\n"
+    assert handlers == {signal.SIGINT: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL}
 
 
 def test_a_model_without_a_score_does_not_finish(workplace, monkeypatch):
