@@ -17,6 +17,11 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from embexp.interrupts import ended_in_one_line, leave_on_interrupt
+
+if __name__ == "__main__":
+    leave_on_interrupt()
+
 from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
 from embexp.record import MODEL
@@ -25,8 +30,9 @@ from embexp.report.details import Details, details_of
 from embexp.tracking import EXPERIMENT, Status, without_secrets
 
 
+@ended_in_one_line()
 def main() -> None:
-    """The program: exit 1 where there is nothing to export or the hub refuses it, 2 for a wrong usage."""
+    """The program: exit 1 where there is nothing to export or the hub refuses it, 2 for a wrong usage, 130 interrupted."""
     arguments = _arguments()
     try:
         folder = export(

@@ -1,10 +1,12 @@
 """SIGTERM as an exception, so that a run that is told to go closes its record first; and while training neither it nor
-Ctrl-C before a checkpoint is written. The same for a queue's notice that it wants the machine back."""
+Ctrl-C before a checkpoint is written. The same for a queue's notice that it wants the machine back. Programs that train
+nothing end at once, without a traceback."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -115,3 +117,32 @@ def waiting_for_a_good_moment() -> Iterator[Preemption]:
         signal.signal(signal.SIGINT, at_interrupt)
     if preemption.asked is not None:
         raise preemption.asked
+
+
+def leave_on_interrupt() -> None:
+    """From now on, while a program imports what it needs, Ctrl-C ends it at once: there is nothing yet to be closed or told.
+
+    `ended_in_one_line` ends that.
+    """
+    # Ignored, as in what a shell starts in the background, it stays.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+
+
+def _leave(signum: int, frame: FrameType | None) -> None:
+    os._exit(128 + signum)
+
+
+@contextmanager
+def ended_in_one_line() -> Iterator[None]:
+    """A program's whole work: Ctrl-C, and SIGTERM where it raises, end it with a line and their exit codes, 130 and 143."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    except KeyboardInterrupt:
+        print("interrupted (Ctrl-C)", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Terminated:
+        print("terminated (SIGTERM)", file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)

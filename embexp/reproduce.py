@@ -12,16 +12,21 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from embexp.interrupts import ended_in_one_line, leave_on_interrupt, raise_on_sigterm
+
+if __name__ == "__main__":
+    leave_on_interrupt()
+
 import yaml
 
-from embexp.compare.runs import OF_STORE, read_runs, run_called
+from embexp.compare.runs import OF_STORE, read_runs, refuse_what_is_no_store, run_called
 from embexp.config import Config, ConfigError, check, compose
 from embexp.pages import ask_for_large_pages
 from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
@@ -61,8 +66,12 @@ class Recorded:
     parts: dict[tuple[str, str], Any]
 
 
+@ended_in_one_line()
 def main() -> None:
-    """The program: exit 0 where every score is as it was within the tolerance, 1 where one is not or it cannot be run."""
+    """The program: exit 0 where every score is as it was within the tolerance, 1 where one is not or it cannot be run.
+
+    130, 143: interrupted.
+    """
     arguments = _arguments()
     ask_for_large_pages()
     try:
@@ -71,11 +80,24 @@ def main() -> None:
             before = read_record(folder, name=arguments.run)
         if not arguments.trust_code:
             refuse_code_of_others(before.config)
-        now = run_again(before.config, name=Path(arguments.run).name)
+        raise_on_sigterm()
+        now = run_again(before.config, name=_called(arguments.run))
     except ConfigError as error:
         sys.exit("\n".join(error.problems))
+    except Exception as error:
+        # Not above: it imports torch, which who mistypes a run need not wait for.
+        from embexp.experiment import TOLD_IN_WORDS
+
+        if isinstance(error, TOLD_IN_WORDS):
+            sys.exit(str(error))
+        raise
     print("\n".join(told(before, now, tolerance=arguments.tolerance)))
     sys.exit(0 if _largest_difference(before, now) <= arguments.tolerance else 1)
+
+
+def _called(run: str) -> str:
+    """The folder's name, also of one that is written as "." or "..", or the id."""
+    return (Path(run).resolve().name if Path(run).is_dir() else run) or "run"
 
 
 def read_record(folder: Path, *, name: str | None = None) -> Recorded:
@@ -84,17 +106,19 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
     Raises:
         ConfigError: it is no run's folder, or the run has no scores.
     """
-    missing = [name for name in (CONFIG, ENVIRONMENT, INPUTS, RESULT) if not (folder / name).is_file()]
-    if missing:
-        raise ConfigError(
-            [
-                f"{name or folder}: has no {', '.join(missing)}; give the id or the folder of a run that was trained, not of a "
-                "sweep or an evaluation."
-            ]
+    needed = (CONFIG, ENVIRONMENT, INPUTS, RESULT)
+    if missing := [name for name in needed if not (folder / name).is_file()]:
+        # An evaluation loads no rows to train on, and leaves all but this.
+        is_other = missing == [INPUTS] or len(missing) == len(needed)
+        what_to_do = (
+            "give the id or the folder of a run that was trained, not of a sweep or an evaluation."
+            if is_other
+            else "it cannot be made again without; if the files of its folder, under multirun/, are whole, give that folder."
         )
-    values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        raise ConfigError([f"{name or folder}: has no {', '.join(missing)}; {what_to_do}"])
+    values = _parsed(folder / CONFIG, yaml.safe_load)
     names = values.pop("names")
-    files = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in (ENVIRONMENT, INPUTS, RESULT)}
+    files = {name: _parsed(folder / name, json.loads) for name in (ENVIRONMENT, INPUTS, RESULT)}
     diff = folder / DIFF
     files[DIFF] = {"": diff.read_text(encoding="utf-8") if diff.is_file() else ""}
     scores = {name: value for name, value in files[RESULT]["metrics"].items() if name.startswith(SCORES)}
@@ -106,6 +130,21 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
     # It is logged nowhere else, and the store may have moved.
     values["tracker"], names["tracker"] = {"_target_": "embexp.tracking.NullTracker"}, "none"
     return Recorded(check(values, names), scores, parts)
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    """The content of a file of the record.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        found = parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError):
+        found = None
+    if not isinstance(found, dict):
+        raise ConfigError([f"{path}: is damaged; the run cannot be made again from it."])
+    return found
 
 
 def refuse_code_of_others(config: Config) -> None:
@@ -219,6 +258,7 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
     from embexp.tracking import without_secrets
     from embexp.tracking.store import client_of
 
+    refuse_what_is_no_store(uri, experiment)
     client = client_of(uri)
     try:
         artifacts = {file.path for file in client.list_artifacts(run)}

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
-from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm, waiting_for_a_good_moment
+from embexp.interrupts import (
+    Preempted,
+    Terminated,
+    ended_in_one_line,
+    leave_on_interrupt,
+    raise_on_notice,
+    raise_on_sigterm,
+    waiting_for_a_good_moment,
+)
 
 NOTICE = signal.SIGUSR2
 
@@ -87,3 +97,54 @@ def test_a_program_that_knows_no_queue_keeps_its_own_way_with_the_signal():
     with waiting_for_a_good_moment() as preemption:
         send(NOTICE)
     assert (heard, preemption.asked) == ([NOTICE], None)
+
+
+HOOK = """
+import importlib.abc, os, signal, sys
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == {!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "imported"),
+    [("compare", "yaml"), ("compare", "embexp.statistics"), ("reproduce", "yaml"), ("export", "embexp.compare.runs")],
+)
+def test_who_interrupts_a_program_while_it_is_loaded_sees_no_traceback(tmp_path, program, imported):
+    (tmp_path / "sitecustomize.py").write_text(HOOK.format(imported))
+    command = [sys.executable, "-m", f"embexp.{program}", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
+    ("raised", "code", "said"),
+    [(KeyboardInterrupt, 130, "interrupted (Ctrl-C)\n"), (Terminated, 143, "terminated (SIGTERM)\n")],
+)
+def test_a_program_that_is_told_to_go_ends_with_one_line(capsys, raised, code, said):
+    @ended_in_one_line()
+    def main() -> None:
+        raise raised
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (code, said)
+
+
+def test_what_is_loaded_is_interrupted_at_once_and_what_works_by_an_exception():
+    # In a process that hears Ctrl-C: in the background of a shell none does.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    leave_on_interrupt()
+    assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with pytest.raises(SystemExit):
+        ended_in_one_line()(send)(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_on_interrupt()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -13,6 +13,7 @@ import yaml
 from embexp.config import ConfigError, compose
 from embexp.experiment import run_experiment
 from embexp.reproduce import main, read_record, told
+from embexp.training import CheckpointFailed, MemberLost, TrainingDiverged
 
 SMALL = [
     "model=tiny",
@@ -44,6 +45,8 @@ def folder(workplace, recorded) -> Path:
 
 def reproduce(monkeypatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["reproduce", *arguments])
+    # The tests' own process keeps its way with the signal.
+    monkeypatch.setattr("embexp.reproduce.raise_on_sigterm", lambda: None)
     with pytest.raises(SystemExit) as left:
         main()
     return left.value.code
@@ -136,3 +139,54 @@ def test_a_run_that_is_not_in_the_store_is_told(workplace, monkeypatch):
     for word in ("zzz", "0" * 6, "0" * 32):
         told = f"{word}: no run of the store begins so. The last that finished: {made.run_id} ({made.name})."
         assert reproduce(monkeypatch, word) == told
+
+
+@pytest.mark.parametrize("typed", [".", "../run", "{}/."])
+def test_however_a_folder_is_written_the_run_is_made_again_in_one_of_its_name(folder, monkeypatch, typed):
+    monkeypatch.chdir(folder)
+    made = []
+    monkeypatch.setattr("embexp.reproduce.run_again", lambda _, name: made.append(name) or read_record(folder))
+    assert reproduce(monkeypatch, typed.format(folder)) == 0
+    assert made == ["run"]
+
+
+def test_a_record_that_lacks_a_part_or_is_damaged_is_told_by_what_it_lacks(folder, monkeypatch):
+    (folder / "inputs.json").write_text("{")
+    assert reproduce(monkeypatch, "run") == "run/inputs.json: is damaged; the run cannot be made again from it."
+    (folder / "config.yaml").unlink()
+    said = reproduce(monkeypatch, "run")
+    assert said.startswith("run: has no config.yaml; it cannot be made again without; ")
+    assert "sweep" not in said
+
+
+def test_an_evaluation_is_told_to_be_no_training(folder, monkeypatch):
+    # It loads no rows to train on, and so leaves all but these.
+    (folder / "inputs.json").unlink()
+    assert reproduce(monkeypatch, "run").startswith(
+        "run: has no inputs.json; give the id or the folder of a run that was trained"
+    )
+
+
+@pytest.mark.parametrize("kind", [TrainingDiverged, CheckpointFailed, MemberLost])
+def test_what_breaks_the_training_in_words_is_told_in_them(folder, monkeypatch, kind):
+    def broken(*_, **__):
+        raise kind("train/loss is nan at step 7")
+
+    monkeypatch.setattr("embexp.experiment.run_experiment", broken)
+    assert reproduce(monkeypatch, "run") == "train/loss is nan at step 7"
+
+
+def test_a_run_that_is_interrupted_ends_with_a_line_and_130(folder, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embexp.experiment.run_experiment", interrupted)
+    assert reproduce(monkeypatch, "run") == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "interrupted (Ctrl-C)"
+
+
+def test_a_store_that_is_none_is_told_of_a_whole_id_too(workplace, monkeypatch):
+    said = reproduce(monkeypatch, "0" * 32, "--uri", "mlflow.db")
+    assert (
+        said == "mlflow.db: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
+    )

@@ -3,16 +3,25 @@
 python -m embexp.compare [sweep=last] [loss=mnr ...] [--metric NAME] [--csv FILE] [--json FILE] [--html FILE] [--png FILE]
 """
 
-from embexp.compare.judge import Verdict, judge
-from embexp.compare.runs import RUNS_OF_SWEEP, Run, local_predictions, read_result, read_runs
-from embexp.compare.table import draw, to_csv, to_json, to_markdown
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from embexp.compare.judge import Verdict
+    from embexp.compare.runs import RUNS_OF_SWEEP, Run, local_predictions, read_result, read_runs
+    from embexp.compare.table import draw, to_csv, to_json, to_markdown
+
+# By the module that each is in.
+FACE = {
+    "judge": ("Verdict",),
+    "runs": ("RUNS_OF_SWEEP", "Run", "local_predictions", "read_result", "read_runs"),
+    "table": ("draw", "to_csv", "to_json", "to_markdown"),
+}
 __all__ = [
     "RUNS_OF_SWEEP",
     "Run",
     "Verdict",
     "draw",
-    "judge",
     "local_predictions",
     "read_result",
     "read_runs",
@@ -20,3 +29,11 @@ __all__ = [
     "to_json",
     "to_markdown",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Loaded when asked for: `python -m embexp.compare` has to say first what Ctrl-C is to do meanwhile.
+    for module, names in FACE.items():
+        if name in names:
+            return getattr(import_module(f"embexp.compare.{module}"), name)
+    raise AttributeError(f"module 'embexp.compare' has no attribute {name!r}")

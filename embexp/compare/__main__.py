@@ -8,6 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from embexp.interrupts import ended_in_one_line, leave_on_interrupt
+
+if __name__ == "__main__":
+    leave_on_interrupt()
+
 import yaml
 from rich.console import Console
 
@@ -34,8 +39,9 @@ ALL = "All: --help."
 SHORT_ID = 8
 
 
+@ended_in_one_line()
 def main() -> None:
-    """The program: exit 1 where there is nothing to compare, 2 for a wrong usage."""
+    """The program: exit 1 where there is nothing to compare, 2 for a wrong usage, 130 interrupted."""
     try:
         arguments = _arguments()
     except ConfigError as error:

@@ -207,3 +207,14 @@ def test_of_metrics_that_begin_as_what_was_typed_the_one_that_runs_are_ranked_by
     there = dict.fromkeys([*of_dims, "gain/dims/8/dev/spearman_cosine", "time/dims/8_seconds"], 1.0)
     with pytest.raises(ConfigError, match=r"no run has it\. Did you mean 'dims/8/dev/spearman_cosine'\?"):
         _check_metric([Run("a run", Status.FINISHED, None, {}, there, "e")], "dims/8")
+
+
+def test_who_interrupts_the_table_gets_one_line_and_130(monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("embexp.compare.__main__.read_runs", interrupted)
+    monkeypatch.setattr(sys, "argv", ["compare"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted (Ctrl-C)\n")

@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from embexp.compare import draw, judge
+from embexp.compare import draw
+from embexp.compare.judge import judge
 from embexp.compare.predictions import what_is_lacking
 from tests.compare.test_judge import METRIC, run
 
