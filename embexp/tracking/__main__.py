@@ -17,12 +17,12 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from embexp.record import RESULT
-from embexp.tracking.journal import Journal, journals_under
+from embexp.tracking.journal import Journal, in_order, journals_under
 from embexp.tracking.local import database_of
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
@@ -41,13 +41,13 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     Returns:
         How many are still not whole at the server.
     """
-    everywhere = [journal for folder in folders for journal in journals_under(folder)]
+    everywhere = with_parents(journal for folder in folders for journal in journals_under(folder))
     found = [journal for journal in everywhere if uri is None or may_be_sent_to(uri, journal)]
     left = [journal for journal in everywhere if journal not in found]
     for other, count in Counter(journal.store() for journal in left).items():
         print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
     # The end of a run whose process is gone is among what is to be sent.
-    waiting = [journal for journal in found if not close_if_dead(journal) or is_missing(journal)]
+    waiting = [journal for journal in found if not is_closed(journal) or is_missing(journal)]
     arrived = [journal for journal in found if journal not in waiting]
     missing = sum(is_missing(journal) for journal in left)
     gone, unknown = gone_from_their_stores(arrived, uri, ask=anew)
@@ -76,6 +76,28 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     if not waiting and not missing and not gone:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
+
+
+def with_parents(journals: Iterable[Journal]) -> list[Journal]:
+    """The journals, the oldest first, each once, and those of the sweeps that their runs belong to: a run is made with its parent."""
+    found = {journal.path.resolve(): journal for journal in journals}
+    left = list(found.values())
+    while left:
+        journal = left.pop()
+        path = journal.today(((journal.start or {}).get("parent") or {}).get("journal", ""))
+        if path.is_file() and path.resolve() not in found and Journal(path).start:
+            found[path.resolve()] = Journal(path)
+            left.append(found[path.resolve()])
+    return in_order(found.values())
+
+
+def is_closed(journal: Journal) -> bool:
+    """Whether it has an end; one whose process was killed gets it now, unless it cannot be written to, which is told."""
+    try:
+        return close_if_dead(journal)
+    except OSError as error:
+        print(f"{journal.path}: its end could not be written ({told(error)})")
+        return False
 
 
 def is_missing(journal: Journal) -> bool:

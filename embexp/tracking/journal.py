@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
@@ -239,11 +239,13 @@ def journals_under(folder: Path, *, never_sent: bool = False) -> list[Journal]:
         if never_sent:
             names = {name for name in names if f"{name}.{SENT}" not in files}
         found += [Journal(Path(home) / name) for name in names]
+    return in_order(journal for journal in found if journal.start)
+
+
+def in_order(journals: Iterable[Journal]) -> list[Journal]:
+    """The oldest run first."""
     # Two of one folder may have begun in the same millisecond: the one with the higher number is the later.
-    return sorted(
-        (journal for journal in found if journal.start),
-        key=lambda journal: ((journal.start or {})["time"], len(journal.path.name), journal.path),
-    )
+    return sorted(journals, key=lambda journal: ((journal.start or {})["time"], len(journal.path.name), journal.path))
 
 
 def scrubbed(value: Any) -> Any:

@@ -374,6 +374,35 @@ def test_what_is_sent_anew_is_what_it_was_a_resumed_run_one_and_a_sweep_with_all
     assert json.loads(result.read_text()) == {"name": "a run", "run_id": again.run_id}
 
 
+def test_a_sweep_outside_the_folder_that_is_sent_is_sent_with_its_jobs(store, capsys):
+    sweep = store.started(tags={"test": "sweep outside"})
+    job = store.started(parent=sweep.reference, tags={"test": "job inside"})
+    end(job)
+    end(sweep)
+    # As after the store was removed.
+    for tracker in (sweep, job):
+        store.client.delete_run(tracker.run_id)
+        (journal := journal_of(tracker)).mark(replace(journal.sent(), run_id=None, bytes=0))
+        journal.path.write_text(journal.path.read_text().replace(journal.start["id"], f"again {journal.start['id']}"))
+    assert main(["sync", str(Path(job.reference).parent)]) == 0
+    (parent,) = store.runs_with("test", "sweep outside")
+    (child,) = store.runs_with("test", "job inside")
+    assert (parent.info.status, child.info.status) == ("FINISHED", "FINISHED")
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_a_journal_whose_end_cannot_be_written_is_told_and_holds_up_no_other(store, monkeypatch, capsys):
+    tracker = store.started(tags={"test": "read only"})
+    journal = left_by_a_killed_process(store, tracker)
+
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Journal, "close_as", refused)
+    sync([journal.path.parent], uri=None)
+    assert f"{journal.path}: its end could not be written (PermissionError: [Errno 13]" in capsys.readouterr().out
+
+
 def test_runs_whose_folder_was_moved_with_their_store_are_not_told_to_be_gone(store, tmp_path, capsys):
     tracker = store.started()
     end(tracker)
