@@ -22,6 +22,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embexp.interrupts import Terminated, ended_in_one_line, leave_on_interrupt, raise_on_sigterm
+
+if __name__ == "__main__":
+    leave_on_interrupt()
+
 import yaml
 
 from embexp import identity
@@ -30,7 +35,6 @@ from embexp.config import VIEWS_OF_KIND, Config, ConfigError, compose
 from embexp.config.composition import check_command
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
-from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.naming import SCALARS, unquoted
 from embexp.output import caution
 from embexp.pages import ask_for_large_pages
@@ -287,6 +291,7 @@ def refuse_training(overrides: Sequence[str]) -> None:
         )
 
 
+@ended_in_one_line()
 def main() -> None:
     """The program: exit 0, all models were scored; 1, some were not or the config was refused; 130, 143, interrupted."""
     parser = argparse.ArgumentParser(

@@ -113,7 +113,13 @@ sys.meta_path.insert(0, Interrupting())
 
 @pytest.mark.parametrize(
     ("program", "imported"),
-    [("compare", "yaml"), ("compare", "embexp.statistics"), ("reproduce", "yaml"), ("export", "embexp.compare.runs")],
+    [
+        ("compare", "yaml"),
+        ("compare", "embexp.statistics"),
+        ("reproduce", "yaml"),
+        ("export", "embexp.compare.runs"),
+        ("evaluate", "yaml"),
+    ],
 )
 def test_who_interrupts_a_program_while_it_is_loaded_sees_no_traceback(tmp_path, program, imported):
     (tmp_path / "sitecustomize.py").write_text(HOOK.format(imported))
