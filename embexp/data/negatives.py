@@ -22,7 +22,6 @@ from embexp.data.tables import AT_ONCE, parts
 if TYPE_CHECKING:
     from datasets import Dataset
 
-REDRAWS = 100
 # Where hard ones were looked for: what is counted.
 HARD, DRAWN = "hard_negative", "drawn_negative"
 
@@ -160,22 +159,19 @@ def _draw(texts: _Pairs, wanted: NDArray[np.bool_], seed: int) -> NDArray[np.int
     draw.shuffle(shuffled)
     drawn = np.where(wanted, shuffled, -1)
     wrong = np.flatnonzero(wanted & texts.are_wrong(texts.anchors, texts.positives[drawn]))
+    if not len(wrong):
+        return drawn
     none_of: dict[int, set[int]] = defaultdict(set)
     of_these = np.isin(texts.first, texts.anchors[wrong])
     for anchor, other in zip(texts.first[of_these].tolist(), texts.second[of_these].tolist(), strict=True):
         none_of[anchor] |= {anchor, other}
-    without: dict[int, list[int]] = defaultdict(list)
+    of_anchor: dict[int, list[int]] = defaultdict(list)
     for pair, anchor in zip(wrong.tolist(), texts.anchors[wrong].tolist(), strict=True):
-        others = (draw.choice(shuffled) for _ in range(REDRAWS))
-        drawn[pair] = next((other for other in others if int(texts.positives[other]) not in none_of[anchor]), -1)
-        if drawn[pair] < 0:
-            without[anchor].append(pair)
-    if without:
-        # Most pairs have one of few positives, as yes and no: what is left is looked up. With draws of its own, so that those
-        # above, of which there are more or fewer, change none of these, nor these any of them.
-        by_text, draw = _ByText.of(texts.positives), random.Random(f"{seed}, of what is left")
-        for anchor, pairs in without.items():
-            drawn[pairs] = by_text.drawn_but(none_of[anchor], len(pairs), draw)
+        of_anchor[anchor].append(pair)
+    # Looked up, not drawn until one is right: most pairs may have one of few positives, as yes and no.
+    by_text = _ByText.of(texts.positives)
+    for anchor, pairs in of_anchor.items():
+        drawn[pairs] = by_text.drawn_but(none_of[anchor], len(pairs), draw)
     return drawn
 
 
