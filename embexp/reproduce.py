@@ -258,7 +258,7 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
     from embexp.tracking import without_secrets
     from embexp.tracking.store import client_of
 
-    refuse_what_is_no_store(uri, experiment)
+    refuse_what_is_no_store(uri)
     client = client_of(uri)
     try:
         artifacts = {file.path for file in client.list_artifacts(run)}

@@ -9,14 +9,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from embexp.config import Config, ConfigError
+from embexp.config import ConfigError
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
 from embexp.tracking.kept import RUNS, has_runs_of
 from embexp.tracking.local import StoredRun, database_of, runs_in, stored
+from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.processes import is_dead
 from embexp.tracking.store import GONE, client_of, told
 
@@ -137,7 +137,7 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
     """
     path = database_of(uri)
     if path is None:
-        refuse_what_is_no_store(uri, experiment)
+        refuse_what_is_no_store(uri)
         return _from_client(store_uri(uri), experiment)
     if not path.is_file():
         where_from = (
@@ -175,20 +175,13 @@ def run_called(run_id: str, runs: Sequence[Run]) -> Run:
     raise ConfigError([f"{run_id}: {said}. {'Some of them' if found else 'The last that finished'}: {known}."])
 
 
-def refuse_what_is_no_store(uri: str | None, experiment: str) -> None:
+def refuse_what_is_no_store(uri: str | None) -> None:
     """Says of a store what training says of it, before MLflow does at length.
 
     Raises:
-        ConfigError: MLflow has no store of this kind.
+        ConfigError: no runs can be in it.
     """
-    # Not above: a local store does without it.
-    from embexp.config.rules import _store_is_known
-    from embexp.config.schema import MLflow
-
-    said = {"_target_": "embexp.tracking.MLflowTracker", "uri": uri, "experiment": experiment, "system_metrics": False}
-    asked = cast(Config, SimpleNamespace(tracker=MLflow.model_validate(said)))
-    # Whoever reads names no tracker.
-    if problems := [problem.removeprefix("tracker.uri=") for problem in _store_is_known(asked)]:
+    if problems := [f"{without_secrets(store_uri(uri))}: {problem}" for problem in what_is_wrong_with(uri)]:
         raise ConfigError(problems)
 
 

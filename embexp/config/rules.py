@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from embexp.config.cuts import cuts_go_together
@@ -31,11 +29,8 @@ from embexp.config.schema import (
 from embexp.config.sources import sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
 
-# What every database begins with.
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-# What an MLflow store's URI begins with; its plugins bring others.
-STORES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
 # What the library's losses take, and find out to be no number in the first step.
 NUMBERS_OF_A_LOSS = ("margin", "scale", "triplet_margin")
 # Of a batch that has two texts each of two labels.
@@ -206,26 +201,12 @@ def _store_is_known(config: Config) -> Iterator[str]:
     if not isinstance(config.tracker, MLflow):
         return
     # Not above: it needs this package.
-    from embexp.tracking.local import what_is_wrong_with
+    from embexp.tracking.named import what_is_wrong_with
     from embexp.tracking.secrets import without_secrets
-    from embexp.tracking.store import SQLITE, database_file, store_uri
+    from embexp.tracking.store import store_uri
 
-    uri = store_uri(config.tracker.uri)
-    scheme, colon, _ = uri.partition("://")
-    # A database's driver may be named in it: postgresql+psycopg2.
-    kind = scheme.partition("+")[0]
-    shown = f"tracker.uri={without_secrets(uri)}"
-    # SQLite has URIs of its own.
-    if uri.startswith(SQLITE) and not uri.startswith(f"{SQLITE}file:"):
-        yield from (f"{shown}: {problem}" for problem in what_is_wrong_with(database_file(uri)))
-    if kind in STORES or kind in entry_points(group="mlflow.tracking_store").names:
-        return
-    if not colon or kind == "file":
-        # MLflow's own condition, see mlflow.store.tracking.file_store.
-        if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
-            yield f"{shown}: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
-    else:
-        yield f"{shown}: MLflow has no store of this kind; it is one of {', '.join(STORES)}.{nearest(kind, STORES)}"
+    shown = f"tracker.uri={without_secrets(store_uri(config.tracker.uri))}"
+    yield from (f"{shown}: {problem}" for problem in what_is_wrong_with(config.tracker.uri))
 
 
 def has_cuda() -> bool:

@@ -10,14 +10,14 @@ import os
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from embexp.tracking.moved import artifacts_beside
-from embexp.tracking.store import DATABASE, database_file, is_local, store_uri
+from embexp.tracking.store import database_file, is_local, store_uri
 
 # The scripts with which MLflow changes its tables, one after the other.
 MIGRATIONS = Path("store", "db_migrations", "versions")
@@ -65,41 +65,13 @@ def database_of(uri: str | None) -> Path | None:
     return database_file(where) if is_local(where) and "?" not in where else None
 
 
-def what_is_wrong_with(database: Path) -> Iterator[str]:
-    """Why no runs can be logged to a file that was named as the store, there or not, and what to do; nothing where they can."""
-    another = "name another file, which is made where there is none"
-    if not database.parent.is_dir():
-        # Whoever opens the database would make the folder, wherever a misspelling says that it is.
-        yield f"there is no folder {database.parent}; make it, or name a database in one that is there."
-    elif database.is_dir():
-        yield f"is a folder; name a file in it, as {database / DATABASE}, which is made where there is none."
-    elif database.is_file():
-        if not (os.access(database, os.R_OK | os.W_OK) and os.access(database.parent, os.W_OK)):
-            yield "it, or its folder, cannot be written to; name another database, or use tracker=none."
-            return
-        try:
-            with closing(_opened(database)) as opened:
-                tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        except sqlite3.OperationalError:
-            # Somebody writes to it, or was killed while doing so: whoever needs it tells.
-            return
-        except sqlite3.DatabaseError as error:
-            if "not a database" in str(error):
-                yield f"is no SQLite database; {another}."
-            else:
-                yield f"is damaged ({error}); move it away: python -m embexp.tracking sync --anew  fills a new one."
-            return
-        if tables and not tables & {"experiments", "alembic_version"}:
-            yield f"is a database of something else, with {', '.join(sorted(tables)[:3])}; {another}."
-
-
 def is_ready(uri: str | None, *, experiment: str) -> bool:
     """Whether the store is a file in which MLflow, as it is installed, can log to the experiment at once."""
     path = database_of(uri)
     if path is None or not path.is_file() or not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
         return False
     try:
-        with closing(_opened(path)) as database:
+        with closing(opened(path)) as database:
             active = database.execute(
                 "SELECT 1 FROM experiments WHERE name = ? AND lifecycle_stage = 'active'", (experiment,)
             ).fetchone()
@@ -131,7 +103,7 @@ def holds(uri: str | None, run_id: str) -> bool | None:
     if not path.is_file():
         return False
     try:
-        with closing(_opened(path)) as database:
+        with closing(opened(path)) as database:
             return database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run_id,)).fetchone() is not None
     except sqlite3.Error:
         return None
@@ -157,7 +129,7 @@ def runs_in(
     if tag is not None:
         chosen = f"{chosen} AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
         values += tag
-    with closing(_opened(path)) as database:
+    with closing(opened(path)) as database:
         found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
         if found is None:
             return None
@@ -180,7 +152,7 @@ def runs_in(
 
 def history_in(path: Path, run_id: str, metric: str) -> list[tuple[int, float]]:
     """Every value of a metric as (step, value), in the order in which they were logged."""
-    with closing(_opened(path)) as database:
+    with closing(opened(path)) as database:
         return database.execute(
             "SELECT step, value FROM metrics WHERE run_uuid = ? AND key = ? AND NOT is_nan ORDER BY timestamp",
             (run_id, metric),
@@ -189,13 +161,14 @@ def history_in(path: Path, run_id: str, metric: str) -> list[tuple[int, float]]:
 
 def artifacts_and_tags_in(path: Path, run_id: str) -> tuple[str, dict[str, str]]:
     """Where a run's files are, "" where the store has no such run, and its tags."""
-    with closing(_opened(path)) as database:
+    with closing(opened(path)) as database:
         row = database.execute("SELECT artifact_uri FROM runs WHERE run_uuid = ?", (run_id,)).fetchone()
         tags = dict(database.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (run_id,)).fetchall())
     return "".join(artifacts_beside(path, row or ())), tags
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def opened(path: Path) -> sqlite3.Connection:
+    """A database, to be read from alone."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 

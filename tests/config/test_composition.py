@@ -304,7 +304,7 @@ def test_a_database_that_cannot_be_written_to_and_a_file_that_is_none_are_refuse
         "tracker.uri=sqlite:///a%20folder: is a folder; name a file in it, as a folder/mlflow.db, which is made where there is none."
     ]
     # As for whoever is not root, or on a disk that is read only.
-    monkeypatch.setattr("embexp.tracking.local.os.access", lambda path, mode: str(path) != f"{tmp_path}/mlflow.db")
+    monkeypatch.setattr("embexp.tracking.named.os.access", lambda path, mode: str(path) != f"{tmp_path}/mlflow.db")
     assert problems_of() == [
         f"tracker.uri=sqlite:///{tmp_path}/mlflow.db: it, or its folder, cannot be written to; name another database, or use tracker=none."
     ]
