@@ -53,9 +53,11 @@ def kinds_of(files: Files) -> dict[Split, Kind]:
 def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
     """Folders and files that are not there or not what they should be, and the bad rows of files that are read in no time."""
     for section, source in sources_of(config):
-        if isinstance(source, Hub) and source.path is not None and not Path(source.path).expanduser().is_dir():
-            key = "evaluation.path" if section == PAIRS else f"{section}.path"
-            yield f"{key}={source.path}: there is no such folder; name a folder of parquet files, or leave it out to use the hub."
+        if isinstance(source, Hub) and source.path is not None:
+            key, folder = "evaluation.path" if section == PAIRS else f"{section}.path", Path(source.path).expanduser()
+            if not any(folder.glob("*.parquet")):
+                what = "holds no parquet files" if folder.is_dir() else "there is no such folder"
+                yield f"{key}={source.path}: {what}; name a folder of parquet files, or leave it out to use the hub."
         if isinstance(source, Files):
             yield from _wrong_in_files(config, section, source)
 

@@ -42,6 +42,7 @@ def test_the_defaults_are_a_valid_config():
 def test_every_experiment_composes(name, tmp_path):
     for folder in ("mnli", "stsb"):
         (tmp_path / folder).mkdir()
+        (tmp_path / folder / "train.parquet").touch()
     config = compose([f"experiment={name}", f"data.path={tmp_path}/mnli", f"evaluation.path={tmp_path}/stsb"])
     assert config.names["experiment"] == name
     assert config.warmup_steps == 100
@@ -500,6 +501,7 @@ def test_checking_a_command_imports_no_torch():
 
 
 def test_a_key_that_only_swept_options_have_is_taken_by_hydra_and_set_job_by_job(tmp_path):
+    (tmp_path / "train.parquet").touch()
     typed = ["data=mnli,stsb", f"data.path={tmp_path}", "evaluation=helpdesk", "batch_size=8", "loss=cosine"]
     given = for_multirun(typed)
     assert given == ["data=mnli,stsb", f"data.path=choice({tmp_path})", *typed[2:]]

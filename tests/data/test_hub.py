@@ -200,6 +200,11 @@ def test_a_mirror_that_is_no_folder_is_refused_before_anything_is_loaded():
         compose(["data=mnli", "data.path=nowhere", "evaluation=helpdesk"])
 
 
+def test_a_folder_without_parquet_files_is_refused_before_anything_is_loaded(tmp_path):
+    with pytest.raises(ConfigError, match=r"evaluation\.path=.*: holds no parquet files; name a folder of parquet files"):
+        compose(["evaluation=stsb", f"evaluation.path={tmp_path}"])
+
+
 def test_the_first_fifty_thousand_rows_of_the_real_mirror_are_the_textbook_s(shared_data):
     config = compose(["data=mnli", f"data.path={shared_data / 'mnli'}", "data.limit=50000", "evaluation=helpdesk"])
     labels = list(build_source(config.data).load("train").table["label"])

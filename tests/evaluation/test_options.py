@@ -11,6 +11,7 @@ from embexp.config.composition import check_command
 @pytest.fixture
 def stsb(tmp_path):
     (tmp_path / "stsb").mkdir()
+    (tmp_path / "stsb" / "validation.parquet").touch()
     return f"evaluation.path={tmp_path / 'stsb'}"
 
 
