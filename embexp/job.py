@@ -25,7 +25,7 @@ from embexp.output import from_here
 from embexp.record import RESULT, Result
 from embexp.terminal import a_job_begins
 from embexp.tracking import EXPERIMENT, JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
-from embexp.tracking.store import DATABASE, SQLITE, is_local
+from embexp.tracking.store import DATABASE, is_local, uri_of
 
 log = logging.getLogger(__name__)
 # What is none of embexp's own is for run.log: the terminal has the table.
@@ -112,7 +112,7 @@ def what_shows_more(tracker: MLflow) -> str:
     where, others = without_secrets(store_uri(tracker.uri)), what_compares(tracker)
     curves = f"mlflow ui --backend-store-uri {shlex.quote(where)}" if is_local(where) else where
     # MLflow's own command looks into no other by itself.
-    curves = "make ui (or mlflow ui)" if where == f"{SQLITE}{Path.cwd() / DATABASE}" else curves
+    curves = "make ui (or mlflow ui)" if where == uri_of(Path.cwd() / DATABASE) else curves
     return f"{others} ranks it among all runs; {curves} shows its curves"
 
 

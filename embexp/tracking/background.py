@@ -95,8 +95,9 @@ class Background(Thread):
     def _try(self) -> Exception | None:
         failure, done = None, False
         try:
-            # Somebody who took the process for dead may have ended the journal before it does.
-            done = self.sender.deliver() and self._ended
+            # Somebody who took the process for dead may have ended the journal before it does; asked first, for it may end meanwhile.
+            ended = self._ended
+            done = self.sender.deliver() and ended
         except Exception as error:
             failure = error
         self._tell(failure)

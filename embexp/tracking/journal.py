@@ -27,7 +27,7 @@ from filelock import FileLock
 
 from embexp.tracking.moved import moved_along
 from embexp.tracking.secrets import without_secrets
-from embexp.tracking.store import database_file, is_local, uri_of
+from embexp.tracking.store import at, database_file, is_local
 
 Entry = dict[str, Any]
 READ_AT_ONCE = 1 << 20
@@ -136,9 +136,14 @@ class Journal:
         return entry if entry is not None and entry["kind"] == "start" else None
 
     def today(self, recorded: str | Path) -> Path:
-        """Where a path that the journal names is: it may have been moved along with the journal."""
-        was = (self.start or {}).get("folder")
-        return Path(recorded) if was is None else moved_along(Path(recorded), was=Path(was), now=self._home)
+        """Where a path that the journal names is: the working folder may have been moved, or copied, with it and the journal."""
+        start, before = self.start or {}, Path(recorded)
+        if "home" not in start:
+            return before
+        folder = self.path.parent.resolve()
+        now = moved_along(before, home=Path(start["home"]), folder=Path(start["folder"]), now=folder)
+        # What was not copied is where it was.
+        return now if now.exists() or not before.exists() else before
 
     @cached_property
     def uri(self) -> str:
@@ -151,16 +156,7 @@ class Journal:
         return self.uri if sent is None else self._today_s(sent)
 
     def _today_s(self, uri: str) -> str:
-        if not is_local(uri):
-            return uri
-        before = database_file(uri)
-        now = self.today(before)
-        # A folder may be copied without the store.
-        return uri_of(now) if now.is_file() or not before.is_file() else uri
-
-    @cached_property
-    def _home(self) -> Path:
-        return self.path.parent.resolve()
+        return at(uri, self.today(database_file(uri))) if is_local(uri) else uri
 
     def end(self) -> Entry | None:
         """The last line, if it is the run's end."""

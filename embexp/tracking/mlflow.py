@@ -101,6 +101,7 @@ class MLflowTracker(Tracker):
         journal.append(
             "start",
             id=uuid.uuid4().hex,
+            home=str(Path.cwd()),
             folder=str(journal.path.parent),
             uri=absolute(store_uri(self.uri)),
             experiment=self.experiment,

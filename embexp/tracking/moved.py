@@ -6,7 +6,8 @@ What the store names is looked for beside its database, what a journal names whe
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,18 +16,14 @@ from urllib.parse import unquote, urlsplit
 ARTIFACTS = "mlruns"
 
 
-def moved_along(recorded: Path, *, was: Path, now: Path) -> Path:
-    """Where a path is, if what was at `was` was moved to `now` and took it along.
-
-    Both end alike below the folder that was moved; what was not in that stays where it is.
-    """
-    same = 0
-    for before, after in zip(reversed(was.parts), reversed(now.parts), strict=False):
-        if before != after:
-            break
-        same += 1
-    left, reached = (Path(*path.parts[: len(path.parts) - same]) for path in (was, now))
-    return reached / recorded.relative_to(left) if recorded.is_relative_to(left) else recorded
+def moved_along(recorded: Path, *, home: Path, folder: Path, now: Path) -> Path:
+    """Where a path is, if it was in the working folder `home`, and this was moved with a folder in it, which is at `now`."""
+    if not folder.is_relative_to(home) or not recorded.is_relative_to(home):
+        return recorded
+    below = folder.relative_to(home).parts
+    if now.parts[len(now.parts) - len(below) :] != below:
+        return recorded
+    return Path(*now.parts[: len(now.parts) - len(below)]) / recorded.relative_to(home)
 
 
 def local_path(uri: str) -> Path | None:
@@ -36,10 +33,20 @@ def local_path(uri: str) -> Path | None:
 
 
 def artifacts_beside(database: Path, uris: Iterable[str | None]) -> list[str]:
-    """Where runs' files are: beside the database, of those that are there and that the store has elsewhere; else as it says."""
-    root = database.resolve().parent / ARTIFACTS
-    here = f"{root.as_uri()}/"
-    return [uri if uri.startswith(here) else _beside(root, uri) for uri in (uri or "" for uri in uris)]
+    """Where runs' files are: beside the database, if it was moved or copied with them, of those that are there; else as it says."""
+    found = [uri or "" for uri in uris]
+    reached = database.resolve().parent / ARTIFACTS
+    here = f"{reached.as_uri()}/"
+    of_root: dict[Path, list[str]] = defaultdict(list)
+    for uri in found:
+        if uri and not uri.startswith(here) and (root := _root_of(uri)):
+            of_root[root].append(uri)
+    moved: dict[str, str] = {}
+    for root, those in of_root.items() if of_root and reached.is_dir() else ():
+        now = {uri: beside for uri in those if (beside := reached / _below(root, uri)).is_dir()}
+        if now and _was_left(root, those, database):
+            moved |= {uri: beside.as_uri() for uri, beside in now.items()}
+    return [moved.get(uri, uri) for uri in found]
 
 
 def take_artifacts_along(database: Path) -> Path | None:
@@ -63,27 +70,38 @@ def take_artifacts_along(database: Path) -> Path | None:
         left = {root for _, uri, _ in moved if (root := _root_of(uri))}
         reached = database.resolve().parent / ARTIFACTS
         for experiment, uri in opened.execute("SELECT experiment_id, artifact_location FROM experiments").fetchall():
-            recorded = local_path(uri or "")
-            if recorded is not None and (root := _root_of(uri)) in left:
-                now = (reached / recorded.relative_to(root)).as_uri()
+            if uri and (root := _root_of(uri)) in left:
+                now = (reached / _below(root, uri)).as_uri()
                 opened.execute(
                     "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (now, experiment)
                 )
         return min(left)
 
 
-def _beside(root: Path, uri: str) -> str:
-    recorded, left = local_path(uri), _root_of(uri)
-    if recorded is None or left is None:
-        return uri
-    beside = root / recorded.relative_to(left)
-    # Where one folder has two names, the files are where the store says, too.
-    if not beside.is_dir() or (recorded.is_dir() and recorded.samefile(beside)):
-        return uri
-    return beside.as_uri()
+def _was_left(root: Path, uris: Sequence[str], database: Path) -> bool:
+    """Whether these runs' files are not there any more, or are those of another store, of which the database is a copy.
+
+    A store may be elsewhere than its runs' files, and a copy of these beside it.
+    """
+    if not root.is_dir() or not any((root / _below(root, uri)).is_dir() for uri in uris):
+        return True
+    original = root.parent / database.name
+    if not original.is_file() or original.samefile(database):
+        return False
+    try:
+        with closing(sqlite3.connect(f"{original.as_uri()}?mode=ro", uri=True)) as opened:
+            return opened.execute("SELECT 1 FROM runs WHERE artifact_uri = ?", (uris[0],)).fetchone() is not None
+    except sqlite3.Error:
+        return False
 
 
 def _root_of(uri: str) -> Path | None:
     """The last folder of its path that is called as those are in which runs' files are."""
     path = local_path(uri)
     return None if path is None else next((each for each in (path, *path.parents) if each.name == ARTIFACTS), None)
+
+
+def _below(root: Path, uri: str) -> Path:
+    path = local_path(uri)
+    assert path is not None
+    return path.relative_to(root)

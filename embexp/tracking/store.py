@@ -62,7 +62,13 @@ def uri_of(database: Path) -> str:
 
 def absolute(where: str) -> str:
     """A store as it is called from any folder."""
-    return uri_of(database_file(where).resolve()) + where[len(where.partition("?")[0]) :] if is_local(where) else where
+    return at(where, database_file(where).resolve()) if is_local(where) else where
+
+
+def at(where: str, database: Path) -> str:
+    """The URI of a sqlite store that is opened in the same way, and is that file."""
+    _, query, options = where.partition("?")
+    return f"{uri_of(database)}{query}{options}"
 
 
 def is_local(where: str) -> bool:

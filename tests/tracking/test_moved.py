@@ -12,26 +12,31 @@ import pytest
 from embexp.compare import read_runs
 from embexp.tracking import MLflowTracker, Status
 from embexp.tracking.__main__ import main
+from embexp.tracking.journal import Journal
 from embexp.tracking.kept import never_sent
-from embexp.tracking.moved import artifacts_beside, moved_along
+from embexp.tracking.moved import artifacts_beside, moved_along, take_artifacts_along
 from tests.tracking.conftest import EXPERIMENT
 
 
 @pytest.mark.parametrize(
-    ("recorded", "was", "now", "found"),
+    ("recorded", "now", "found"),
     [
-        ("/a/w/mlflow.db", "/a/w/multirun/1", "/b/v/multirun/1", "/b/v/mlflow.db"),
-        ("/a/w/mlflow.db", "/a/w/multirun/1", "/b/w/multirun/1", "/b/w/mlflow.db"),
-        ("/a/w/mlflow.db", "/a/w/multirun/1", "/a/w/multirun/1", "/a/w/mlflow.db"),
-        ("/shared/mlflow.db", "/a/w/multirun/1", "/b/v/multirun/1", "/shared/mlflow.db"),
-        # The runs alone, into another folder of the same.
-        ("/a/w/mlflow.db", "/a/w/multirun/1", "/a/w/archive/1", "/a/w/mlflow.db"),
-        ("/a/w/mlflow.db", "/a/w/multirun/1", "/a/w/copy/multirun/1", "/a/w/copy/mlflow.db"),
-        ("mlflow.db", "/a/w/multirun/1", "/b/v/multirun/1", "mlflow.db"),
+        ("/a/w/mlflow.db", "/b/v/multirun/1", "/b/v/mlflow.db"),
+        ("/a/w/mlflow.db", "/b/w/multirun/1", "/b/w/mlflow.db"),
+        ("/a/w/mlflow.db", "/a/w/multirun/1", "/a/w/mlflow.db"),
+        ("/a/w/mlflow.db", "/a/w/copy/multirun/1", "/a/w/copy/mlflow.db"),
+        # What was not in the folder stays where it is, whatever that is called.
+        ("/a/shared/mlflow.db", "/b/w/multirun/1", "/a/shared/mlflow.db"),
+        ("/a/mlflow.db", "/b/w/multirun/1", "/a/mlflow.db"),
+        # The runs alone, into another folder.
+        ("/a/w/mlflow.db", "/a/w/archive/1", "/a/w/mlflow.db"),
+        ("mlflow.db", "/b/v/multirun/1", "mlflow.db"),
     ],
 )
-def test_what_was_moved_with_a_journal_is_found(recorded, was, now, found):
-    assert moved_along(Path(recorded), was=Path(was), now=Path(now)) == Path(found)
+def test_what_was_moved_with_a_journal_is_found(recorded, now, found):
+    was = {"home": Path("/a/w"), "folder": Path("/a/w/multirun/1")}
+    assert moved_along(Path(recorded), **was, now=Path(now)) == Path(found)
+    assert moved_along(Path(recorded), home=Path("/a/w"), folder=Path("/elsewhere/1"), now=Path(now)) == Path(recorded)
 
 
 def test_files_are_looked_for_beside_the_database_only_where_they_are_there(tmp_path):
@@ -48,6 +53,30 @@ def test_files_are_looked_for_beside_the_database_only_where_they_are_there(tmp_
     # One folder by two names.
     (tmp_path / "other").symlink_to(tmp_path, target_is_directory=True)
     assert artifacts_beside(tmp_path / "other" / "mlflow.db", [f"{here}/1/artifacts"]) == [f"{here}/1/artifacts"]
+
+
+def test_a_store_that_is_elsewhere_than_its_runs_files_is_left_alone_though_a_copy_of_them_lies_beside_it(tmp_path):
+    for folder in ("shared/mlruns/1", "project/mlruns/1", "project/mlruns/2"):
+        (tmp_path / folder / "artifacts").mkdir(parents=True)
+    uris = [(tmp_path / "project" / "mlruns" / run / "artifacts").as_uri() for run in "12"]
+    # The project has another store of its own, too.
+    for folder, there in (("shared", uris), ("project", ["file:///x"])):
+        with closing(sqlite3.connect(tmp_path / folder / "mlflow.db")) as database, database:
+            database.execute("CREATE TABLE runs (run_uuid TEXT, artifact_uri TEXT)")
+            database.executemany("INSERT INTO runs VALUES ('r', ?)", [[uri] for uri in there])
+    before = (tmp_path / "shared" / "mlflow.db").read_bytes()
+    assert artifacts_beside(tmp_path / "shared" / "mlflow.db", uris) == uris
+    assert take_artifacts_along(tmp_path / "shared" / "mlflow.db") is None
+    assert (tmp_path / "shared" / "mlflow.db").read_bytes() == before
+
+
+def test_a_store_that_is_opened_with_options_knows_its_runs(used):
+    uri = f"sqlite:///{used}/mlflow.db?timeout=30"
+    journal = Journal.create(used / "multirun" / "2")
+    said = {"home": str(used), "folder": str(used / "multirun" / "2"), "uri": uri, "experiment": EXPERIMENT}
+    journal.append("start", **said, name="never sent", params={}, tags={}, parent=None, continues=None)
+    journal.append("end", status="KILLED", reason=None)
+    assert len(never_sent(Path("multirun"), uri=uri, experiment=EXPERIMENT)) == 1
 
 
 def run(folder: Path, name: str) -> str:

@@ -21,6 +21,7 @@ from embexp.config import ConfigError
 from embexp.record import Record
 from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secrets
 from embexp.tracking.__main__ import main, sync
+from embexp.tracking.background import Background
 from embexp.tracking.journal import Journal, Sent, journals_under
 from embexp.tracking.local import history_in, ready_runs
 from embexp.tracking.mlflow import WAIT_SECONDS
@@ -566,6 +567,22 @@ def test_a_run_that_another_process_took_for_dead_goes_on_and_ends_as_it_ends(st
     run = store.run(tracker.run_id)
     assert (run.info.status, run.data.metrics) == ("FINISHED", {"train/loss": 1.0})
     assert "embexp.reason" not in run.data.tags
+
+
+def test_an_end_that_is_asked_for_while_that_of_another_process_is_sent_is_sent_too():
+    class SendsAnothers:
+        uri = None
+
+        def deliver(self) -> bool:
+            # As by the main thread, meanwhile.
+            background._ended = True
+            return True
+
+    background = Background(SendsAnothers())
+    background._try()
+    assert not background.done
+    background._try()
+    assert background.done
 
 
 def test_nothing_is_written_after_the_end(store):
