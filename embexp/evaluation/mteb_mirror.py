@@ -8,6 +8,7 @@ data set on the hub: Banking77Classification or banking77.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,11 @@ FILES = {"train": ("train",), "test": ("test",), "validation": ("validation", "d
 # How a retrieval task's judgements of its test split may be called.
 QRELS = ("qrels_test", "qrels/test", "qrels")
 KEY = "evaluation.mteb.path"
+# What the data of a person's own tasks is called, with the task's name after it.
+OWN = "own/"
+
+log = logging.getLogger(__name__)
+
 # As Python writes it: 01 is another class than 1.
 WHOLE = re.compile("0|-?[1-9][0-9]*")
 
@@ -54,15 +60,18 @@ def load_mirror(task: Any, folder: Path) -> str:
 
     if len(task.hf_subsets) > 1:
         raise ConfigError([f"{KEY}: {task.metadata.name} has several languages; a mirror is read of one only."])
+    # What others published is scored as it is; in a person's own data an empty text is a mistake.
+    empty = () if str(task.metadata.dataset["path"]).startswith(OWN) else ("text", "sentence1", "sentence2")
     if isinstance(task, AbsTaskRetrieval):
-        used, task.dataset = _retrieval(task, folder)
+        used, task.dataset = _retrieval(task, folder, blank=empty)
     elif isinstance(task, AbsTaskClassification):
         splits = {task.train_split, *task.eval_splits}
-        texts_and_classes = {str(task.input_column_name): ("text",), task.label_column_name: ("label",)}
-        used, task.dataset = _splits(folder, splits, texts_and_classes)
+        text = str(task.input_column_name)
+        texts_and_classes = {text: ("text",), str(task.label_column_name): ("label",)}
+        used, task.dataset = _splits(folder, splits, texts_and_classes, blank=[text] if empty else [])
     elif isinstance(task, AbsTaskSTS):
         columns = {"sentence1": ("sentence1",), "sentence2": ("sentence2",), "score": ("score", "label")}
-        used, task.dataset = _splits(folder, set(task.eval_splits), columns, numbers=["score"])
+        used, task.dataset = _splits(folder, set(task.eval_splits), columns, numbers=["score"], blank=empty)
     else:
         raise ConfigError([f"{KEY}: tasks of type {task.metadata.type} are not read from files."])
     if not isinstance(task, AbsTaskRetrieval):
@@ -86,12 +95,19 @@ def _file(folder: Path, names: tuple[str, ...]) -> Path:
 
 
 def _splits(
-    folder: Path, splits: set[str], columns: Mapping[str, Sequence[str]], *, numbers: Sequence[str] = ()
+    folder: Path,
+    splits: set[str],
+    columns: Mapping[str, Sequence[str]],
+    *,
+    numbers: Sequence[str] = (),
+    blank: Sequence[str] = (),
 ) -> tuple[list[Path], Any]:
     from datasets import Dataset, DatasetDict
 
     files = {split: _file(folder, FILES.get(split, (split,))) for split in sorted(splits)}
-    tables = {split: read_columns(file, columns, key=KEY, numbers=numbers) for split, file in files.items()}
+    tables = {
+        split: read_columns(file, columns, key=KEY, numbers=numbers, blank=blank) for split, file in files.items()
+    }
     return list(files.values()), DatasetDict({split: Dataset.from_dict(values) for split, values in tables.items()})
 
 
@@ -113,13 +129,18 @@ def _with_numbered_classes(dataset: Any, label: str, folder: Path) -> Any:
         ordered = sorted(map(int, classes))
         are_kept = len(ordered) != 2 or 1 in ordered
         number = {str(whole): whole if are_kept else place for place, whole in enumerate(ordered)}
+    if len(classes) == 2:
+        positive = next((word for word, place in number.items() if place == 1), None)
+        log.info(
+            "%s: of its two classes %r is the positive one, of which precision and F1 are told", folder.name, positive
+        )
     for split, of_split in words.items():
         numbers = [number[word] for word in of_split]
         dataset[split] = dataset[split].remove_columns(label).add_column(label, numbers)
     return dataset
 
 
-def _retrieval(task: Any, folder: Path) -> tuple[list[Path], Any]:
+def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[Path], Any]:
     from datasets import Dataset
 
     texts, of_split = [_file(folder, ("corpus",)), _file(folder, ("queries",))], {}
@@ -127,7 +148,7 @@ def _retrieval(task: Any, folder: Path) -> tuple[list[Path], Any]:
     corpus = read_columns(
         texts[0], {**identifier, "title": ("title",)}, key=KEY, optional=["title"], blank=BLANK, unique="id"
     )
-    queries = read_columns(texts[1], identifier, key=KEY, unique="id")
+    queries = read_columns(texts[1], identifier, key=KEY, blank=blank, unique="id")
     corpus = {key: ["" if value is None else str(value) for value in values] for key, values in corpus.items()}
     used = list(texts)
     for split in task.eval_splits:

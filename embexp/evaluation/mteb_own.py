@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.data.files.readers import read
-from embexp.evaluation.mteb_mirror import QRELS
+from embexp.evaluation.mteb_mirror import OWN, QRELS
 from embexp.evaluation.tables import find_table
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def own_task(name: str, folder: Path) -> AbsTask:
     metadata = TaskMetadata(
         name=name,
         description=f"A person's own data, {folder.name}.",
-        dataset={"path": f"own/{name}", "revision": tables_hash(folder)},
+        dataset={"path": f"{OWN}{name}", "revision": tables_hash(folder)},
         type=kind,
         category="t2c" if kind == "Classification" else "t2t",
         eval_langs=["eng-Latn"],
@@ -55,9 +55,9 @@ def _kind(name: str, folder: Path) -> str:
         return "Retrieval"
     test = find_table(folder, ("test",))
     columns = _columns(name, test) if test is not None else []
-    if {"sentence1", "sentence2"} <= set(columns):
+    if test is not None and {"sentence1", "sentence2"} <= set(columns):
         if not {"score", "label"} & set(columns):
-            raise _incomplete(name, folder, f"{test.name if test else ''} without a column score (or label, 0 to 5)")
+            raise _incomplete(name, folder, f"{test.name} without a column score (or label, 0 to 5)")
         return "STS"
     if {"text", "label"} <= set(columns):
         _refuse_without_train(name, folder)

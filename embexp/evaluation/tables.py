@@ -45,7 +45,7 @@ def read_columns(
         columns: our name of a column, and the names that it may have in the file, the likeliest first.
         key: the config key that named the file, for messages.
         optional: our names of columns that a file may lack as a whole.
-        blank: our names of columns whose cells may be empty; these are then "".
+        blank: our names of columns whose cells may be empty; what is missing is "" then.
         numbers: our names of columns that hold numbers; they are given as floats, all finite.
         unique: our name of the column by which a row is known; one that says again what an earlier row says is left out.
 
@@ -62,7 +62,7 @@ def read_columns(
     if not good:
         problems.append(f"{key}={path}: holds no rows.")
     # Objects of JSON need not all have the same keys, and an optional column may be that of later rows.
-    there = dict.fromkeys(chain(records.columns, *(row for _, row in good)))
+    there = dict.fromkeys(chain(records.columns, chain.from_iterable(row for _, row in good)))
     found: dict[str, list[Any]] = {}
     for column, names in columns.items():
         name = next((name for name in names if name in there), None)
@@ -92,7 +92,7 @@ def _value(value: Any, name: str, *, may_be_blank: bool, is_number: bool, where:
     # Parquet has what is missing as NaN where pandas wrote it.
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         if may_be_blank:
-            return ""
+            return value if isinstance(value, str) else ""
         raise ValueError(f"row {where}: {name} is empty; fill it in or leave the row out")
     if not is_number:
         return value

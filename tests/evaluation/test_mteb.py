@@ -138,6 +138,16 @@ def test_a_broken_file_of_one_task_leaves_the_others_whole(mirror, model):
     assert "mteb/STSBenchmark/main_score" in logged
 
 
+def test_an_empty_text_of_a_published_set_is_scored_and_one_of_ones_own_is_told(mirror, model):
+    with (mirror / "banking77" / "test.csv").open("a") as file:
+        file.write(",pin\n")
+    (scored,) = evaluation_of(mirror, NAMES[:1]).parts(model)
+    assert (scored.error, set(scored.scores)) == (None, {"main_score", "accuracy", "f1"})
+    own = evaluation_of(mirror, [], [f"evaluation.mteb.own={{mine: '{mirror}/banking77'}}"])
+    (part,) = own.parts(model)
+    assert "text is empty; fill it in or leave the row out" in str(part.error)
+
+
 def test_versions_and_revisions_are_kept(mirror, model):
     import mteb
 
