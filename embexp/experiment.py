@@ -36,7 +36,7 @@ from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.output import from_here
 from embexp.prompts import prompts_of
-from embexp.record import MODEL, PREDICTIONS, Record, Result
+from embexp.record import PREDICTIONS, Record, Result, model_in
 from embexp.routes import refuse_training_without_roles
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker, scored_on_tags
@@ -111,8 +111,7 @@ def recorded(config: Config, record: Record, overrides: Sequence[str] | None, pa
         record.key, record.setting = keys_of(config, inputs)
         record.evaluation = fingerprints(inputs)["evaluation"]
         record.scored_on = inputs.extras.scored_on
-        record.claim_folder(keeps_model=config.trainer.save_model)
-        record.describe_inputs(what_was_loaded(config, inputs, record))
+        record.claim_folder(keeps_model=config.trainer.save_model, inputs=what_was_loaded(config, inputs, record))
         waiting = f"{record.label}: another process is making the same run; waiting for it to end"
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
             return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
@@ -230,9 +229,7 @@ def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:
     if config.trainer.save_model:
         with quiet_loading():
             # Its card is the record's to write: sentence-transformers would hand on the base model's.
-            model.save_pretrained(str(record.folder / MODEL), create_model_card=False)
-        record.model = record.folder / MODEL
-        record.log_artifact(record.model)
+            record.keep_model(lambda folder: model.save_pretrained(str(folder), create_model_card=False))
     score_beside(inputs.extras, model, record, step=trained.steps)
 
 
@@ -280,7 +277,7 @@ def skip(config: Config, record: Record, found: FoundRun) -> Result:
     log.info("%s: trained before, not again (run %s); rerun=true trains it anew", record.label, found.run_id)
     if found.missed:
         log.warning("%s: what could not be scored then is not scored now either: %s", record.label, found.missed)
-    if predictions is not None and (model := predictions.parent / MODEL).is_dir():
+    if predictions is not None and (model := model_in(predictions.parent)) is not None:
         record.model = model
         log.info("%s: its model is in %s", record.label, from_here(model))
     elif config.trainer.save_model and predictions is not None:

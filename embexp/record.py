@@ -10,7 +10,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +37,8 @@ PREDICTIONS = "predictions.parquet"
 ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", PREDICTIONS)
 # Of them what a run has that came to be known by its key, and no other.
 OF_A_KEY = (INPUTS, PREDICTIONS)
+# Of them what every attempt leaves, whatever comes of it.
+OF_AN_ATTEMPT = (CONFIG, "overrides.yaml", ENVIRONMENT, DIFF, RESULT)
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,12 @@ class Record:
 
     Attributes:
         label: how what is told of the run begins: among the jobs of a sweep its name is long, and mostly that of the others.
+        description: by the name of its file, what the run is made with; in the folder when that is the run's.
+        inputs: what was loaded and decided, as in inputs.json.
+        claimed: whether the folder is this run's.
+        spares: whether it is another's, whose files stay as they are, the result among them.
+        owns_model: whether the folder's model/ was put there by this run, now or in an attempt before.
+        model: that this process has put there, or that the same run had kept.
     """
 
     tracker: Tracker
@@ -91,7 +99,11 @@ class Record:
     history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     started: bool = False
     goes_on: bool = False
-    model_is_not_ours: bool = False
+    description: dict[str, str] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+    claimed: bool = False
+    spares: bool = False
+    owns_model: bool = False
     found: str | None = None
     ended: bool = False
     model: Path | None = None
@@ -158,80 +170,96 @@ class Record:
         self.tracker.log_artifact(path, folder)
 
     def describe(self, config: Config, overrides: Sequence[str] | None) -> None:
-        """Writes the config, what was typed where that is known, the environment, and what was not committed, into the folder.
+        """Keeps the config, what was typed where that is known, the environment, and what was not committed, for the folder.
 
-        A tracking URI's user name and password are left out.
+        A tracking URI's user name and password are left out, of Hydra's own files too.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         values = config.model_dump(mode="json", by_alias=True)
-        for name, text in (
-            (CONFIG, yaml.safe_dump(values, sort_keys=False)),
-            ("overrides.yaml", "" if overrides is None else yaml.safe_dump(list(overrides))),
-            (ENVIRONMENT, json.dumps(identity.environment(), indent=2)),
-            (DIFF, identity.uncommitted(Path.cwd())),
-        ):
-            if text:
-                (self.folder / name).write_text(without_secrets(text) + "\n", encoding="utf-8")
-            else:
-                # That of an earlier run in this folder.
-                (self.folder / name).unlink(missing_ok=True)
+        self.description = {
+            CONFIG: yaml.safe_dump(values, sort_keys=False),
+            "overrides.yaml": "" if overrides is None else yaml.safe_dump(list(overrides)),
+            ENVIRONMENT: json.dumps(identity.environment(), indent=2),
+            DIFF: identity.uncommitted(Path.cwd()),
+        }
         for path in (self.folder / ".hydra").glob("*.yaml"):
             scrub_file(path)
 
-    def describe_inputs(self, inputs: Mapping[str, Any]) -> None:
-        """Writes what was loaded and decided, by its hashes: inputs.json."""
-        (self.folder / INPUTS).write_text(json.dumps(inputs, indent=2), encoding="utf-8")
-
-    def claim_folder(self, *, keeps_model: bool) -> None:
+    def claim_folder(self, *, keeps_model: bool, inputs: Mapping[str, Any] | None = None) -> None:
         """Makes the folder this run's, when its key is known: what another run left there would be taken for its own.
 
-        What the same run left there, which goes on or had finished, stays.
+        What the same run left there, which goes on or had finished, stays. A folder that is refused stays as it is.
 
         Args:
             keeps_model: whether this run is to keep its model.
+            inputs: what was loaded and decided, by its hashes; None: of what is only scored.
 
         Raises:
-            ConfigError: another run's model is there, or some other folder where this run's is to be.
+            ConfigError: another run's model is there, or what no run has left where this one's files or model are to be.
         """
-        left = [self.folder / name for name in (INPUTS, RESULT)]
-        if self._left_by(left) == self.key:
-            return
-        model = self.folder / MODEL
-        if model.exists() and (keeps_model or any(path.is_file() for path in left)):
-            # The attempt after this one is not to take what this one leaves for a trace of its own.
-            self.key = None
+        before, model = self._before(), self.folder / MODEL
+        key = before.get("key")
+        is_same = key is not None and key == self.key
+        self.owns_model = is_same and before.get("owns_model") is True
+        in_the_way = self._in_the_way()
+        # Without a model of its own a run leaves alone what lies there, but for another run's: it would be taken for this one's.
+        if model.exists() and not self.owns_model and (keeps_model or (key is not None and not is_same)):
+            in_the_way.insert(0, model)
+        if in_the_way:
+            self.spares = True
             raise ConfigError(
                 [
-                    f"{from_here(model)}: is there already, and not from this run: its weights would be lost, or taken for this "
-                    "run's. Name another folder (hydra.run.dir=..., of a sweep hydra.sweep.dir=..., from Python folder=...), or move "
-                    "it elsewhere."
+                    f"{from_here(path)}: is there already, and not from this run: {'its weights' if path == model else 'it'} would be "
+                    "lost, or taken for this run's. Name another folder (hydra.run.dir=..., of a sweep hydra.sweep.dir=..., from Python "
+                    "folder=...), or move it elsewhere."
+                    for path in in_the_way
                 ]
             )
-        # A person's own folder, of which a run has no say: no card is put there.
-        self.model_is_not_ours = model.exists()
-        # Not above: it imports torch.
-        from embexp.evaluation.extras import RECORD
+        if key is not None and not is_same:
+            whose = read_object(self.folder / RESULT).get("name", "its name is not known")
+            log.warning("%s: held another run (%s, key %s); its files are replaced", from_here(self.folder), whose, key)
+            for name in (*OF_A_KEY, _evaluations(), RESULT):
+                (self.folder / name).unlink(missing_ok=True)
+        self.claimed = True
+        # First: what is killed after it finds the folder its own again.
+        if inputs is not None:
+            self.inputs = dict(inputs)
+            self._write_inputs()
+        self._write_description()
 
-        for name in (*OF_A_KEY, RECORD, RESULT):
-            (self.folder / name).unlink(missing_ok=True)
+    def _before(self) -> dict[str, Any]:
+        """What the folder tells of the run that it was last; empty where it was none's."""
+        told = (read_object(self.folder / name) for name in (INPUTS, RESULT))
+        return next((found for found in told if "key" in found), {})
 
-    def _left_by(self, left: Sequence[Path]) -> str | None:
-        """The key of the run that these files of the folder tell of; the first that is there decides."""
-        for path in left:
-            with suppress(OSError, ValueError):
-                key: str | None = json.loads(path.read_text(encoding="utf-8")).get("key")
-                return key
-        return None
+    def _in_the_way(self) -> list[Path]:
+        """The files that no run has left, where a run's are to be."""
+        before = self._before()
+        if before.get("key") is not None:
+            return []
+        names = [*OF_A_KEY, _evaluations()]
+        # Of an attempt that came to no key the result is there.
+        names += [] if before else OF_AN_ATTEMPT
+        return [path for name in names if (path := self.folder / name).exists()]
+
+    def _is_of_another(self) -> bool:
+        """Whether the folder holds what an attempt that has not come to claim it is not to touch."""
+        has_finished = read_object(self.folder / RESULT).get("status") == Status.FINISHED
+        return bool(self._in_the_way()) or (has_finished and self._before().get("key") != self.key)
+
+    def keep_model(self, save: Callable[[Path], object]) -> None:
+        """Puts the model into the run's folder, which tells so first: over its own the same run may write again."""
+        self.owns_model = True
+        self._write_inputs()
+        save(self.folder / MODEL)
+        self.model = self.folder / MODEL
+        self.log_artifact(self.model)
 
     def recall(self) -> None:
         """Where this run had finished in this very folder, takes its curves from there: a tracker tells the last values alone."""
-        with suppress(OSError, ValueError):
-            before = json.loads((self.folder / RESULT).read_text(encoding="utf-8"))
-            if (before["key"], before["status"]) == (self.key, Status.FINISHED):
-                history = before["history"].items()
-                self.history = {
-                    name: [(s, math.nan if v is None else v) for s, v in values] for name, values in history
-                }
+        before = read_object(self.folder / RESULT)
+        if (before.get("key"), before.get("status")) == (self.key, Status.FINISHED):
+            history = before.get("history", {}).items()
+            self.history = {name: [(s, math.nan if v is None else v) for s, v in values] for name, values in history}
 
     def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
         """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker.
@@ -254,14 +282,22 @@ class Record:
         if self.ended:
             return result
         self.ended = True
-        self._write(result)
         try:
+            self._leave(result)
             self._hand_on(result)
         finally:
             if self.started:
                 self.tracker.end(status, reason)
             result = self._named(result)
         return result
+
+    def _leave(self, result: Result) -> None:
+        """The result in the folder, unless that is another's."""
+        if not self.claimed:
+            self.spares = self.spares or self._is_of_another()
+            if not self.spares:
+                self._write_description()
+        self._write(result)
 
     def _named(self, result: Result) -> Result:
         """With the run's id, which may have been given since."""
@@ -286,7 +322,7 @@ class Record:
             self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
         if card is not None:
             self.tracker.log_artifact(card, MODEL)
-        for name in ARTIFACTS:
+        for name in ("run.log",) if self.spares else ARTIFACTS:
             # Of an earlier run in this folder, where this one came to no key.
             if self.key is None and name in OF_A_KEY:
                 continue
@@ -295,7 +331,7 @@ class Record:
 
     def _card(self) -> Path | None:
         """The card of the model that was kept; it tells of all scores, and so is written when they are there."""
-        if self.model_is_not_ours or not (self.folder / MODEL).is_dir():
+        if self.model is None:
             return None
         # Not above: it reads what this module writes.
         from embexp.report.card import write_card
@@ -306,7 +342,21 @@ class Record:
             log.warning("%s: has no card: %s: %s", self.folder / MODEL, type(error).__name__, error)
             return None
 
+    def _write_description(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, text in self.description.items():
+            if text:
+                (self.folder / name).write_text(without_secrets(text) + "\n", encoding="utf-8")
+            else:
+                # That of an earlier run in this folder.
+                (self.folder / name).unlink(missing_ok=True)
+
+    def _write_inputs(self) -> None:
+        self._write_whole(INPUTS, json.dumps({**self.inputs, "owns_model": self.owns_model}, indent=2))
+
     def _write(self, result: Result) -> None:
+        if self.spares:
+            return
         content = {
             "status": result.status.value,
             "reason": result.reason,
@@ -323,11 +373,39 @@ class Record:
             "history": {name: [[s, _finite(v)] for s, v in values] for name, values in result.history.items()},
             "folder": str(result.folder),
             "log": str(result.folder / "run.log"),
+            "owns_model": self.owns_model,
         }
+        self._write_whole(RESULT, json.dumps(content, indent=1, allow_nan=False))
+
+    def _write_whole(self, name: str, text: str) -> None:
+        """Or not at all: the next attempt in this folder is known by it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{RESULT}.partial"
-        partial.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-        os.replace(partial, self.folder / RESULT)
+        partial = self.folder / f".{name}.partial"
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, self.folder / name)
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """The content of a JSON file of a run; empty where there is none, or anything but an object in it."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def model_in(folder: Path) -> Path | None:
+    """The model that a run left in its folder or among its artifacts; None where it left none: a folder called so may be a person's."""
+    model = folder / MODEL
+    return model if model.is_dir() and read_object(folder / RESULT).get("owns_model", True) else None
+
+
+def _evaluations() -> str:
+    """The file of what is scored beside the pairs."""
+    # Not above: it imports torch.
+    from embexp.evaluation.extras import RECORD
+
+    return RECORD
 
 
 def _finite(value: float) -> float | None:

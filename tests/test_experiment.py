@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import replace
 
 import pyarrow.parquet as pq
@@ -191,10 +192,34 @@ def test_a_run_is_refused_in_a_folder_that_holds_the_weights_of_another(tmp_path
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(experiment, "train", lambda *_, **__: pytest.fail("it was trained"))
     (tmp_path / "fixed" / "model").mkdir(parents=True)
-    (tmp_path / "fixed" / "inputs.json").write_text('{"key": "of another seed"}')
+    left = {
+        "inputs.json": '{"key": "of another seed"}',
+        "result.json": '{"status": "FINISHED"}',
+        "config.yaml": "seed: 7",
+    }
+    for name, text in left.items():
+        (tmp_path / "fixed" / name).write_text(text)
     with pytest.raises(ConfigError, match=r"^fixed/model: is there already, and not from this run"):
         run_experiment(compose(SMALL), folder=tmp_path / "fixed")
-    assert json.loads((tmp_path / "fixed" / "inputs.json").read_text()) == {"key": "of another seed"}
+    found = {path.name: path.read_text() for path in (tmp_path / "fixed").iterdir() if path.is_file()}
+    assert found == left
+
+
+@pytest.mark.parametrize("save", ["trainer.save_model=false", "trainer.save_model=true"])
+def test_a_folder_called_model_of_a_person_s_own_stays_as_it_is_however_often_a_run_is_made_there(
+    tmp_path, monkeypatch, save
+):
+    monkeypatch.chdir(tmp_path)
+    own = tmp_path / "fixed" / "model"
+    own.mkdir(parents=True)
+    for name in ("README.md", "config.json"):
+        (own / name).write_text("a person's")
+    assert run_experiment(compose(SMALL), folder=tmp_path / "fixed").model is None
+    with suppress(ConfigError):
+        run_experiment(compose([*SMALL, save]), folder=tmp_path / "fixed")
+    assert {path.name: path.read_text() for path in own.iterdir()} == dict.fromkeys(
+        ("README.md", "config.json"), "a person's"
+    )
 
 
 def test_a_run_ends_once(tmp_path):
