@@ -35,7 +35,7 @@ from embexp.config import VIEWS_OF_KIND, Config, ConfigError, compose
 from embexp.config.composition import check_command
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
-from embexp.naming import SCALARS, unquoted
+from embexp.naming import MOST_PARAMS, SCALARS, typed_params, unquoted
 from embexp.output import caution
 from embexp.pages import ask_for_large_pages
 from embexp.prompts import prompts_of
@@ -141,10 +141,15 @@ def scored_or_found(
     except BaseException as error:
         if found is not None and finished:
             # It has all that it had, and says what it lacks: how this attempt ended is told, and makes it no worse.
-            take_over(found, record)
             why = f"finished before; what it had missed ({found.missed}) was tried again: {verdict(error)[1]}"
-            record.end(Status.FINISHED, why, skipped=True)
-            remove_checkpoints(config, record.key)
+            try:
+                try:
+                    take_over(found, record)
+                finally:
+                    record.end(Status.FINISHED, why, skipped=True)
+                    remove_checkpoints(config, record.key)
+            except Exception as other:  # it is not to stand for what broke the attempt
+                log.warning("%s: its end is not told whole: %s: %s", record.name, type(other).__name__, other)
         raise
     result = record.end(Status.FINISHED)
     # Nothing lies there but what tells the folder from others: it is needed where a process dies before its run's end.
@@ -227,13 +232,9 @@ def params_of(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     # What is trained on is not even read where other pairs are scored on.
     used = ("evaluation",) if config.evaluation.source is not None else ("data", "evaluation")
     params |= {group: config.names[group] for group in used}
-    typed = (override.partition("=") for override in overrides if override.startswith(("model.", "evaluation.")))
-    params |= {
-        key: Path(unquoted(value)).name if key.endswith("path") else unquoted(value)
-        for key, _, value in typed
-        if key != "model.path"
-    }
-    return dict(list(params.items())[:34])
+    typed = typed_params(overrides).items()
+    params |= {key: value for key, value in typed if key.startswith(("model.", "evaluation."))}
+    return dict(list(params.items())[:MOST_PARAMS])
 
 
 def log_to(folder: Path) -> None:

@@ -44,6 +44,8 @@ IN_A_NAME = re.compile(r"( · |, )(?![^{\[]*[}\]])")
 FOLDERS = re.compile(r"(?<![\w.:/~-])(?:~|[A-Za-z]:)?/(?:[^\s,/'\"{}\[\]]+/)*(?=[^\s,/])")
 QUOTES = "\"'"
 LONGEST_NAME = 200
+# What the machine decides comes to them.
+MOST_PARAMS = 34
 IN_NAME = ("loss", "batch_size", "model", "data")
 # What a person who reads a name would look for in vain in its scores.
 NOT_IN_NAME = ("tracker", "rerun", *CHANGES_NO_RESULT)
@@ -72,7 +74,7 @@ def job_name(overrides: Sequence[str], swept: Sequence[str]) -> str | None:
 
 
 def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
-    """At most 34 settings by short names, as typed; the machine's own decisions are added where they are made."""
+    """At most MOST_PARAMS settings by short names, as typed; the machine's own decisions are added where they are made."""
     names, overrides = config.names, last_of_each(overrides)
     params: dict[str, Any] = {group: names[group] for group in ("loss", "model", "data", "evaluation")}
     # The option's name would be that of another model.
@@ -85,13 +87,21 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     params["effective_batch_size"] = config.batch_size * config.trainer.accumulation_steps
     params |= {key: getattr(config, key) for key in SCALARS if getattr(config, key) is not None}
     params |= {f"loss.{key}": value for key, value in config.loss.arguments().items() if value is not None}
-    for typed in overrides:
-        key, _, quoted = typed.lstrip("+~").partition("=")
-        value = unquoted(quoted)
-        if "." in key and not key.startswith(("hydra.", "tracker.", "model.path")) and key not in params:
-            # Of a file all of its path: a table shows no more of it than tells it from others (`embexp.compare.cells.values_of`).
-            params[key] = value
-    return dict(list(params.items())[:34])
+    params |= {key: value for key, value in typed_params(overrides).items() if key not in params}
+    return dict(list(params.items())[:MOST_PARAMS])
+
+
+def typed_params(overrides: Sequence[str]) -> dict[str, str]:
+    """What was typed of the sections, by key, without quotation marks; of the model's path its params tell by themselves.
+
+    Of a file all of its path: a table shows no more of it than tells it from others (`embexp.compare.cells.values_of`).
+    """
+    typed = (override.partition("=") for override in last_of_each(overrides))
+    return {
+        name: unquoted(value)
+        for key, _, value in typed
+        if "." in (name := key.lstrip("+~")) and not name.startswith(("hydra.", "tracker.", "model.path"))
+    }
 
 
 def _cut(name: str) -> str:

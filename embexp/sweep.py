@@ -23,7 +23,7 @@ from embexp.config import Config, ConfigError
 from embexp.config.ranges import parse
 from embexp.identity import command_line
 from embexp.naming import job_name
-from embexp.record import RESULT
+from embexp.record import RESULT, read_object
 from embexp.tracking import (
     JOBS,
     PARENT_RUN,
@@ -71,8 +71,12 @@ class Sweep:
             self._tell(runs, over=interrupted is None)
         finally:
             # Its jobs have ended, whatever comes while that is told.
-            self.tracker.set_tags(self._tags())
-            self.tracker.end(status, reason)
+            try:
+                self.tracker.set_tags(self._tags())
+            except Exception as error:  # it is not to stand for what broke the table
+                print(f"{self.folder}: its jobs are not told: {type(error).__name__}: {error}", file=sys.stderr)
+            finally:
+                self.tracker.end(status, reason)
         return 1 if failed else 0
 
     def _tell(self, runs: Sequence[Run], *, over: bool) -> None:
@@ -133,10 +137,7 @@ def _called(overrides: Sequence[str], swept: Sequence[str]) -> str:
 
 def _run_id_in(folder: Path) -> str | None:
     """The id of a job's run; None where it has none, or its result cannot be read, which the table tells."""
-    try:
-        return json.loads((folder / RESULT).read_text(encoding="utf-8")).get("run_id") or None
-    except (OSError, ValueError, AttributeError):
-        return None
+    return read_object(folder / RESULT).get("run_id") or None
 
 
 def _titled(runs: Sequence[Run]) -> str:

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from embexp import evaluate
 from embexp.compare import read_result, read_runs
 from embexp.config import ConfigError, compose
-from embexp.evaluate import evaluate_model, run_command
+from embexp.evaluate import evaluate_model, params_of, run_command
+from embexp.evaluation import Extras
 from embexp.interrupts import Terminated
 from embexp.tracking import FoundRun, NullTracker, Status
 
@@ -89,28 +90,73 @@ def test_what_was_missed_is_tried_again_by_the_same_command(with_store, monkeypa
     assert third.metrics["latency/p50_ms"] == pytest.approx(again.metrics["latency/p50_ms"])
 
 
+LATENCY = ["evaluation=[own,latency]", "evaluation.latency.batch_sizes=[1]", "evaluation.latency.calls=1"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("this broke")])
 def test_what_had_finished_and_breaks_when_what_it_missed_is_tried_again_stays_finished(workplace, monkeypatch, error):
-    ended, tags = [], {}
+    ended, tags, begun = [], {}, []
 
     def find_run(self, key, **_):
         return FoundRun("7", Status.FINISHED, {"best/dev/spearman_cosine": 0.5}, "", missed="latency: not now")
 
-    def breaks(*_):
+    def breaks(self, path):
+        begun.append(path.name)
         raise error
 
     monkeypatch.setattr(NullTracker, "find_run", find_run)
     monkeypatch.setattr(NullTracker, "set_tags", lambda self, more: tags.update(more))
     monkeypatch.setattr(NullTracker, "end", lambda self, status, reason=None: ended.append((status, reason)))
-    monkeypatch.setattr(evaluate, "score", breaks)
+    # The last before it is told what was missed.
+    monkeypatch.setattr(Extras, "write", breaks)
     with pytest.raises(type(error)):
-        evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run")
+        evaluate_model(compose([*SMALL, *LATENCY, "tracker=none"]), folder=workplace / "run")
+    assert begun == ["evaluations.json"]
     ((status, reason),) = ended
     assert status is Status.FINISHED
     assert reason.startswith("finished before; what it had missed (latency: not now) was tried again: ")
     assert "embexp.missed" not in tags
     told = read_result(workplace / "run" / "result.json")
     assert (told.status, told.metrics) == (Status.FINISHED, {"best/dev/spearman_cosine": 0.5})
+
+
+def test_what_breaks_while_its_end_is_told_hides_no_interruption_and_keeps_it_from_no_end(
+    workplace, monkeypatch, caplog
+):
+    ended = []
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    found = FoundRun("7", Status.FINISHED, {}, "", missed="latency: not now")
+    monkeypatch.setattr(NullTracker, "find_run", lambda *_, **__: found)
+    monkeypatch.setattr(NullTracker, "end", lambda self, status, reason=None: ended.append(status))
+    monkeypatch.setattr(evaluate, "score", interrupted)
+    monkeypatch.setattr("embexp.experiment.take_over", full)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run")
+    assert ended == [Status.FINISHED]
+    assert "its end is not told whole: OSError" in caplog.text
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart():
+    found = [params_of(compose(["model=tiny"]), [f"evaluation.path=/a/{fold}/test"]) for fold in ("fold1", "fold2")]
+    assert [params["evaluation.path"] for params in found] == ["/a/fold1/test", "/a/fold2/test"]
+
+
+def test_of_a_key_that_was_typed_twice_the_last_value_is_told_without_a_plus():
+    typed = ["+evaluation.path=a", "model.path=mine", "++evaluation.path='b c'", "trainer.threads=1"]
+    params = params_of(compose(["model=tiny"]), typed)
+    assert params == {
+        "loss": "none",
+        "model": "mine",
+        "data": "helpdesk",
+        "evaluation": "own",
+        "evaluation.path": "b c",
+    }
 
 
 def test_no_other_process_scores_the_same_meanwhile(workplace, monkeypatch):

@@ -185,6 +185,20 @@ def test_a_sweep_whose_table_is_interrupted_has_ended_as_it_had(sweep, monkeypat
     assert sweep.tracker.ended == ["FINISHED"]
 
 
+def test_what_breaks_while_a_sweep_s_jobs_are_told_keeps_it_from_no_end_and_hides_no_interruption(sweep, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("embexp.sweep.draw", interrupted)
+    monkeypatch.setattr(sweep.tracker, "set_tags", full, raising=False)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.close(None)
+    assert sweep.tracker.ended == ["FINISHED"]
+
+
 def test_who_interrupts_a_sweep_s_table_is_told_that_its_jobs_had_ended(workplace, monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
