@@ -25,7 +25,7 @@ from embexp.config import Component, ConfigError
 from embexp.config.schema import OwnModel
 from embexp.model_files import doubt_of_a_plain, find
 from embexp.model_tokenizer import tokenizers_of, use_padding, words_of
-from embexp.own_code import code_of_classes, own_code
+from embexp.own_code import code_of_classes, own_code, refuse_changed_classes
 from embexp.prompts import Prompts, prompts_of
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def load_encoder(config: Component) -> Encoder:
     part of what the model is known by, though mean pooling does not read it.
 
     Raises:
-        ConfigError: it cannot be found or loaded; says what to do.
+        ConfigError: it cannot be found or loaded, or its code has changed since it was imported; says what to do.
     """
     arguments = config.arguments()
     arguments.pop("prompts", None)
@@ -95,6 +95,8 @@ def load_encoder(config: Component) -> Encoder:
     if isinstance(config, OwnModel):
         built_by = [config.target, arguments, own_code({"model": config.target})]
         setattr(model, BUILT_BY, json.dumps(built_by, sort_keys=True))
+    # Here alone: a run that is under way is known by what it began with.
+    refuse_changed_classes(map(type, model.modules()))
     weights = weights_hash(model)
     return Encoder(model, origin, weights, identity_of(model, weights=weights))
 
@@ -127,7 +129,7 @@ def identity_of(model: SentenceTransformer, *, weights: str | None = None) -> st
         str(model.similarity_fn_name),
         str(model.truncate_dim),
         # Of what came with the model or lies beside the run: it is part of what the model computes.
-        *code_of_classes({type(part).__module__ for part in model.modules()}),
+        *code_of_classes(map(type, model.modules())),
         *([built_by] if (built_by := getattr(model, BUILT_BY, None)) else []),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

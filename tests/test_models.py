@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from torch import nn
 from transformers import AutoConfig, AutoModel
 
-from embexp import model_files
+from embexp import model_files, models
 from embexp.config import ConfigError, compose
 from embexp.model_files import find, packaged
 from embexp.models import identity_of, load_encoder, pretrained, tiny, weights_hash
@@ -201,29 +201,46 @@ def test_a_missing_folder_is_not_taken_for_a_hub_id(path):
         load(path)
 
 
-def test_the_python_that_came_with_a_model_is_part_of_what_it_is(tmp_path, monkeypatch):
+def imported(name: str, file: Path, monkeypatch) -> type:
+    """A part of a model whose class is of a Python module of this name, in that file, as it is imported now."""
+    module = types.ModuleType(name)
+    module.__file__ = str(file)
+    monkeypatch.setitem(sys.modules, name, module)
+    return type("Own", (torch.nn.Identity,), {"__module__": name})
+
+
+@pytest.mark.parametrize("name", ["transformers_modules.own.modeling_own", "mine_modules"])
+def test_the_python_of_its_parts_is_part_of_what_a_model_is_however_it_was_loaded(tmp_path, monkeypatch, name):
     model, file = small(), tmp_path / "modeling_own.py"
-    before = identity_of(model)
-    file.write_text("class Own: ...")
-    brought = types.ModuleType("transformers_modules.own.modeling_own")
-    brought.__file__ = str(file)
-    monkeypatch.setitem(sys.modules, brought.__name__, brought)
-    model[0].add_module("own", type("Own", (torch.nn.Identity,), {"__module__": brought.__name__})())
-    first = identity_of(model)
-    file.write_text("class Own:\n    scale = 2")
-    assert len({before, first, identity_of(model)}) == 3
+    found = [identity_of(model)]
+    for text in ("class Own: ...", "class Own:\n    scale = 2"):
+        file.write_text(text)
+        model[0].add_module("own", imported(name, file, monkeypatch)())
+        found.append(identity_of(model))
+    assert len(set(found)) == 3
 
 
-def test_the_file_of_a_module_of_ones_own_is_part_of_what_the_model_is_however_it_was_loaded(tmp_path, monkeypatch):
-    model, file = small(), tmp_path / "mine_modules.py"
+def test_a_model_whose_file_is_edited_after_its_import_is_still_what_it_was_and_is_not_built_anew(
+    tmp_path, monkeypatch
+):
+    file = tmp_path / "mine_edited_parts.py"
     file.write_text("class Own: ...")
-    mine = types.ModuleType("mine_modules")
-    mine.__file__ = str(file)
-    monkeypatch.setitem(sys.modules, mine.__name__, mine)
-    model[0].add_module("own", type("Own", (torch.nn.Identity,), {"__module__": mine.__name__})())
-    first = identity_of(model)
+    own = imported("mine_edited_parts", file, monkeypatch)
+
+    def with_own(**arguments):
+        model, origin = models.tiny(**arguments)
+        model[0].add_module("own", own())
+        return model, origin
+
+    monkeypatch.setattr(models, "with_own", with_own, raising=False)
+    config = compose(["model=tiny", "model._target_=embexp.models.with_own"]).model
+    encoder = load_encoder(config)
     file.write_text("class Own:\n    scale = 2")
-    assert identity_of(model) != first
+    assert identity_of(encoder.model) == encoder.identity
+    with pytest.raises(
+        ConfigError, match=r"model: Own: .*mine_edited_parts\.py has changed since this process imported"
+    ):
+        load_encoder(config)
 
 
 def test_the_hash_of_the_weights_is_of_their_values():
