@@ -11,12 +11,6 @@ if TYPE_CHECKING:
     from embexp.compare.runs import RUNS_OF_SWEEP, Run, local_predictions, read_result, read_runs
     from embexp.compare.table import draw, to_csv, to_json, to_markdown
 
-# By the module that each is in.
-FACE = {
-    "judge": ("Verdict",),
-    "runs": ("RUNS_OF_SWEEP", "Run", "local_predictions", "read_result", "read_runs"),
-    "table": ("draw", "to_csv", "to_json", "to_markdown"),
-}
 __all__ = [
     "RUNS_OF_SWEEP",
     "Run",
@@ -33,7 +27,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `python -m embexp.compare` has to say first what Ctrl-C is to do meanwhile.
-    for module, names in FACE.items():
-        if name in names:
-            return getattr(import_module(f"embexp.compare.{module}"), name)
+    if name in __all__:
+        # The lightest first.
+        for module in ("runs", "table", "judge"):
+            loaded = import_module(f"embexp.compare.{module}")
+            if hasattr(loaded, name):
+                return getattr(loaded, name)
     raise AttributeError(f"module 'embexp.compare' has no attribute {name!r}")
