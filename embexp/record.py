@@ -201,8 +201,9 @@ class Record:
         is_same = key is not None and key == self.key
         self.owns_model = is_same and before.get("owns_model") is True
         in_the_way = self._in_the_way()
-        # Without a model of its own a run leaves alone what lies there, but for another run's: it would be taken for this one's.
-        if model.exists() and not self.owns_model and (keeps_model or (key is not None and not is_same)):
+        # A person's own stays where it is, and a run that keeps no model goes beside it; another run's would be taken for this one's.
+        is_another_s = key is not None and not is_same and before.get("owns_model", True)
+        if model.exists() and not self.owns_model and (keeps_model or is_another_s):
             in_the_way.insert(0, model)
         if in_the_way:
             self.spares = True
@@ -295,9 +296,9 @@ class Record:
         """The result in the folder, unless that is another's."""
         if not self.claimed:
             self.spares = self.spares or self._is_of_another()
-            if not self.spares:
-                self._write_description()
         self._write(result)
+        if not (self.claimed or self.spares):
+            self._write_description()
 
     def _named(self, result: Result) -> Result:
         """With the run's id, which may have been given since."""

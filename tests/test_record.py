@@ -205,6 +205,13 @@ def test_a_person_s_own_folder_called_model_is_in_the_way_of_the_same_run_s_mode
     assert (told.folder / "model" / "README.md").read_text() == "a person's"
 
 
+def test_beside_a_person_s_own_folder_called_model_any_run_may_be_made_that_keeps_none(told):
+    left_by_another_run(told, model=False)
+    (told.folder / "model").mkdir()
+    told.claim_folder(keeps_model=False)
+    assert not told.owns_model
+
+
 def test_the_same_run_may_write_its_own_model_again(told):
     told.claim_folder(keeps_model=True, inputs={"key": "0123"})
     told.keep_model(lambda folder: folder.mkdir())
