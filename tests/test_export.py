@@ -101,13 +101,12 @@ def test_the_model_that_a_run_keeps_has_a_card_of_its_own_here_and_at_the_tracke
 
 
 def test_a_fault_of_the_card_costs_the_run_nothing_but_its_card(tmp_path, monkeypatch, caplog):
-    (tmp_path / "model").mkdir()
-
     def broken(folder: Path) -> Path:
         raise ValueError(f"no card for {folder.name}")
 
     monkeypatch.setattr("embexp.report.card.write_card", broken)
     record = Record(tracker=NullTracker(), folder=tmp_path, name="run", params={})
+    record.keep_model(Path.mkdir)
     assert record.end(Status.FINISHED).status is Status.FINISHED
     assert "has no card: ValueError: no card for" in caplog.text
 
