@@ -201,7 +201,9 @@ def test_a_mirror_that_is_no_folder_is_refused_before_anything_is_loaded():
 
 
 def test_a_folder_without_parquet_files_is_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(ConfigError, match=r"evaluation\.path=.*: holds no parquet files; name a folder of parquet files"):
+    with pytest.raises(
+        ConfigError, match=r"evaluation\.path=.*: holds no parquet files; name a folder of parquet files"
+    ):
         compose(["evaluation=stsb", f"evaluation.path={tmp_path}"])
 
 
