@@ -140,6 +140,7 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
         refuse_what_is_no_store(uri)
         return _from_client(store_uri(uri), experiment)
     if not path.is_file():
+        refuse_what_is_no_store(uri)
         where_from = (
             "fill one with the runs of this folder: python -m embexp.tracking sync --anew"
             if has_runs_of(uri, RUNS)
@@ -152,6 +153,7 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
         # What a process that was killed while it wrote has left is put right by whoever may write.
         if any(path.with_name(f"{path.name}{end}").exists() for end in ("-journal", "-wal")):
             return _from_client(store_uri(uri), experiment)
+        refuse_what_is_no_store(uri)
         raise ConfigError(
             [f"{path}: cannot be read as an MLflow store ({error}); name the store with --uri."]
         ) from None

@@ -13,6 +13,7 @@ The kinds of line are start, metrics, artifact, tags, end. Nothing in here knows
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -137,13 +138,16 @@ class Journal:
 
     def today(self, recorded: str | Path) -> Path:
         """Where a path that the journal names is: the working folder may have been moved, or copied, with it and the journal."""
-        start, before = self.start or {}, Path(recorded)
-        if "home" not in start:
-            return before
-        folder = self.path.parent.resolve()
-        now = moved_along(before, home=Path(start["home"]), folder=Path(start["folder"]), now=folder)
+        before = Path(recorded)
+        now = self._moved(before)
         # What was not copied is where it was.
         return now if now.exists() or not before.exists() else before
+
+    def _moved(self, recorded: Path) -> Path:
+        start, folder = self.start or {}, self.path.parent.resolve()
+        if "home" not in start:
+            return recorded
+        return moved_along(recorded, home=Path(start["home"]), folder=Path(start["folder"]), now=folder)
 
     @cached_property
     def uri(self) -> str:
@@ -156,7 +160,22 @@ class Journal:
         return self.uri if sent is None else self._today_s(sent)
 
     def _today_s(self, uri: str) -> str:
-        return at(uri, self.today(database_file(uri))) if is_local(uri) else uri
+        # A copy without its store has none, rather than that of the folder that it was copied from.
+        return at(uri, self._moved(database_file(uri))) if is_local(uri) else uri
+
+    @cached_property
+    def left_off(self) -> float:
+        """When the next run that is another began in the same folder, and wrote its files over this one's; in milliseconds."""
+        own = self.start or {"time": 0, "tags": {}}
+        key = own["tags"].get("embexp.key")
+        later = [
+            start["time"]
+            for path in self.path.parent.glob("journal*.jsonl")
+            if (start := Journal(path).start)
+            and start["time"] > own["time"]
+            and (start["continues"] is None or start["tags"].get("embexp.key") != key)
+        ]
+        return min(later, default=math.inf)
 
     def end(self) -> Entry | None:
         """The last line, if it is the run's end."""

@@ -11,9 +11,11 @@ again, and a metric by its name and step before it is sent again; tags, params a
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.tracking.journal import Entry, Journal, Sent
@@ -272,12 +274,23 @@ class Sender:
 
     def _send_artifact(self, client: MlflowClient, entry: Entry) -> None:
         path = self.journal.path.parent / self.journal.today(entry["path"])
-        if path.is_dir():
+        if self._is_another_run_s(path):
+            log.warning("tracker: %s is that of a run that began later in the same folder, and is not sent", path)
+        elif path.is_dir():
             client.log_artifacts(self.run_id, str(path), entry["folder"] or path.name)
         elif path.is_file():
             client.log_artifact(self.run_id, str(path), entry["folder"])
         else:
             log.warning("tracker: %s is not there any more and could not be sent", path)
+
+    def _is_another_run_s(self, path: Path) -> bool:
+        if self.journal.left_off == math.inf:
+            return False
+        end = self.journal.end()
+        files = [path, *path.rglob("*")] if path.is_dir() else [path]
+        written = max((each.stat().st_mtime * 1000 for each in files if each.exists()), default=0.0)
+        # What describes the later run is written before its journal, but after the end of this one.
+        return written > min(self.journal.left_off, math.inf if end is None else end["time"])
 
     def _send_end(self, client: MlflowClient, entry: Entry) -> None:
         tags = client.get_run(self.run_id).data.tags

@@ -197,7 +197,15 @@ def client_of(uri: str | None) -> MlflowClient:
     with _lock_beside(where):
         if is_local(where):
             _make_database(where)
-        return mlflow.MlflowClient(tracking_uri=where)
+        client = mlflow.MlflowClient(tracking_uri=where)
+    if (
+        is_local(where)
+        and (made := Path(where.removeprefix(SQLITE).partition("?")[0]).parent) != database_file(where).parent
+    ):
+        # MLflow takes %25 in a folder's name for what it is called, and makes it.
+        with suppress(OSError):
+            made.rmdir()
+    return client
 
 
 def _hush() -> None:

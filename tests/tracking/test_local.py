@@ -153,7 +153,7 @@ def test_the_database_of_another_program_is_refused_and_left_as_it_is(tmp_path):
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("CREATE TABLE addresses (name TEXT)")
     before = path.read_bytes()
-    with pytest.raises(ConfigError, match="cannot be read as an MLflow store"):
+    with pytest.raises(ConfigError, match="is a database of something else, with addresses"):
         read_runs(f"sqlite:///{path}", experiment=EXPERIMENT)
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["other.db"]

@@ -128,13 +128,15 @@ def test_what_is_done_in_a_folder_that_was_moved_or_copied_is_done_there(used, w
     assert sorted(path.relative_to(used) for path in used.rglob("*")) == (before if way is shutil.copytree else [])
 
 
-def test_a_folder_that_was_moved_without_its_store_has_one_made_there(used, monkeypatch):
-    folder = used.rename(used.with_name("new"))
+@pytest.mark.parametrize("way", [shutil.move, shutil.copytree])
+def test_a_folder_that_was_moved_or_copied_without_its_store_has_one_made_there(used, way, monkeypatch):
+    before = (used / "mlflow.db").read_bytes()
+    way(used, folder := used.with_name("new"))
     monkeypatch.chdir(folder)
     (folder / "mlflow.db").unlink()
     assert main(["sync", "--anew"]) == 0
     assert predicted()["before"].is_relative_to(folder / "mlruns")
-    assert not used.exists()
+    assert not used.exists() or (used / "mlflow.db").read_bytes() == before
 
 
 def test_a_run_that_was_not_sent_before_its_folder_was_moved_is_sent_to_the_store_that_was_moved(
@@ -161,3 +163,4 @@ def test_a_folder_whose_name_has_percent_signs_and_question_marks_has_a_store(tm
     run(folder / "multirun" / "1", "odd")
     assert predicted()["odd"].read_bytes() == b"odd"
     assert main(["sync"]) == 0
+    assert [found.name for found in tmp_path.iterdir()] == [folder.name]

@@ -585,6 +585,23 @@ def test_an_end_that_is_asked_for_while_that_of_another_process_is_sent_is_sent_
     assert background.done
 
 
+def test_a_file_that_a_later_run_in_the_same_folder_wrote_is_not_sent_as_that_of_an_earlier(store, caplog):
+    folder = store.folder / "fixed"
+    for key in "ab":
+        tracker = store.started(folder=folder, tags={"embexp.key": f"fixed {key}"})
+        tracker._background.stop()
+        # Of a file system that counts in hundredths of a second.
+        time.sleep(0.02)
+        (folder / "predictions.parquet").write_text(key)
+        tracker.log_artifact(folder / "predictions.parquet")
+        end(tracker)
+    assert sync([folder], uri=None) == 0
+    (first,), (second,) = (store.runs_with("embexp.key", f"fixed {key}") for key in "ab")
+    assert [file.path for file in store.client.list_artifacts(first.info.run_id)] == []
+    assert [file.path for file in store.client.list_artifacts(second.info.run_id)] == ["predictions.parquet"]
+    assert "is that of a run that began later in the same folder, and is not sent" in caplog.text
+
+
 def test_nothing_is_written_after_the_end(store):
     tracker = store.started()
     end(tracker)
