@@ -25,7 +25,7 @@ from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.imports import uncollected
-from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.interrupts import Terminated, end_at_once_from_now_on, raise_on_sigterm
 from embexp.output import caution, saying
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
@@ -151,4 +151,5 @@ def main() -> None:
         what_next = str(error) or "the same command again goes on from here"
         print(f"{SAID_OF.get(type(error), 'told to go')}; {what_next}", file=sys.stderr)
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
+    end_at_once_from_now_on()
     sys.exit(code)

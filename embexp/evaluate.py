@@ -22,7 +22,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embexp.interrupts import Terminated, ended_in_one_line, leave_on_interrupt, raise_on_sigterm
+from embexp.interrupts import (
+    Terminated,
+    end_at_once_from_now_on,
+    ended_in_one_line,
+    leave_on_interrupt,
+    raise_on_sigterm,
+)
 
 if __name__ == "__main__":
     leave_on_interrupt()
@@ -100,7 +106,8 @@ def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[st
             with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
                 return scored_or_found(config, encoder, hardware, pairs, extras, record, tags={**tags, PLACE: place})
         except BaseException as error:
-            if not record.started:
+            # As in training: of what is interrupted before it began there is no run.
+            if not record.started and not isinstance(error, (KeyboardInterrupt, Terminated)):
                 with suppress(ConfigError):
                     record.start(tags=tags, parent=None)
             record.end(*verdict(error))
@@ -314,11 +321,7 @@ def main() -> None:
     except (KeyboardInterrupt, Terminated) as error:
         told, code = INTERRUPTED_BY[type(error)]
         print(f"{told}; the same command again scores what is missing", file=sys.stderr)
-    # All is said and recorded: what comes now only ends the process sooner. Ignored, as in what a shell starts in the background, a
-    # signal stays.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+    end_at_once_from_now_on()
     sys.exit(code)
 
 

@@ -116,7 +116,8 @@ def recorded(config: Config, record: Record, overrides: Sequence[str] | None, pa
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
             return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
     except BaseException as error:
-        if not record.started:
+        # Of what is interrupted before it began there is no run: the next start could not know it for its own.
+        if not record.started and not isinstance(error, tuple(KILLED_BY)):
             # Where it is the tracker that cannot be reached, the run's folder still tells.
             with suppress(ConfigError):
                 record.start(tags=tags, parent=parent)

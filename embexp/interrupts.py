@@ -58,6 +58,14 @@ def _raising_notices() -> list[signal.Signals]:
     return [number for number in NOTICES if signal.getsignal(number) is _preempt]
 
 
+def end_at_once_from_now_on() -> None:
+    """All is said and recorded: a signal that comes now only ends the process sooner, without a traceback."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Ignored, as in what a shell starts in the background, it stays.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class Preemption:
     """Whether SIGTERM, Ctrl-C or a queue's notice has come, since it is waited for a good moment to obey.
 

@@ -18,6 +18,7 @@ from embexp.compare import read_result, read_runs
 from embexp.config import ConfigError, compose
 from embexp.evaluate import evaluate_model, params_of, run_command
 from embexp.evaluation import Extras
+from embexp.experiment import run_experiment
 from embexp.interrupts import Terminated
 from embexp.tracking import FoundRun, NullTracker, Status
 
@@ -140,6 +141,24 @@ def test_what_breaks_while_its_end_is_told_hides_no_interruption_and_keeps_it_fr
         evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run")
     assert ended == [Status.FINISHED]
     assert "its end is not told whole: OSError" in caplog.text
+
+
+def test_of_what_is_interrupted_before_it_began_there_is_no_run_beside_that_of_the_same_command(
+    with_store, monkeypatch
+):
+    def interrupted(*_):
+        raise Terminated
+
+    with monkeypatch.context() as patched:
+        patched.setattr("embexp.evaluate.key_of", interrupted)
+        patched.setattr("embexp.experiment.keys_of", interrupted)
+        for make in (evaluate_model, run_experiment):
+            with pytest.raises(Terminated):
+                make(compose(SMALL), folder=with_store / make.__name__)
+            assert read_result(with_store / make.__name__ / "result.json").status is Status.KILLED
+    evaluate_model(compose(SMALL), folder=with_store / "again")
+    with closing(sqlite3.connect(with_store / "mlflow.db")) as database:
+        assert database.execute("SELECT status FROM runs").fetchall() == [("FINISHED",)]
 
 
 def test_files_of_one_name_in_two_folders_are_told_apart():
