@@ -120,8 +120,11 @@ def test_another_version_of_a_training_library_is_another_run(monkeypatch):
 @pytest.mark.parametrize(
     ("evaluation", "counts"), [("stsb", False), ("[stsb,mteb]", True), ("[stsb,classification]", True)]
 )
-def test_another_library_of_an_evaluation_is_another_run_where_it_is_scored_by_it(monkeypatch, evaluation, counts):
-    config = compose(["model=tiny", f"evaluation={evaluation}", "evaluation.path=."])
+def test_another_library_of_an_evaluation_is_another_run_where_it_is_scored_by_it(
+    monkeypatch, tmp_path, evaluation, counts
+):
+    (tmp_path / "validation.parquet").touch()
+    config = compose(["model=tiny", f"evaluation={evaluation}", f"evaluation.path={tmp_path}"])
     before, real = key(config), identity._version_of
     monkeypatch.setattr(identity, "_version_of", lambda package: "9.9" if package == "scikit-learn" else real(package))
     assert (key(config) != before) is counts
