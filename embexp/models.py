@@ -73,7 +73,7 @@ class Encoder:
 
 
 def load_encoder(config: Component) -> Encoder:
-    """The encoder that a model option describes.
+    """The encoder that a model option describes: its target gives a SentenceTransformer, or one and in words where it came from.
 
     What its checkpoint has no weights for, as the pooler of one that was trained to fill in words, is the same each time: it is
     part of what the model is known by, though mean pooling does not read it.
@@ -86,9 +86,15 @@ def load_encoder(config: Component) -> Encoder:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            model, origin = get_object(config.target)(**arguments)
+            built = get_object(config.target)(**arguments)
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
+    # A function of a person's own gives the model alone, as a class does.
+    model, origin = built if isinstance(built, tuple) and len(built) == 2 else (built, f"built by {config.target}")
+    if not isinstance(model, SentenceTransformer):
+        raise ConfigError(
+            [f"model._target_={config.target}: gives a {type(model).__name__}; it must give a SentenceTransformer."]
+        )
     use_padding(model)
     if prompts := prompts_of(config):
         use_prompts(model, prompts)

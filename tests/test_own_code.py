@@ -49,6 +49,19 @@ def loaded(**arguments):
     return load_encoder(OwnModel(target="mine_keeping.build", **arguments))
 
 
+def test_a_model_may_be_given_alone_and_what_is_none_is_told(keeping):
+    keeping.write_text(
+        f"{KEEPING}\n\ndef alone(keep):\n    return build(keep)[0]\n\n\ndef none(keep):\n    return keep\n"
+    )
+    encoder = load_encoder(OwnModel(target="mine_keeping.alone", keep=32))
+    assert (encoder.origin, encoder.weights_hash) == (
+        "built by mine_keeping.alone",
+        loaded(keep=32).weights_hash,
+    )
+    with pytest.raises(ConfigError, match=r"mine_keeping\.none: gives a int; it must give a SentenceTransformer"):
+        load_encoder(OwnModel(target="mine_keeping.none", keep=32))
+
+
 def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
