@@ -272,7 +272,7 @@ def test_both_sides_train_on_the_same_batches_from_start_to_scores(tmp_path):
         folder=folder,
     )
     sides = Sides(folder, "cpu", str(folder / "tiny"))
-    for case in (an_epoch("mnr", 8, 3), an_epoch("cosine", 8, 3), Case("tsdae", 8, 3)):
+    for case in (an_epoch("mnr", 8, 4), an_epoch("cosine", 8, 4), Case("tsdae", 8, 4)):
         plain, other = sides.plain(case, count=True), sides.embexp(case, count=True)
         told = _same_batches(
             {(case.name, "plain"): plain.steps.tokens, (case.name, "embexp"): other.steps.tokens}, [case]
