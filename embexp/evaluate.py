@@ -148,12 +148,13 @@ def scored_or_found(
     except BaseException as error:
         if found is not None and finished:
             # It has all that it had, and says what it lacks: how this attempt ended is told, and makes it no worse.
-            why = f"finished before; what it had missed ({found.missed}) was tried again: {verdict(error)[1]}"
+            status, how = verdict(error)
+            why = f"finished before; what it had missed ({found.missed}) was tried again: {how}"
             try:
                 try:
                     take_over(found, record)
                 finally:
-                    record.end(Status.FINISHED, why, skipped=True)
+                    record.end(Status.FINISHED, why, skipped=True, hurried=status is Status.KILLED)
                     remove_checkpoints(config, record.key)
             except Exception as other:  # it is not to stand for what broke the attempt
                 log.warning("%s: its end is not told whole: %s: %s", record.name, type(other).__name__, other)

@@ -20,6 +20,7 @@ import yaml
 
 from embexp import identity
 from embexp.config import Config, ConfigError
+from embexp.interrupts import Terminated
 from embexp.output import from_here
 from embexp.tracking import CAUTIONS, Status, Tracker, scrub_file, without_secrets
 
@@ -262,10 +263,16 @@ class Record:
             history = before.get("history", {}).items()
             self.history = {name: [(s, math.nan if v is None else v) for s, v in values] for name, values in history}
 
-    def end(self, status: Status, reason: str | None = None, *, skipped: bool = False) -> Result:
+    def end(self, status: Status, reason: str | None = None, *, skipped: bool = False, hurried: bool = False) -> Result:
         """Writes result.json, whole or not at all, hands the files on and closes the run at the tracker.
 
         A run ends once: what interrupts the end, or comes after it, does not change how it ended.
+
+        Args:
+            status: how it ended.
+            reason: why it did not finish, or that it had finished before.
+            skipped: the same run had finished before and was not made again.
+            hurried: the process was told to go, and the tracker is not to wait for long; see `Tracker.end`.
         """
         result = Result(
             status,
@@ -286,9 +293,12 @@ class Record:
         try:
             self._leave(result)
             self._hand_on(result)
+        except (KeyboardInterrupt, Terminated):
+            hurried = True
+            raise
         finally:
             if self.started:
-                self.tracker.end(status, reason)
+                self.tracker.end(status, reason, hurried=hurried)
             result = self._named(result)
         return result
 

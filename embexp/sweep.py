@@ -22,6 +22,7 @@ from embexp.compare.ranking import METRIC
 from embexp.config import Config, ConfigError
 from embexp.config.ranges import parse
 from embexp.identity import command_line
+from embexp.interrupts import Terminated
 from embexp.naming import job_name
 from embexp.record import RESULT, read_object
 from embexp.tracking import (
@@ -67,16 +68,18 @@ class Sweep:
             status, reason = Status.FAILED, f"{len(failed)} of {len(runs)} jobs did not finish"
         else:
             status, reason = Status.FINISHED, None
+        hurried = False
         try:
-            self._tell(runs, over=interrupted is None)
+            try:
+                self._tell(runs, over=interrupted is None)
+            finally:
+                self._tell_jobs()
+        except (KeyboardInterrupt, Terminated):
+            hurried = True
+            raise
         finally:
             # Its jobs have ended, whatever comes while that is told.
-            try:
-                self.tracker.set_tags(self._tags())
-            except Exception as error:  # it is not to stand for what broke the table
-                print(f"{self.folder}: its jobs are not told: {type(error).__name__}: {error}", file=sys.stderr)
-            finally:
-                self.tracker.end(status, reason)
+            self.tracker.end(status, reason, hurried=hurried)
         return 1 if failed else 0
 
     def _tell(self, runs: Sequence[Run], *, over: bool) -> None:
@@ -94,6 +97,13 @@ class Sweep:
         scores = [score for run in finished if (score := run.metrics.get(f"best/{self.metric}")) is not None]
         if scores:
             self.tracker.log_metrics({f"best/{self.metric}": max(scores)}, 0)
+
+    def _tell_jobs(self) -> None:
+        """The runs of its jobs, to the tracker."""
+        try:
+            self.tracker.set_tags(self._tags())
+        except Exception as error:  # it is not to stand for what broke the table
+            print(f"{self.folder}: its jobs are not told: {type(error).__name__}: {error}", file=sys.stderr)
 
     def _tags(self) -> dict[str, str]:
         # What an earlier sweep began, finished or not, has that one's run as its parent.

@@ -107,14 +107,16 @@ def test_what_had_finished_and_breaks_when_what_it_missed_is_tried_again_stays_f
 
     monkeypatch.setattr(NullTracker, "find_run", find_run)
     monkeypatch.setattr(NullTracker, "set_tags", lambda self, more: tags.update(more))
-    monkeypatch.setattr(NullTracker, "end", lambda self, status, reason=None: ended.append((status, reason)))
+    monkeypatch.setattr(NullTracker, "end", lambda self, *how, hurried: ended.append((*how, hurried)))
     # The last before it is told what was missed.
     monkeypatch.setattr(Extras, "write", breaks)
     with pytest.raises(type(error)):
         evaluate_model(compose([*SMALL, *LATENCY, "tracker=none"]), folder=workplace / "run")
     assert begun == ["evaluations.json"]
-    ((status, reason),) = ended
+    ((status, reason, hurried),) = ended
     assert status is Status.FINISHED
+    # Who told it to go is not to wait for what is not sent yet.
+    assert hurried is isinstance(error, KeyboardInterrupt)
     assert reason.startswith("finished before; what it had missed (latency: not now) was tried again: ")
     assert "embexp.missed" not in tags
     told = read_result(workplace / "run" / "result.json")
@@ -134,7 +136,7 @@ def test_what_breaks_while_its_end_is_told_hides_no_interruption_and_keeps_it_fr
 
     found = FoundRun("7", Status.FINISHED, {}, "", missed="latency: not now")
     monkeypatch.setattr(NullTracker, "find_run", lambda *_, **__: found)
-    monkeypatch.setattr(NullTracker, "end", lambda self, status, reason=None: ended.append(status))
+    monkeypatch.setattr(NullTracker, "end", lambda self, status, reason, *, hurried: ended.append(status))
     monkeypatch.setattr(evaluate, "score", interrupted)
     monkeypatch.setattr("embexp.experiment.take_over", full)
     with pytest.raises(KeyboardInterrupt):

@@ -236,15 +236,15 @@ def test_what_interrupts_the_end_of_a_run_while_its_tracker_is_waited_for_does_n
         def settle(self):
             raise KeyboardInterrupt
 
-        def end(self, status, reason=None):
-            ended.append((status, (tmp_path / "result.json").exists()))
+        def end(self, status, reason=None, *, hurried=False):
+            ended.append((status, hurried, (tmp_path / "result.json").exists()))
 
     record = Record(Slow(), tmp_path, "a run", {})
     record.start(tags={}, parent=None)
     with pytest.raises(KeyboardInterrupt):
         record.end(Status.FINISHED)
     record.end(Status.KILLED, "interrupted")
-    assert ended == [(Status.FINISHED, True)]
+    assert ended == [(Status.FINISHED, True, True)]
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "FINISHED"
 
 
@@ -252,7 +252,7 @@ def test_the_result_has_the_id_that_the_tracker_gave_last_of_all(tmp_path):
     class Late(NullTracker):
         run_id = None
 
-        def end(self, status, reason=None):
+        def end(self, status, reason=None, *, hurried=False):
             self.run_id = "given"
 
     record = Record(Late(), tmp_path, "a run", {})

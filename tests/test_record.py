@@ -238,7 +238,7 @@ def test_a_tracker_is_told_that_a_run_ended_whose_result_cannot_be_written(told,
 
     ended = []
     monkeypatch.setattr("os.replace", full)
-    monkeypatch.setattr(told.tracker, "end", lambda status, reason: ended.append(status))
+    monkeypatch.setattr(told.tracker, "end", lambda status, reason, *, hurried: ended.append(status))
     told.start(tags={}, parent=None)
     with pytest.raises(OSError, match="No space left"):
         told.end(Status.FINISHED)

@@ -13,6 +13,7 @@ from rich.console import Console
 from embexp import command
 from embexp.compare import draw, to_markdown
 from embexp.config import compose
+from embexp.interrupts import Terminated
 from embexp.sweep import Sweep, open_sweep
 from embexp.tracking import SWEPT, NullTracker, Status
 from embexp.tracking.mlflow import MOST_PARAMS
@@ -25,6 +26,7 @@ class Kept(NullTracker):
     def __init__(self) -> None:
         self.artifacts: list[str] = []
         self.ended: list[str] = []
+        self.hurried = False
         self.name = ""
         self.params: dict[str, str] = {}
 
@@ -34,8 +36,9 @@ class Kept(NullTracker):
     def log_artifact(self, path, folder=None):
         self.artifacts.append(Path(path).name)
 
-    def end(self, status, reason=None):
+    def end(self, status, reason=None, *, hurried=False):
         self.ended.append(str(status))
+        self.hurried = hurried
 
 
 @pytest.fixture
@@ -47,6 +50,7 @@ def sweep(tmp_path) -> Sweep:
 
 def test_a_sweep_leaves_table_and_report_in_its_folder_and_at_its_run(sweep, capsys):
     assert sweep.close(None) == 0
+    assert (sweep.tracker.ended, sweep.tracker.hurried) == (["FINISHED"], False)
     assert sweep.tracker.artifacts == ["table.md", "table.csv", "report.html"]
     assert "Sweep of 2 runs" in (sweep.folder / "report.html").read_text()
     assert f"Report: {sweep.folder / 'report.html'}" in capsys.readouterr().out
@@ -175,14 +179,16 @@ def test_a_result_that_is_damaged_is_named_and_costs_the_other_jobs_neither_tabl
     assert sweep.tracker.ended == ["FAILED"]
 
 
-def test_a_sweep_whose_table_is_interrupted_has_ended_as_it_had(sweep, monkeypatch):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize("broken", ["draw", "Sweep._tags"])
+def test_a_sweep_whose_end_is_interrupted_has_ended_as_it_had_and_is_not_waited_for(sweep, monkeypatch, kind, broken):
     def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        raise kind
 
-    monkeypatch.setattr("embexp.sweep.draw", interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    monkeypatch.setattr(f"embexp.sweep.{broken}", interrupted)
+    with pytest.raises(kind):
         sweep.close(None)
-    assert sweep.tracker.ended == ["FINISHED"]
+    assert (sweep.tracker.ended, sweep.tracker.hurried) == (["FINISHED"], True)
 
 
 def test_what_breaks_while_a_sweep_s_jobs_are_told_keeps_it_from_no_end_and_hides_no_interruption(sweep, monkeypatch):

@@ -41,7 +41,7 @@ MOST_PARAMS = 40
 LONGEST_PARAM, LONGEST_TAG = 6_000, 5_000
 NOT_IN_NAMES = re.compile(r"[^\w\-. :/]")
 # How long the end of a run waits for the rest to be sent. A process that was told to go has little time.
-WAIT_SECONDS = {Status.FINISHED: 20.0, Status.FAILED: 20.0, Status.KILLED: 3.0}
+WAIT_SECONDS, HURRIED_SECONDS = 20.0, 3.0
 # How long a store that is known to be ready is not written to, unless it is told to `settle` before: the import of MLflow, of
 # seconds, would make the first step late.
 HOLD_SECONDS = 30.0
@@ -157,7 +157,7 @@ class MLflowTracker(Tracker):
             self._background.wait_for_first_try(SETTLE_SECONDS)
             self._held = False
 
-    def end(self, status: Status, reason: str | None = None) -> None:
+    def end(self, status: Status, reason: str | None = None, *, hurried: bool = False) -> None:
         """See `Tracker`. The end is in the journal first; then what is missing is sent, for a bounded time."""
         if self._journal is None or self._background is None:
             return
@@ -167,7 +167,7 @@ class MLflowTracker(Tracker):
         journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
         journal.close()
         try:
-            background.finish(WAIT_SECONDS[status])
+            background.finish(HURRIED_SECONDS if hurried or status is Status.KILLED else WAIT_SECONDS)
         finally:
             self._tell_what_is_left(journal, background)
 

@@ -137,8 +137,14 @@ class Tracker:
     def settle(self) -> None:
         """Has what was held back so that the first step came soon sent now; returns when that was tried, or after a bounded time."""
 
-    def end(self, status: Status, reason: str | None = None) -> None:
-        """Closes the run."""
+    def end(self, status: Status, reason: str | None = None, *, hurried: bool = False) -> None:
+        """Closes the run.
+
+        Args:
+            status: how it ended.
+            reason: why, where it did not finish.
+            hurried: the process was told to go, however the run ended, and has little time. One that is KILLED always is.
+        """
 
     def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
         """The run of this key: the finished one if there is, else the last that was begun and is not under way.

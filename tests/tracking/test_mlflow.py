@@ -201,6 +201,21 @@ def test_a_run_whose_process_lives_here_is_not_closed_with_its_sweep(store):
         tracker.end(Status.FINISHED)
 
 
+@pytest.mark.parametrize(
+    ("status", "hurried", "seconds"),
+    [(Status.FINISHED, False, 20), (Status.FINISHED, True, 3), (Status.FAILED, True, 3), (Status.KILLED, False, 3)],
+)
+def test_a_process_that_was_told_to_go_does_not_wait_long_however_its_run_ended(
+    store, monkeypatch, status, hurried, seconds
+):
+    waited = []
+    tracker = store.started()
+    tracker._background.stop()
+    monkeypatch.setattr("embexp.tracking.background.Background.finish", lambda self, at_most: waited.append(at_most))
+    tracker.end(status, hurried=hurried)
+    assert waited == [seconds]
+
+
 def test_both_readers_of_a_store_tell_the_same(store):
     tracker = store.started(tags={"embexp.evaluation": "set"})
     tracker.log_metrics({"dev/score": 0.25}, 3)
