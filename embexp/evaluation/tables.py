@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -52,35 +53,67 @@ def read_columns(
     Raises:
         ConfigError: the file cannot be read, a column is missing, or a row is broken.
     """
-    try:
-        records = read(path, encoding="utf-8", delimiter=None)
-        rows = list(records.read(records.columns))
-    except UnreadableError as error:
-        raise ConfigError([f"{key}={path}: {error}."]) from error
-    good = [(number, row) for number, row in rows if not isinstance(row, str)]
-    problems = [f"{path} row {number}: {row}." for number, row in rows if isinstance(row, str)][:MOST_TOLD]
-    if not good:
+    table = _read(path, dict.fromkeys(chain.from_iterable(columns.values())), key)
+    problems = [*table.problems]
+    if not table.rows:
         problems.append(f"{key}={path}: holds no rows.")
-    # Objects of JSON need not all have the same keys, and an optional column may be that of later rows.
-    there = dict.fromkeys(chain(records.columns, chain.from_iterable(row for _, row in good)))
     found: dict[str, list[Any]] = {}
     for column, names in columns.items():
-        name = next((name for name in names if name in there), None)
+        name = next((name for name in names if name in table.cells), None)
         if name is None:
             if column not in optional:
-                problems.append(f"{key}={path}: no column {' or '.join(names)}; it has {', '.join(records.columns)}.")
-            found[column] = [None] * len(good)
+                problems.append(f"{key}={path}: no column {' or '.join(names)}; it has {', '.join(table.columns)}.")
+            found[column] = [None] * len(table.rows)
             continue
         try:
             found[column] = [
-                _value(row.get(name), name, may_be_blank=column in blank, is_number=column in numbers, where=number)
-                for number, row in good
+                _value(cell, name, may_be_blank=column in blank, is_number=column in numbers, where=number)
+                for number, cell in zip(table.rows, table.cells[name], strict=True)
             ]
         except ValueError as error:
             problems.append(f"{path} {error}.")
     if problems:
         raise ConfigError(problems)
-    return found if unique is None else _each_once(found, [number for number, _ in good], unique, path)
+    return found if unique is None else _each_once(found, table.rows, unique, path)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What was read of a file.
+
+    Attributes:
+        columns: all that it has.
+        rows: the numbers of those that could be read.
+        cells: of these, by column, of those columns that were asked for and are there; None where a row has it not.
+        problems: the first rows that could not.
+    """
+
+    columns: list[str]
+    rows: list[int]
+    cells: dict[str, list[Any]]
+    problems: list[str]
+
+
+def _read(path: Path, names: Collection[str], key: str) -> _Table:
+    """No more than the columns of these names, whatever else stands beside them: embeddings, the markup of a page."""
+    rows: list[int] = []
+    cells: dict[str, list[Any]] = {name: [] for name in names}
+    problems: list[str] = []
+    try:
+        records = read(path, encoding="utf-8", delimiter=None)
+        # Objects of JSON need not all have the same keys, and an optional column may be that of later rows.
+        there = set(records.columns)
+        for number, row in records.read([name for name in names if name in there]):
+            if isinstance(row, str):
+                problems += [f"{path} row {number}: {row}."] if len(problems) < MOST_TOLD else []
+                continue
+            rows.append(number)
+            there.update(row)
+            for name, values in cells.items():
+                values.append(row.get(name))
+    except UnreadableError as error:
+        raise ConfigError([f"{key}={path}: {error}."]) from error
+    return _Table(records.columns, rows, {name: values for name, values in cells.items() if name in there}, problems)
 
 
 def _value(value: Any, name: str, *, may_be_blank: bool, is_number: bool, where: int) -> Any:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from embexp.config import ConfigError
@@ -85,3 +86,22 @@ def test_two_rows_of_one_id_are_refused_and_one_that_is_there_twice_is_taken_onc
     assert problems_of(file, unique="id") == [
         f"{file} row 5: the id 1 is that of row 1, which says something else; give each its own."
     ]
+
+
+def test_of_a_parquet_file_only_the_columns_that_are_needed_are_read(tmp_path, monkeypatch):
+    file = tmp_path / "corpus.parquet"
+    pd.DataFrame({"embedding": [[0.0], [1.0]], "_id": ["a", "b"], "text": ["one", "two"]}).to_parquet(file)
+    read = []
+
+    class Noting(pq.ParquetFile):
+        def iter_batches(self, *given, columns, **named):
+            read.extend(columns)
+            return super().iter_batches(*given, columns=columns, **named)
+
+    monkeypatch.setattr(pq, "ParquetFile", Noting)
+    assert columns_of(file) == {"id": ["a", "b"], "text": ["one", "two"], "title": [None, None]}
+    assert read == ["_id", "text"]
+    # What is missing is told with all that is there, also where nothing is read.
+    missing = [f"evaluation.it={file}: no column word; it has embedding, _id, text."]
+    assert problems_of(file, {"word": ("word",)}) == missing
+    assert problems_of(file, {"id": ("_id",), "word": ("word",)}) == missing
