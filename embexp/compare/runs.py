@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from embexp.config import ConfigError
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
 from embexp.tracking.kept import RUNS, has_runs_of
 from embexp.tracking.local import StoredRun, database_of, runs_in, stored
+from embexp.tracking.moved import local_path
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.processes import is_dead
 from embexp.tracking.store import GONE, client_of, told
@@ -259,8 +259,8 @@ def _how_it_stands(stored: str, tags: Mapping[str, str]) -> dict[str, Any]:
 
 def local_predictions(artifacts: str | None) -> Path | None:
     """The predictions among a run's artifacts, where these are files of this machine."""
-    where = urlsplit(artifacts or "")
-    return Path(unquote(where.path)) / PREDICTIONS if where.scheme in ("", "file") and where.path else None
+    folder = local_path(artifacts or "")
+    return None if folder is None else folder / PREDICTIONS
 
 
 def _no_experiment(where: str, experiment: str) -> ConfigError:
