@@ -11,6 +11,7 @@ from pathlib import Path
 
 from embexp.config.errors import nearest
 from embexp.tracking.local import opened
+from embexp.tracking.secrets import without_secrets
 from embexp.tracking.store import DATABASE, SQLITE, database_file, store_uri
 
 # What MLflow has stores of.
@@ -24,12 +25,16 @@ def what_is_wrong_with(uri: str | None) -> Iterator[str]:
         uri: as for `store_uri`.
     """
     where = store_uri(uri)
-    scheme, colon, _ = where.partition("://")
+    scheme, colon, rest = where.partition("://")
     # A database's driver may be named in it: postgresql+psycopg2.
     kind = scheme.partition("+")[0]
     # SQLite has URIs of its own.
     if where.startswith(SQLITE) and not where.startswith(f"{SQLITE}file:"):
         yield from _of_database(database_file(where))
+    elif kind == "sqlite" and colon and not rest.startswith("/"):
+        # Between the second slash and the third a host would stand, which no file has.
+        file = without_secrets(where).partition("://")[2]
+        yield f"names no file, which stands behind three slashes; write {SQLITE}{file if rest.partition('?')[0] else DATABASE}"
     if kind in KINDS or kind in entry_points(group="mlflow.tracking_store").names:
         return
     if not colon or kind == "file":

@@ -281,6 +281,22 @@ def test_a_database_in_a_folder_that_is_not_there_is_refused_and_the_folder_is_n
         compose([f"tracker.uri={uri}"])
 
 
+@pytest.mark.parametrize(
+    ("uri", "meant"),
+    [
+        ("sqlite://m.db", "sqlite:///m.db"),
+        ("sqlite://runs/m.db?timeout=9", "sqlite:///runs/m.db?timeout=9"),
+        ("sqlite+pysqlite://m.db", "sqlite:///m.db"),
+        ("sqlite://me:secret@m.db", "sqlite:///m.db"),
+        ("sqlite://", "sqlite:///mlflow.db"),
+    ],
+)
+def test_a_database_behind_two_slashes_is_refused_with_what_is_to_be_written(uri, meant):
+    (told,) = problems_of(f"tracker.uri='{uri}'")
+    assert told.endswith(f": names no file, which stands behind three slashes; write {meant}")
+    assert "secret" not in told
+
+
 def test_a_database_that_cannot_be_written_to_and_a_file_that_is_none_are_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db").touch()
