@@ -146,7 +146,13 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     texts, of_split = [_file(folder, ("corpus",)), _file(folder, ("queries",))], {}
     identifier = {"id": ("_id", "id"), "text": ("text",)}
     corpus = read_columns(
-        texts[0], {**identifier, "title": ("title",)}, key=KEY, optional=["title"], blank=BLANK, unique="id"
+        texts[0],
+        {**identifier, "title": ("title",)},
+        key=KEY,
+        optional=["title"],
+        blank=BLANK,
+        one_of=() if blank else BLANK,
+        unique="id",
     )
     queries = read_columns(texts[1], identifier, key=KEY, blank=blank, unique="id")
     corpus = {key: ["" if value is None else str(value) for value in values] for key, values in corpus.items()}

@@ -160,6 +160,7 @@ def _from_files(settings: Retrieval) -> Judged:
         key="evaluation.retrieval.corpus",
         optional=["title"],
         blank=BLANK,
+        one_of=BLANK,
         unique="id",
     )
     names = [f"qrels_{settings.split}", f"qrels/{settings.split}", "qrels"]

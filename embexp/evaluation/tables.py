@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -36,6 +36,7 @@ def read_columns(
     key: str,
     optional: Sequence[str] = (),
     blank: Sequence[str] = (),
+    one_of: Sequence[str] = (),
     numbers: Sequence[str] = (),
     unique: str | None = None,
 ) -> dict[str, list[Any]]:
@@ -47,6 +48,7 @@ def read_columns(
         key: the config key that named the file, for messages.
         optional: our names of columns that a file may lack as a whole.
         blank: our names of columns whose cells may be empty; what is missing is "" then.
+        one_of: our names of columns of which a row has something in one, whatever may be blank.
         numbers: our names of columns that hold numbers; they are given as floats, all finite.
         unique: our name of the column by which a row is known; one that says again what an earlier row says is left out.
 
@@ -58,11 +60,13 @@ def read_columns(
     if not table.rows:
         problems.append(f"{key}={path}: holds no rows.")
     found: dict[str, list[Any]] = {}
-    for column, names in columns.items():
-        name = next((name for name in names if name in table.cells), None)
+    named = {ours: next((name for name in names if name in table.cells), None) for ours, names in columns.items()}
+    for column, name in named.items():
         if name is None:
             if column not in optional:
-                problems.append(f"{key}={path}: no column {' or '.join(names)}; it has {', '.join(table.columns)}.")
+                problems.append(
+                    f"{key}={path}: no column {' or '.join(columns[column])}; it has {', '.join(table.columns)}."
+                )
             found[column] = [None] * len(table.rows)
             continue
         try:
@@ -72,6 +76,9 @@ def read_columns(
             ]
         except ValueError as error:
             problems.append(f"{path} {error}.")
+    if one_of and not problems:
+        there = {name: found[column] for column, name in named.items() if column in one_of and name is not None}
+        problems += _nothing_in(there, table.rows, path)
     if problems:
         raise ConfigError(problems)
     return found if unique is None else _each_once(found, table.rows, unique, path)
@@ -136,6 +143,15 @@ def _value(value: Any, name: str, *, may_be_blank: bool, is_number: bool, where:
     if not math.isfinite(number):
         raise ValueError(f"row {where}: {name} {printable(repr(value))} is no number")
     return number
+
+
+def _nothing_in(found: Mapping[str, list[Any]], rows: Sequence[int], path: Path) -> Iterator[str]:
+    """The first row that has nothing in any column."""
+    what = f"{' and '.join(found)} {'is empty; fill it' if len(found) == 1 else 'are empty; fill one'} in"
+    for number, cells in zip(rows, zip(*found.values(), strict=True), strict=True):
+        if not any(str(cell).strip() for cell in cells):
+            yield f"{path} row {number}: {what} or leave the row out."
+            return
 
 
 def _each_once(found: Mapping[str, list[Any]], rows: Sequence[int], unique: str, path: Path) -> dict[str, list[Any]]:

@@ -86,3 +86,20 @@ def test_what_other_code_read_is_scored_anew(tmp_path, model, monkeypatch):
     assert from_cache()
     monkeypatch.setattr(of_mteb, "code_of", lambda *_: "of another embexp")
     assert not from_cache()
+
+
+def searched(folder, *, corpus="a,one\nb,two\n", judged="1,a,1\n"):
+    """A folder of a corpus, a query and what answers it."""
+    folder.mkdir(parents=True)
+    (folder / "corpus.csv").write_text(f"_id,text\n{corpus}")
+    (folder / "queries.csv").write_text("_id,text\n1,one\n")
+    (folder / "qrels_test.csv").write_text(f"query-id,corpus-id,score\n{judged}")
+    return folder
+
+
+def test_a_document_without_text_is_told_of_ones_own_and_scored_where_it_was_published(tmp_path, model):
+    folder = searched(tmp_path / "data" / "scifact", corpus='a,one\nb," "\n')
+    (own,) = own_evaluation(tmp_path, mine=folder).parts(model)
+    assert f"{folder / 'corpus.csv'} row 3: text is empty; fill it in or leave the row out" in str(own.error)
+    (published,) = evaluation_of(folder.parent, ("SciFact",)).parts(model)
+    assert published.scores["ndcg_at_10"] == 1

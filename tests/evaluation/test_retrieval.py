@@ -142,3 +142,10 @@ def test_a_gain_that_is_none_is_told_with_its_row(beir, gain):
         file.write(f"q3\td2\t{gain}\n")
     with pytest.raises(ConfigError, match=r"test\.tsv row 6: score "):
         evaluation_of(f"evaluation.retrieval.path={beir}")
+
+
+def test_a_document_without_text_and_title_is_told(beir):
+    with (beir / "corpus.jsonl").open("a") as file:
+        file.write('{"_id": "d4", "title": " ", "text": null}\n')
+    with pytest.raises(ConfigError, match=r"corpus\.jsonl row 4: text and title are empty"):
+        evaluation_of(f"evaluation.retrieval.path={beir}")

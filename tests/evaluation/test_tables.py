@@ -105,3 +105,20 @@ def test_of_a_parquet_file_only_the_columns_that_are_needed_are_read(tmp_path, m
     missing = [f"evaluation.it={file}: no column word; it has embedding, _id, text."]
     assert problems_of(file, {"word": ("word",)}) == missing
     assert problems_of(file, {"id": ("_id",), "word": ("word",)}) == missing
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("_id,title,text", "b,,", "text and title are empty; fill one in"),
+        ("_id,title,text", 'b," "," "', "text and title are empty; fill one in"),
+        ("_id,text", 'b," "', "text is empty; fill it in"),
+    ],
+)
+def test_a_row_with_nothing_in_any_of_its_texts_is_told(tmp_path, header, row, told):
+    file = written(tmp_path, "corpus.csv", f"{header}\na{',one' * header.count(',')}\n{row}\n")
+    blank = ("title", "text")
+    assert problems_of(file, blank=blank, one_of=blank) == [f"{file} row 3: {told} or leave the row out."]
+    columns_of(file, blank=blank)
+    file.write_text("_id,title,text\na,one,\nb,,two\n")
+    assert columns_of(file, blank=blank, one_of=blank)["text"] == ["", "two"]
