@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import tempfile
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from embexp.model_files import doubt_of_a_plain, find
 from embexp.model_tokenizer import tokenizers_of, use_padding, words_of
 from embexp.own_code import code_of_classes, own_code, refuse_changed_classes
 from embexp.prompts import Prompts, prompts_of
+from embexp.temporary import TemporaryFolder
 
 log = logging.getLogger(__name__)
 
@@ -283,10 +283,10 @@ def tiny(
     """
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
-    folder = tempfile.TemporaryDirectory(prefix="embexp-tiny-")
-    vocabulary = Path(folder.name) / "vocab.txt"
+    folder = TemporaryFolder("embexp-tiny-")
+    vocabulary = folder.path / "vocab.txt"
     vocabulary.write_text("\n".join(_pieces(vocabulary_size)), encoding="utf-8")
-    BertTokenizerFast(vocab=str(vocabulary), model_max_length=max_length).save_pretrained(folder.name)
+    BertTokenizerFast(vocab=str(vocabulary), model_max_length=max_length).save_pretrained(str(folder.path))
     config = BertConfig(
         vocab_size=vocabulary_size,
         hidden_size=hidden_size,
@@ -300,9 +300,9 @@ def tiny(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         with quiet_loading():
-            BertModel(config).save_pretrained(folder.name)
+            BertModel(config).save_pretrained(str(folder.path))
     model, _ = pretrained(
-        path=folder.name,
+        path=str(folder.path),
         revision=None,
         package=None,
         pooling=pooling,
@@ -311,7 +311,7 @@ def tiny(
         trust_remote_code=False,
     )
     # Not as an attribute: what is handed to another process must not take the folder away there.
-    weakref.finalize(model, folder.cleanup)
+    weakref.finalize(model, folder.remove)
     return model, "random weights, built on the spot"
 
 

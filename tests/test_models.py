@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import types
@@ -69,6 +70,16 @@ def test_tiny_leaves_the_generators_of_the_run_alone():
     after = torch.rand(1)
     torch.manual_seed(5)
     assert torch.equal(after, torch.rand(1))
+
+
+def test_the_folder_of_tiny_is_there_as_long_as_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    model = small()
+    gc.collect()
+    assert (Path(model.transformers_model.config._name_or_path) / "config.json").is_file()
+    del model
+    gc.collect()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_packaged_minilm_is_found_without_a_network():
