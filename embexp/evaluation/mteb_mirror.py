@@ -160,8 +160,7 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     for split in task.eval_splits:
         file = _file(folder, (f"qrels_{split}", f"qrels/{split}", "qrels"))
         used.append(file)
-        columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
-        judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"])
+        judged = judgements(file)
         relevant: dict[str, dict[str, int]] = {}
         for query, document, gain in zip(*judged.values(), strict=True):
             relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(gain)
@@ -173,3 +172,23 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
             "top_ranked": None,
         }
     return used, {"default": of_split}
+
+
+def judgements(file: Path) -> dict[str, list[Any]]:
+    """query, document and gain of a file, row by row; a gain is None where the file has none, and then 1.
+
+    Raises:
+        ConfigError: the file is broken; or a gain is not whole: pytrec_eval, by which MTEB scores, takes whole ones only, and of
+            0.5 the hub's reader of MTEB makes an error too.
+    """
+    columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
+    judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"])
+    for query, document, gain in zip(*judged.values(), strict=True):
+        if gain is not None and not gain.is_integer():
+            raise ConfigError(
+                [
+                    f"{file}: document {document} of query {query} has score {gain:g}, and MTEB counts whole ones only; multiply all by "
+                    "a number that makes them whole, or score by evaluation.retrieval.path, which takes them as they are."
+                ]
+            )
+    return judged

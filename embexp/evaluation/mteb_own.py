@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.data.files.readers import read
-from embexp.evaluation.mteb_mirror import OWN, QRELS
+from embexp.evaluation.mteb_mirror import OWN, QRELS, judgements
 from embexp.evaluation.tables import find_table
 
 if TYPE_CHECKING:
@@ -48,10 +48,13 @@ def own_task(name: str, folder: Path) -> AbsTask:
 
 def _kind(name: str, folder: Path) -> str:
     if find_table(folder, ("corpus",)) and find_table(folder, ("queries",)):
-        if find_table(folder, QRELS) is None:
+        judged = find_table(folder, QRELS)
+        if judged is None:
             raise _incomplete(
                 name, folder, "corpus and queries without qrels_test: which documents answer which queries"
             )
+        # It may be broken in ways that cost the task after the training, and is small beside the corpus.
+        judgements(judged)
         return "Retrieval"
     test = find_table(folder, ("test",))
     columns = _columns(name, test) if test is not None else []

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import mteb
 import pandas as pd
 import pytest
 
-from embexp.config import ConfigError
+from embexp.config import ConfigError, compose
 from embexp.evaluation import mteb as of_mteb
 from embexp.evaluation.mteb_mirror import load_mirror
+from embexp.evaluation.retrieval import retrieval_evaluation
 from tests.evaluation.test_mteb import evaluation_of, own_evaluation, scores_of
 
 
@@ -103,3 +105,19 @@ def test_a_document_without_text_is_told_of_ones_own_and_scored_where_it_was_pub
     assert f"{folder / 'corpus.csv'} row 3: text is empty; fill it in or leave the row out" in str(own.error)
     (published,) = evaluation_of(folder.parent, ("SciFact",)).parts(model)
     assert published.scores["ndcg_at_10"] == 1
+
+
+def test_a_part_of_a_gain_is_told_and_not_cut_to_none(tmp_path, model):
+    folder = searched(tmp_path / "data" / "scifact", judged="1,b,2.0\n1,a,0.5\n")
+    told = f"{folder / 'qrels_test.csv'}: document a of query 1 has score 0.5, and MTEB counts whole"
+    (part,) = evaluation_of(folder.parent, ("SciFact",)).parts(model)
+    assert told in str(part.error)
+    # Before the training.
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        own_evaluation(tmp_path, mine=folder)
+    # embexp's own evaluation counts it.
+    settings = compose(["evaluation=[own,retrieval]", f"evaluation.retrieval.path={folder}"])
+    assert retrieval_evaluation(settings, settings.evaluation.retrieval).judged.relevant == [{0: 0.5, 1: 2.0}]
+    (folder / "qrels_test.csv").write_text("query-id,corpus-id,score\n1,b,4.0\n1,a,1\n")
+    (whole,) = own_evaluation(tmp_path, mine=folder).parts(model)
+    assert whole.error is None
