@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 # Beside the main score, the metrics of a task that are logged where it has them.
 LOGGED = ("accuracy", "f1", "cosine_spearman", "cosine_pearson", "ndcg_at_10", "mrr_at_10", "map_at_10", "v_measure")
-# Of a task's own languages, as many are told.
+# Of the languages of a task or a type, as many are told.
 MOST_LANGUAGES = 10
 # What MTEB is given of local files comes out of these.
 READING = ("evaluation/mteb_mirror.py", "evaluation/tables.py", "data/files")
@@ -226,7 +227,7 @@ def _in_languages(settings: Mteb, named: Mapping[str, Sequence[str]]) -> list[An
         named: tasks, and the languages of each.
 
     Raises:
-        ConfigError: a task has none of these languages, or one of these is no language.
+        ConfigError: a task, or every one of a type, has none of these languages, or one of these is no language.
     """
     import mteb
 
@@ -236,20 +237,51 @@ def _in_languages(settings: Mteb, named: Mapping[str, Sequence[str]]) -> list[An
         try:
             chosen.append(mteb.get_task(name, languages=settings.languages))
         except ValueError as error:
-            more = ", ..." if len(languages) > MOST_LANGUAGES else ""
             problems.append(
-                f"{asked}: MTEB gives no {name} ({first_line(error)}); it is in {', '.join(languages[:MOST_LANGUAGES])}{more}: name one of "
+                f"{asked}: MTEB gives no {name} ({first_line(error)}); it is in {_first_of(languages)}: name one of "
                 "its own languages, or leave the task out."
             )
     if settings.types and not problems:
         wanted: Any = settings.types
         try:
-            chosen += mteb.get_tasks(task_types=wanted, languages=settings.languages, modalities=["text"])
+            of_types = mteb.get_tasks(task_types=wanted, languages=settings.languages, modalities=["text"])
         except ValueError as error:
             problems.append(f"{asked}: {first_line(error)}; name languages by three letters, as eng or deu.")
+        else:
+            chosen += of_types
+            found = {task.metadata.type for task in of_types}
+            problems += [_none_of(kind, asked) for kind in dict.fromkeys(settings.types) if kind not in found]
     if problems:
         raise ConfigError(problems)
     return chosen
+
+
+def _none_of(kind: str, asked: str) -> str:
+    """What to say of a type of which no task is in the languages that are asked for."""
+    import mteb
+    from mteb.get_tasks import TASK_LIST
+
+    wanted: Any = [kind]
+    # As get_tasks chooses.
+    there = mteb.filter_tasks(
+        TASK_LIST,
+        task_types=wanted,
+        modalities=["text"],
+        exclude_superseded=True,
+        exclude_private=True,
+        exclude_beta=True,
+    )
+    if not there:
+        return f"evaluation.mteb.types: no task of type {kind} is one of texts; leave the type out."
+    languages = Counter(language for task in there for language in task.metadata.languages)
+    return (
+        f"{asked}: MTEB has no task of type {kind} in these languages; most are in "
+        f"{_first_of([language for language, _ in languages.most_common()])}: name one of these too, or leave the type out."
+    )
+
+
+def _first_of(languages: Sequence[str]) -> str:
+    return f"{', '.join(languages[:MOST_LANGUAGES])}{', ...' if len(languages) > MOST_LANGUAGES else ''}"
 
 
 @contextmanager

@@ -194,6 +194,24 @@ def test_what_is_no_language_is_told_where_types_are_chosen(mirror):
         evaluation_of(mirror, (), more=("evaluation.mteb.types=[STS]", "evaluation.mteb.languages=[en]"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (
+            "Summarization",
+            r"languages=\[deu\]: MTEB has no task of type Summarization in these .* are in eng, fra: name one",
+        ),
+        ("Regression", r"no task of type Regression in these .* are in (eng, rus|rus, eng): name one"),
+        ("ImageClassification", "no task of type ImageClassification is one of texts"),
+    ],
+)
+def test_a_type_without_a_task_in_the_languages_is_told_with_those_that_have_some(mirror, kind, told):
+    chosen = (f"evaluation.mteb.types=[STS,{kind}]", "evaluation.mteb.languages=[deu]")
+    with pytest.raises(ConfigError, match=told) as refused:
+        evaluation_of(mirror, (), more=chosen)
+    assert len(refused.value.problems) == 1
+
+
 def own_evaluation(tmp_path, **folders) -> MtebEvaluation:
     own = ", ".join(f"{name}: {folder}" for name, folder in folders.items())
     settings = compose(
