@@ -145,8 +145,8 @@ def _refuse_absent(task: Any) -> None:
     except CacheNotFound:
         cached = set()
     if repo not in cached:
-        raise FileNotFoundError(
-            f"the hub cannot be reached, and {repo} is neither in its cache nor in evaluation.mteb.path"
+        raise ConfigError(
+            [f"the hub cannot be reached, and {repo} is neither in its cache nor in evaluation.mteb.path."]
         )
 
 

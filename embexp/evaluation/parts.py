@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from sentence_transformers import SentenceTransformer
 
+from embexp.config import ConfigError
+
 
 @dataclass(frozen=True)
 class Part:
@@ -54,5 +56,7 @@ class Extra(Protocol):
 
 
 def one_line(error: BaseException) -> str:
-    """ "ValueError: the first line of what it says"."""
+    """ "ValueError: the first line of what it says"; of what a person is told, all that is said, and nothing before it."""
+    if isinstance(error, ConfigError):
+        return " ".join(str(error).splitlines())
     return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from embexp.config import compose
+from embexp.config import ConfigError, compose
 from embexp.evaluation import Extras, Part, build_extras
 from embexp.tracking import scored_on_of, scored_on_tags
 from tests.evaluation.test_sts import HARDWARE
@@ -43,6 +43,13 @@ def test_an_evaluation_that_breaks_costs_only_what_it_had_not_yet_given():
     assert logged["retrieval/ndcg_at_10"] == 0.25
     assert "mteb/B/accuracy" not in logged
     assert extras.missed == {"mteb": "RuntimeError: out of"}
+
+
+def test_what_a_person_can_mend_is_told_whole_and_without_the_name_of_a_class(caplog):
+    problems = ["test.csv row 3: text is empty.", "test.csv row 4: text is empty."]
+    extras, _ = run(Scored("mteb", ConfigError(problems)))
+    assert extras.missed == {"mteb": " ".join(problems)}
+    assert caplog.messages == [f"mteb: not scored: {' '.join(problems)}"]
 
 
 def test_what_was_scored_on_is_told_by_the_beginning_of_metrics():

@@ -134,7 +134,8 @@ def test_a_broken_file_of_one_task_leaves_the_others_whole(mirror, model):
     (mirror / "banking77" / "test.csv").write_text("words,label\na,b\n")
     extras, logged = Extras([evaluation_of(mirror)]), {}
     extras.score_after(model, logged.update)
-    assert "no column text" in extras.missed["mteb/Banking77Classification"]
+    why = f"evaluation.mteb.path={mirror / 'banking77' / 'test.csv'}: no column text; it has words, label."
+    assert extras.missed["mteb/Banking77Classification"] == why
     assert "mteb/STSBenchmark/main_score" in logged
 
 
