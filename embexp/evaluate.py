@@ -179,7 +179,7 @@ def score(
     from embexp.evaluation.extras import HEADLINES
     from embexp.leaks import leaks_of_classes, leaks_of_dev
     from embexp.matryoshka import refuse_too_many
-    from embexp.record import PREDICTIONS
+    from embexp.run_folder import PREDICTIONS
     from embexp.scoring import prefixed, refuse_no_score, score_beside
 
     refuse_too_many("evaluation.dims", config.evaluation.dims, encoder.model)
@@ -266,7 +266,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         from embexp.compare import draw, read_result
         from embexp.compare.ranking import METRIC
         from embexp.job import tell_failure
-        from embexp.record import RESULT
+        from embexp.run_folder import RESULT
 
     nothing_is_said_yet()
     now = datetime.now()

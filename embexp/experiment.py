@@ -36,8 +36,9 @@ from embexp.models import quiet_loading
 from embexp.naming import run_name, run_params
 from embexp.output import from_here
 from embexp.prompts import prompts_of
-from embexp.record import PREDICTIONS, Record, Result, model_in
+from embexp.record import Record, Result
 from embexp.routes import refuse_training_without_roles
+from embexp.run_folder import PREDICTIONS, model_in
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker, scored_on_tags
 from embexp.training import (

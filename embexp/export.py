@@ -24,9 +24,9 @@ if __name__ == "__main__":
 
 from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
-from embexp.record import MODEL
 from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
+from embexp.run_folder import MODEL
 from embexp.tracking import EXPERIMENT, Status, without_secrets
 
 

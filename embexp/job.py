@@ -22,7 +22,8 @@ from embexp.experiment import TOLD_IN_WORDS, run_experiment
 from embexp.interrupts import Terminated, raise_on_sigterm
 from embexp.naming import job_name, run_name
 from embexp.output import from_here
-from embexp.record import RESULT, Result
+from embexp.record import Result
+from embexp.run_folder import RESULT
 from embexp.terminal import a_job_begins
 from embexp.tracking import EXPERIMENT, JOBS, PARENT_RUN, SWEPT, scrub_file, store_uri, without_secrets
 from embexp.tracking.store import DATABASE, is_local, uri_of

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -19,27 +18,30 @@ from typing import Any
 import yaml
 
 from embexp import identity
-from embexp.config import Config, ConfigError
+from embexp.config import Config
 from embexp.interrupts import Terminated
-from embexp.output import from_here
+from embexp.run_folder import (
+    ARTIFACTS,
+    CONFIG,
+    DIFF,
+    ENVIRONMENT,
+    INPUTS,
+    MODEL,
+    OF_A_KEY,
+    OVERRIDES,
+    RESULT,
+    Claim,
+    read_object,
+    write_whole,
+)
 from embexp.tracking import CAUTIONS, Status, Tracker, scrub_file, without_secrets
 
 log = logging.getLogger(__name__)
 
-RESULT = "result.json"
-# The folder of the weights, where they are kept.
-MODEL = "model"
 # Who warns of what spoils a score, and who among them of what can be kept.
 CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.models", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
 # How the caution begins by which a model card knows that test was no second look.
 TEST_AND_DEV = "test and dev"
-CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
-PREDICTIONS = "predictions.parquet"
-ARTIFACTS = (CONFIG, "overrides.yaml", ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", PREDICTIONS)
-# Of them what a run has that came to be known by its key, and no other.
-OF_A_KEY = (INPUTS, PREDICTIONS)
-# Of them what every attempt leaves, whatever comes of it.
-OF_AN_ATTEMPT = (CONFIG, "overrides.yaml", ENVIRONMENT, DIFF, RESULT)
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,7 @@ class Record:
         label: how what is told of the run begins: among the jobs of a sweep its name is long, and mostly that of the others.
         description: by the name of its file, what the run is made with; in the folder when that is the run's.
         inputs: what was loaded and decided, as in inputs.json.
-        claimed: whether the folder is this run's.
-        spares: whether it is another's, whose files stay as they are, the result among them.
-        owns_model: whether the folder's model/ was put there by this run, now or in an attempt before.
+        claim: to the folder: whether that is this run's, and the model in it.
         model: that this process has put there, or that the same run had kept.
     """
 
@@ -102,13 +102,14 @@ class Record:
     goes_on: bool = False
     description: dict[str, str] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
-    claimed: bool = False
-    spares: bool = False
-    owns_model: bool = False
     found: str | None = None
     ended: bool = False
     model: Path | None = None
     cautions: list[str] = field(default_factory=list)
+    claim: Claim = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.claim = Claim(self.folder)
 
     @contextmanager
     def hearing_cautions(self) -> Iterator[None]:
@@ -178,7 +179,7 @@ class Record:
         values = config.model_dump(mode="json", by_alias=True)
         self.description = {
             CONFIG: yaml.safe_dump(values, sort_keys=False),
-            "overrides.yaml": "" if overrides is None else yaml.safe_dump(list(overrides)),
+            OVERRIDES: "" if overrides is None else yaml.safe_dump(list(overrides)),
             ENVIRONMENT: json.dumps(identity.environment(), indent=2),
             DIFF: identity.uncommitted(Path.cwd()),
         }
@@ -186,9 +187,7 @@ class Record:
             scrub_file(path)
 
     def claim_folder(self, *, keeps_model: bool, inputs: Mapping[str, Any] | None = None) -> None:
-        """Makes the folder this run's, when its key is known: what another run left there would be taken for its own.
-
-        What the same run left there, which goes on or had finished, stays. A folder that is refused stays as it is.
+        """Makes the folder this run's, when its key is known, and describes it there; see `Claim.make`.
 
         Args:
             keeps_model: whether this run is to keep its model.
@@ -197,60 +196,16 @@ class Record:
         Raises:
             ConfigError: another run's model is there, or what no run has left where this one's files or model are to be.
         """
-        before, model = self._before(), self.folder / MODEL
-        key = before.get("key")
-        is_same = key is not None and key == self.key
-        self.owns_model = is_same and before.get("owns_model") is True
-        in_the_way = self._in_the_way()
-        # A person's own stays where it is, and a run that keeps no model goes beside it; another run's would be taken for this one's.
-        is_another_s = key is not None and not is_same and before.get("owns_model", True)
-        if model.exists() and not self.owns_model and (keeps_model or is_another_s):
-            in_the_way.insert(0, model)
-        if in_the_way:
-            self.spares = True
-            raise ConfigError(
-                [
-                    f"{from_here(path)}: is there already, and not from this run: {'its weights' if path == model else 'it'} would be "
-                    "lost, or taken for this run's. Name another folder (hydra.run.dir=..., of a sweep hydra.sweep.dir=..., from Python "
-                    "folder=...), or move it elsewhere."
-                    for path in in_the_way
-                ]
-            )
-        if key is not None and not is_same:
-            whose = read_object(self.folder / RESULT).get("name", "its name is not known")
-            log.warning("%s: held another run (%s, key %s); its files are replaced", from_here(self.folder), whose, key)
-            for name in (*OF_A_KEY, _evaluations(), RESULT):
-                (self.folder / name).unlink(missing_ok=True)
-        self.claimed = True
+        self.claim.make(self.key, keeps_model=keeps_model)
         # First: what is killed after it finds the folder its own again.
         if inputs is not None:
             self.inputs = dict(inputs)
             self._write_inputs()
         self._write_description()
 
-    def _before(self) -> dict[str, Any]:
-        """What the folder tells of the run that it was last; empty where it was none's."""
-        told = (read_object(self.folder / name) for name in (INPUTS, RESULT))
-        return next((found for found in told if "key" in found), {})
-
-    def _in_the_way(self) -> list[Path]:
-        """The files that no run has left, where a run's are to be."""
-        before = self._before()
-        if before.get("key") is not None:
-            return []
-        names = [*OF_A_KEY, _evaluations()]
-        # Of an attempt that came to no key the result is there.
-        names += [] if before else OF_AN_ATTEMPT
-        return [path for name in names if (path := self.folder / name).exists()]
-
-    def _is_of_another(self) -> bool:
-        """Whether the folder holds what an attempt that has not come to claim it is not to touch."""
-        has_finished = read_object(self.folder / RESULT).get("status") == Status.FINISHED
-        return bool(self._in_the_way()) or (has_finished and self._before().get("key") != self.key)
-
     def keep_model(self, save: Callable[[Path], object]) -> None:
         """Puts the model into the run's folder, which tells so first: over its own the same run may write again."""
-        self.owns_model = True
+        self.claim.owns_model = True
         self._write_inputs()
         save(self.folder / MODEL)
         self.model = self.folder / MODEL
@@ -304,10 +259,9 @@ class Record:
 
     def _leave(self, result: Result) -> None:
         """The result in the folder, unless that is another's."""
-        if not self.claimed:
-            self.spares = self.spares or self._is_of_another()
+        self.claim.spare_another_s(self.key)
         self._write(result)
-        if not (self.claimed or self.spares):
+        if not (self.claim.made or self.claim.spares):
             self._write_description()
 
     def _named(self, result: Result) -> Result:
@@ -333,7 +287,7 @@ class Record:
             self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
         if card is not None:
             self.tracker.log_artifact(card, MODEL)
-        for name in ("run.log",) if self.spares else ARTIFACTS:
+        for name in ("run.log",) if self.claim.spares else ARTIFACTS:
             # Of an earlier run in this folder, where this one came to no key.
             if self.key is None and name in OF_A_KEY:
                 continue
@@ -363,10 +317,11 @@ class Record:
                 (self.folder / name).unlink(missing_ok=True)
 
     def _write_inputs(self) -> None:
-        self._write_whole(INPUTS, json.dumps({**self.inputs, "owns_model": self.owns_model}, indent=2))
+        content = {**self.inputs, "owns_model": self.claim.owns_model}
+        write_whole(self.folder / INPUTS, json.dumps(content, indent=2))
 
     def _write(self, result: Result) -> None:
-        if self.spares:
+        if self.claim.spares:
             return
         content = {
             "status": result.status.value,
@@ -384,39 +339,9 @@ class Record:
             "history": {name: [[s, _finite(v)] for s, v in values] for name, values in result.history.items()},
             "folder": str(result.folder),
             "log": str(result.folder / "run.log"),
-            "owns_model": self.owns_model,
+            "owns_model": self.claim.owns_model,
         }
-        self._write_whole(RESULT, json.dumps(content, indent=1, allow_nan=False))
-
-    def _write_whole(self, name: str, text: str) -> None:
-        """Or not at all: the next attempt in this folder is known by it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self.folder / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, self.folder / name)
-
-
-def read_object(path: Path) -> dict[str, Any]:
-    """The content of a JSON file of a run; empty where there is none, or anything but an object in it."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def model_in(folder: Path) -> Path | None:
-    """The model that a run left in its folder or among its artifacts; None where it left none: a folder called so may be a person's."""
-    model = folder / MODEL
-    return model if model.is_dir() and read_object(folder / RESULT).get("owns_model", True) else None
-
-
-def _evaluations() -> str:
-    """The file of what is scored beside the pairs."""
-    # Not above: it imports torch.
-    from embexp.evaluation.extras import RECORD
-
-    return RECORD
+        write_whole(self.folder / RESULT, json.dumps(content, indent=1, allow_nan=False))
 
 
 def _finite(value: float) -> float | None:

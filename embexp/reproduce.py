@@ -29,7 +29,7 @@ import yaml
 from embexp.compare.runs import OF_STORE, read_runs, refuse_what_is_no_store, run_called
 from embexp.config import Config, ConfigError, check, compose
 from embexp.pages import ask_for_large_pages
-from embexp.record import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
+from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
 from embexp.tracking import EXPERIMENT
 

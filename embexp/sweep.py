@@ -24,7 +24,7 @@ from embexp.config.ranges import parse
 from embexp.identity import command_line
 from embexp.interrupts import Terminated
 from embexp.naming import job_name
-from embexp.record import RESULT, read_object
+from embexp.run_folder import RESULT, read_object
 from embexp.tracking import (
     JOBS,
     PARENT_RUN,

@@ -18,10 +18,11 @@ from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
 from embexp.data.views import SCORED_AS
 from embexp.naming import name_of, shared_command, shared_name, without_folders
-from embexp.record import ENVIRONMENT, INPUTS, MODEL, RESULT, TEST_AND_DEV
+from embexp.record import TEST_AND_DEV
 from embexp.report.charts import LATENCY
 from embexp.report.details import Details, details_of
 from embexp.report.entries import metric_title
+from embexp.run_folder import ENVIRONMENT, INPUTS, MODEL, RESULT
 from embexp.statistics import Interval
 from embexp.units import duration
 

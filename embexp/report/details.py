@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from embexp.compare.runs import OF_STORE, Run
-from embexp.record import ENVIRONMENT, RESULT
+from embexp.run_folder import ENVIRONMENT, RESULT
 from embexp.tracking import cautions_of, store_uri
 from embexp.tracking.local import artifacts_and_tags_in, database_of, history_in
 from embexp.tracking.store import client_of

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from embexp.record import RESULT
+from embexp.run_folder import RESULT
 from embexp.tracking.journal import Journal, in_order, journals_under
 from embexp.tracking.local import database_of
 from embexp.tracking.secrets import without_secrets
