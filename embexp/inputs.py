@@ -18,6 +18,7 @@ from embexp.config.schema import DenoisingAutoEncoder
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
+from embexp.loss_plan import loss_target
 from embexp.model_files import find
 from embexp.models import Encoder, load_encoder
 from embexp.own_code import is_pinned, own_code
@@ -40,7 +41,12 @@ class Inputs:
 
 
 def load_inputs(config: Config, record: Record) -> Inputs:
-    """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn."""
+    """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn.
+
+    Raises:
+        ConfigError: rows, pairs or the model cannot be had; or the loss: nothing need be loaded to tell that.
+    """
+    loss_target(config.loss)
     hardware = choose_hardware(config.trainer, devices=config.devices)
     hardware.set_up()
     # set_seed only switches it on, and a process may train more than one run.

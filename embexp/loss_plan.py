@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from sentence_transformers.util import batch_to_device
 from torch import nn
 
 from embexp.config import ConfigError, Loss, ViewName
-from embexp.config.errors import nearest
+from embexp.config.errors import first_line, nearest
 from embexp.data.noise import WordDeletion
 from embexp.data.views import View
 from embexp.matryoshka import matryoshka
@@ -69,7 +69,7 @@ def build_loss(
         ConfigError: the target cannot be found, does not take these arguments, or cannot be used with this model.
     """
     arguments = config.arguments()
-    target = found_target("loss", config.target)
+    target = loss_target(config)
     noise = None
     if "noisy" in config.view:
         if "deletion_ratio" not in arguments:
@@ -77,8 +77,6 @@ def build_loss(
                 [f"loss {config.target}: the noisy view needs deletion_ratio, the share of words deleted."]
             )
         noise = WordDeletion(arguments.pop("deletion_ratio"), seed=seed)
-    if not callable(target):
-        raise ConfigError([f"loss._target_={config.target}: is neither a class nor a function."])
     parameters = inspect.signature(target).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     unknown = [] if takes_any else [key for key in arguments if key not in parameters]
@@ -167,6 +165,18 @@ def _encodes_alike(model: SentenceTransformer, text: str) -> bool:
     return torch.equal(first["sentence_embedding"], second["sentence_embedding"])
 
 
+def loss_target(config: Loss) -> Callable[..., Any]:
+    """The class or function that an option describes, which needs no model to be told.
+
+    Raises:
+        ConfigError: there is none of this name, or it is something else.
+    """
+    target = found_target("loss", config.target)
+    if not callable(target):
+        raise ConfigError([f"loss._target_={config.target}: is neither a class nor a function."])
+    return target
+
+
 def found_target(group: str, target: str) -> Any:
     """The class or function that an option's `_target_` names.
 
@@ -176,4 +186,4 @@ def found_target(group: str, target: str) -> Any:
     try:
         return get_object(target)
     except (ImportError, ValueError) as error:
-        raise ConfigError([f"{group}._target_={target}: there is no such thing: {error}."]) from error
+        raise ConfigError([f"{group}._target_={target}: there is no such thing: {first_line(error)}."]) from error

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
 from embexp import inputs
-from embexp.config import compose
+from embexp.config import ConfigError, compose
 from embexp.evaluation import Extras
 from embexp.inputs import decoder_of, load_inputs
 from embexp.models import load_encoder
@@ -70,3 +71,21 @@ def test_what_is_scored_beside_does_not_decide_what_a_loss_draws(monkeypatch, tm
         load_inputs(compose([*SMALL, "seed=7"]), record)
         drawn.append(torch.rand(3))
     assert torch.equal(*drawn)
+
+
+def test_a_loss_that_is_not_there_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "own.yaml").write_text("_target_: sentence_transformers.losses.Zzz\nview: pairs\n")
+    config = compose([*SMALL, "loss=own"], config_dir=tmp_path)
+
+    def refuse(*_, **__):
+        raise AssertionError("loaded")
+
+    for name in ("build_source", "load_encoder", "choose_hardware"):
+        monkeypatch.setattr(inputs, name, refuse)
+    record = Record(tracker=NullTracker(), folder=tmp_path / "run", name="x", params={})
+    with pytest.raises(ConfigError) as refused:
+        load_inputs(config, record)
+    assert refused.value.problems == [
+        "loss._target_=sentence_transformers.losses.Zzz: there is no such thing: No module named 'sentence_transformers.losses.Zzz'."
+    ]
