@@ -56,7 +56,8 @@ class ProcessLauncher(ComposingLauncher):
         self.jobs_per_gpu = jobs_per_gpu
 
     def run(self, jobs: Sequence[DictConfig]) -> list[JobReturn]:
-        from embexp.launch import deal, launch, visible_gpus
+        from embexp.launch import launch
+        from embexp.shares import deal, visible_gpus
 
         gpus = visible_gpus() if any(job.trainer.device in ("auto", "cuda") for job in jobs) else []
         shares = deal(

@@ -97,7 +97,7 @@ def check_share(config: Config, launcher: Mapping[str, Any]) -> None:
     if LAUNCHERS.get(str(launcher.get("_target_"))) is not Launcher or config.devices == 1:
         return
     # Not above: it needs this package.
-    from embexp.launch import too_few, visible_gpus
+    from embexp.shares import too_few, visible_gpus
 
     if config.trainer.device != "cpu" and (problem := too_few(visible_gpus(), config.devices)):
         raise ConfigError([problem])
