@@ -35,6 +35,8 @@ MOST_SHOWN = 10
 # Metrics that begin alike, as dev/ does, that are named where there is none of the name that was typed.
 MOST_OF_GROUP = 6
 ALL = "All: --help."
+# What sweeps at training.
+OF_A_SWEEP = ("-m", "--multirun")
 # Of a sweep's id: enough to name it.
 SHORT_ID = 8
 
@@ -103,6 +105,8 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
         key, equals, quoted = word.partition("=")
+        # As for training, where a key may be given so: what is added, or set wherever it comes from.
+        key = key.removeprefix("+").removeprefix("+")
         typed = unquoted(quoted)
         if not equals or key not in known:
             its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
@@ -270,7 +274,12 @@ def _arguments() -> argparse.Namespace:
     arguments, unknown = _parser().parse_known_intermixed_args()
     # As the store and the csv call it: "best/dev/..." is ranked by as "dev/..." is.
     arguments.metric = arguments.metric.removeprefix("best/")
-    problems = [f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}" for word in unknown]
+    problems = [
+        f"{word}: compare takes no {word}, for it runs nothing: it shows the runs that there are; seed=1,2 are those of either seed."
+        if word in OF_A_SWEEP
+        else f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}"
+        for word in unknown
+    ]
     if (by := arguments.group_by) not in (None, SEED):
         problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")
     if problems:

@@ -159,6 +159,14 @@ def test_a_disk_that_is_full_or_read_only_is_told_in_a_sentence(tmp_path, monkey
         (["--group_by", "seed"], "--group_by: there is no such flag. Did you mean '--group-by'? All: --help."),
         (["--metrc=x"], "--metrc=x: there is no such flag. Did you mean '--metric'? All: --help."),
         (["loss=mnr", "-z"], "-z: there is no such flag. All: --help."),
+        *[
+            (
+                ["seed=1,2", flag],
+                f"{flag}: compare takes no {flag}, for it runs nothing: it shows the runs that there are; "
+                "seed=1,2 are those of either seed.",
+            )
+            for flag in ("-m", "--multirun")
+        ],
         (["--group-by", "sed"], "--group-by sed: runs are grouped by seed alone. Did you mean 'seed'?"),
         (["--group-by", "loss"], "--group-by loss: runs are grouped by seed alone."),
         (["--csv"], "--csv: expected one argument. All: --help."),

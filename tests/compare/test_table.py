@@ -213,6 +213,8 @@ def test_a_filter_takes_several_values_and_one_that_holds_a_comma():
     kept = replace(listed, params={"matryoshka_dims": "[32, 8]"})
     assert filtered([kept, other], ["matryoshka_dims=[32,8]"]) == [kept]
     assert filtered([listed, other], ["loss=cosine,mnr", "batch_size=64,128"]) == [other]
+    for added in ("+", "++"):
+        assert filtered([listed, other], [f"{added}batch_size=64,128"]) == [other]
     assert filtered([listed, other], ["status=FAILED,Finished"]) == [listed, other]
 
 
