@@ -203,7 +203,7 @@ class Files(Data):
         dict[str, Literal["entailment", "neutral", "contradiction"]] | None, BeforeValidator(_keys_as_words)
     ]
     score_scale: list[FiniteFloat] | None = Field(min_length=2, max_length=2)
-    dev_fraction: float | None = Field(ge=0, le=0.5)
+    dev_fraction: float | None = Field(ge=0, lt=1)
     on_bad_rows: Literal["refuse", "drop"]
     encoding: str
     delimiter: str | None = Field(min_length=1)

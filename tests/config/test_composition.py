@@ -168,11 +168,12 @@ def test_an_empty_delimiter_is_refused():
 PAIRS_BESIDE = ["evaluation=[helpdesk,retrieval]", "evaluation.retrieval.source=pairs"]
 
 
-def test_more_than_half_of_the_rows_is_not_set_aside(tmp_path):
+def test_more_than_half_of_the_rows_may_be_set_aside_but_not_all(tmp_path):
     file = tmp_path / "faq.csv"
     file.write_text("question,answer\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
-    assert problems_of("data=files", f"data.train={file}", "data.dev_fraction=0.99") == [
-        "data.dev_fraction=0.99: must be at most 0.5."
+    assert compose(["data=files", f"data.train={file}", "data.dev_fraction=0.99"]).data.dev_fraction == 0.99
+    assert problems_of("data=files", f"data.train={file}", "data.dev_fraction=1") == [
+        "data.dev_fraction=1: must be less than 1."
     ]
 
 

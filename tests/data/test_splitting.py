@@ -78,6 +78,19 @@ def test_too_few_answers_are_told_with_what_helps():
     assert "texts with themselves" in str(what_cannot_be_scored("pairs", texts(alike), dev))
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize(("fraction", "sizes"), [(0.5, [30, 10]), (0.6, [30, 10]), (0.99, [1] * 40), (0.9, [38, 2])])
+def test_however_much_is_set_aside_two_rows_are_left_to_train_on(fraction, sizes, seed):
+    rows = texts(faq(*sizes))
+    for kind in ("pairs", "nli"):
+        assert 2 <= len(set_aside(kind, rows, fraction=fraction, seed=seed)) <= 38
+
+
+def test_where_two_rows_cannot_be_left_no_larger_fraction_is_recommended():
+    with pytest.raises(CannotSplitError, match=r"39 of 40 hang together.*give data\.dev=FILE$"):
+        set_aside("nli", texts(faq(39, 1)), fraction=0.6, seed=1)
+
+
 @pytest.mark.parametrize(("rows", "said"), [(1, "1 row is too few"), (3, "3 rows are too few")])
 def test_too_few_rows_are_counted_in_good_english(rows, said):
     with pytest.raises(CannotSplitError, match=said):

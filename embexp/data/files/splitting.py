@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from embexp.config import Kind
 from embexp.data.rows import hashes_of, text_key
 
-# Two to train on, two to score on.
-FEWEST_TO_SPLIT = 4
+# To train on, and as many to score on.
+FEWEST = 2
+FEWEST_TO_SPLIT = 2 * FEWEST
 # Of two groups that have negatives together.
 WHOLE = 2
 
@@ -68,7 +69,7 @@ def set_aside(kind: Kind, texts: Texts, *, fraction: float, seed: int) -> list[i
     Args:
         kind: of the rows.
         texts: of each row, by column.
-        fraction: of the rows; dev has at least two and at most twice as many.
+        fraction: of the rows; dev has at least two and at most twice as many, and leaves two.
         seed: draws the groups.
 
     Raises:
@@ -83,20 +84,20 @@ def set_aside(kind: Kind, texts: Texts, *, fraction: float, seed: int) -> list[i
     groups = linked(texts.alike)
     order = list(range(len(groups)))
     random.Random(seed).shuffle(order)
-    wanted = max(2, round(count * fraction))
+    wanted = max(FEWEST, round(count * fraction))
+    most = min(2 * wanted, count - FEWEST)
     chosen, held_out = [], 0
     for number in order:
-        if held_out < wanted and held_out + groups.sizes[number] <= 2 * wanted:
+        if held_out < wanted and held_out + groups.sizes[number] <= most:
             chosen.append(number)
             held_out += groups.sizes[number]
     dev = groups.rows(chosen)
     if kind == "pairs" and not _has_negatives(texts.rows(dev)):
-        most = max(2 * wanted, count // 2)
-        dev = _with_more(groups, order, chosen, most, texts) or dev
-    if len(dev) < min(wanted, 2) or count - len(dev) < 2:
+        dev = _with_more(groups, order, chosen, max(2 * wanted, count // 2), texts) or dev
+    if len(dev) < FEWEST:
         if kind == "pairs" and len(groups) > 1:
             raise CannotSplitError(f"no dev set can be set aside: {_of_groups(count, len(groups))}; give data.dev=FILE")
-        larger = " or a larger data.dev_fraction" if len(groups) > 1 else ""
+        larger = " or a larger data.dev_fraction" if len(groups) > 1 and 2 * wanted < count else ""
         raise CannotSplitError(
             f"its rows share texts so widely ({max(groups.sizes)} of {count} hang together) that no dev set can be set "
             f"aside; give data.dev=FILE{larger}"
