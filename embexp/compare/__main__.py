@@ -129,8 +129,19 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
         if not kept:
             among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
             raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there)}"])
+        if untyped := sum(run.is_trained and key not in run.params for run in chosen) if _has_a_default(key) else 0:
+            which = "1 run is" if untyped == 1 else f"{untyped} runs are"
+            print(
+                f"{word}: {which} left out in which it was not typed: the default is not kept with a run",
+                file=sys.stderr,
+            )
         chosen = kept
     return chosen
+
+
+def _has_a_default(key: str) -> bool:
+    """Whether it is kept with those runs alone in whose command it stood, though all have it; of a loss all is kept."""
+    return "." in key and not key.startswith("loss.")
 
 
 def _instead(key: str, values: Sequence[str], there: Sequence[str]) -> str:

@@ -218,6 +218,15 @@ def test_a_filter_takes_several_values_and_one_that_holds_a_comma():
     assert filtered([listed, other], ["status=FAILED,Finished"]) == [listed, other]
 
 
+def test_a_filter_says_how_many_runs_have_no_such_setting_but_its_default(capsys):
+    typed, untyped = run(0.5, **{"trainer.precision": "fp32"}), run(0.6, **{"loss.scale": "20"})
+    assert filtered([typed, untyped], ["loss.scale=20"]) == [untyped]
+    assert capsys.readouterr().err == ""
+    assert filtered([typed, untyped], ["trainer.precision=fp32"]) == [typed]
+    said = "trainer.precision=fp32: 1 run is left out in which it was not typed: the default is not kept with a run\n"
+    assert capsys.readouterr().err == said
+
+
 def test_of_many_runs_without_a_score_the_latest_are_named_and_the_others_counted():
     failed = [run(None, status=Status.FAILED, reason=f"broke {number}") for number in range(30)]
     text = drawn([run(0.6), *failed], most_unranked=20)
