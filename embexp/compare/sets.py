@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 
 from embexp.compare.cells import values_of
 from embexp.compare.ranking import OWN, differing, evaluation_of, scored_on
@@ -18,14 +19,26 @@ FILES = ("dev", "train", "path")
 
 
 def names_of(sets: Sequence[Sequence[Run]]) -> list[str]:
-    """What the pairs of each set are; those of one name ("files") are told apart by their file, or else by other settings."""
+    """What the pairs of each set are; those of one name ("files") are told apart by their file, or else by other settings.
+
+    Where neither does, as where a file was changed, by when they were first scored on.
+    """
     plain = [scored_on(of_set[0]) for of_set in sets]
     found = list(plain)
     for name in (name for name, count in Counter(plain).items() if count > 1):
         alike = [number for number, other in enumerate(plain) if other == name]
         for number, words in zip(alike, _apart([sets[number] for number in alike]), strict=True):
             found[number] = f"{name} with {words}" if words else name
-    return found
+    still_alike = {name for name, count in Counter(found).items() if count > 1}
+    return [
+        f"{name}{_since(of_set)}" if name in still_alike else name for name, of_set in zip(found, sets, strict=True)
+    ]
+
+
+def _since(of_set: Sequence[Run]) -> str:
+    """When the first of the runs began; empty where that is not known."""
+    first = min((run.started for run in of_set if run.started), default=None)
+    return "" if first is None else f", first on {datetime.fromtimestamp(first):%Y-%m-%d %H:%M}"
 
 
 def headings(sets: Sequence[Sequence[Run]], *, of: int) -> list[str]:
@@ -45,7 +58,7 @@ def headings(sets: Sequence[Sequence[Run]], *, of: int) -> list[str]:
 
 
 def _apart(sets: Sequence[Sequence[Run]]) -> list[str]:
-    """The settings that tell sets of one name apart, as few as do; of some that none does, as where a file was changed, what tells most."""
+    """The settings that tell sets of one name apart, as few as do; where none does, what tells most, or the file."""
     firsts, runs = [of_set[0] for of_set in sets], [run for of_set in sets for run in of_set]
     shared = [
         key for key in differing(runs) if all(len({run.params.get(key) for run in of_set}) == 1 for of_set in sets)
@@ -58,8 +71,7 @@ def _apart(sets: Sequence[Sequence[Run]]) -> list[str]:
         [_label(run, keys, runs, of) for run, keys, of in zip(firsts, told, sections, strict=True)] for told in ways
     ]
     # The first of those that tell most of them apart.
-    best = max(labels, key=lambda of_way: len(set(of_way)))
-    return best if len(set(best)) > 1 else [""] * len(sets)
+    return max(labels, key=lambda of_way: len(set(of_way)))
 
 
 def _file_of(run: Run, sections: tuple[str, ...]) -> str:

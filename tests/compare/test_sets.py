@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -20,7 +21,7 @@ SOURCE, TEST = "evaluation.source.dev", "evaluation.source.test"
 
 def of_files(evaluation: str, settings: dict[str, str]) -> Run:
     found = run(0.6, evaluation=evaluation, data="files")
-    return replace(found, params={**found.params, **settings})
+    return replace(found, params={**found.params, **settings}, started=0.0)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +38,7 @@ def of_files(evaluation: str, settings: dict[str, str]) -> Run:
             (f" with {TEST}=a.csv", f" with {TEST}=b.csv"),
         ),
         # A file that was changed.
-        ({TRAIN: "t.csv"}, {TRAIN: "t.csv"}, ("", "")),
+        ({TRAIN: "t.csv"}, {TRAIN: "t.csv"}, (" with data.train=t.csv", " with data.train=t.csv")),
     ],
 )
 def test_sets_of_one_name_are_told_apart_by_their_files_or_else_by_other_settings_of_the_pairs(first, second, told):
@@ -57,6 +58,15 @@ def test_of_several_sets_those_that_can_are_told_apart_though_two_are_alike():
         "files with data.train=a.csv",
         "files with data.train=b.csv",
         "files with data.train=b.csv",
+    ]
+
+
+def test_of_a_file_that_was_changed_each_set_says_when_it_was_first_scored_on():
+    days = [datetime(2026, 11, day, 9, 5).timestamp() for day in (3, 2, 4)]
+    runs = [replace(of_files(e, {DEV: "d.csv"}), started=day) for e, day in zip("aab", days, strict=True)]
+    assert names_of(by_evaluation(runs, METRIC)) == [
+        "files with data.dev=d.csv, first on 2026-11-02 09:05",
+        "files with data.dev=d.csv, first on 2026-11-04 09:05",
     ]
 
 
