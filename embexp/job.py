@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import shlex
+import sys
 import traceback
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from embexp.config import Tracker
 from embexp.config.composition import checked
 from embexp.config.schema import MLflow
 from embexp.experiment import TOLD_IN_WORDS, run_experiment
-from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.interrupts import Terminated, end_at_once_from_now_on, raise_on_sigterm
 from embexp.naming import job_name, run_name
 from embexp.output import from_here
 from embexp.record import Result
@@ -63,18 +65,31 @@ def run_job(composed: DictConfig) -> float:
         tell_failure(error)
         if alone:
             log.info("Folder: %s, with its run.log", from_here(Path(hydra.runtime.output_dir)))
+            all_is_said()
         # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
         traceback.clear_frames(error.__traceback__)
         return float("nan")
     select_by = config.evaluation.select_by
     score, gain = (result.metrics.get(f"{group}/dev/{select_by}", float("nan")) for group in ("best", "gain"))
-    (outcome if alone else log).info("%s: dev %s %.4f, %+.4f over step 0", label or result.name, select_by, score, gain)
-    if alone:
-        try:
-            tell_run(result, config.tracker, metric=f"dev/{select_by}")
-        except (KeyboardInterrupt, Terminated) as error:
-            raise type(error)(f"the run had finished; {what_shows_it(config.tracker, result.folder)}") from None
+    told = f"{label or result.name}: dev {select_by} {score:.4f}, {gain:+.4f} over step 0"
+    if not alone:
+        log.info("%s", told)
+        return score
+    try:
+        outcome.info("%s", told)
+        tell_run(result, config.tracker, metric=f"dev/{select_by}")
+        all_is_said()
+    except (KeyboardInterrupt, Terminated) as error:
+        raise type(error)(f"the run had finished; {what_shows_it(config.tracker, result.folder)}") from None
     return score
+
+
+def all_is_said() -> None:
+    """Of a run that is no job of a sweep: there is nothing to go on with, of which a signal that comes now would have to tell."""
+    # What ends at once writes out nothing any more. A reader may have left, as `head` does.
+    with suppress(OSError):
+        sys.stdout.flush()
+    end_at_once_from_now_on()
 
 
 def tell_run(result: Result, tracker: Tracker, *, metric: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra.types import RunMode
@@ -106,6 +108,8 @@ def test_only_a_run_that_is_no_job_of_a_sweep_tells_all_at_its_end(folder, monke
     monkeypatch.setattr(job, "checked", lambda *_: compose(["tracker=none"]))
     monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
     monkeypatch.setattr(job, "run_experiment", run)
+    ended = []
+    monkeypatch.setattr(job, "end_at_once_from_now_on", lambda: ended.append((capsys.readouterr().out, caplog.text)))
     with caplog.at_level(logging.INFO):
         job.run_job(OmegaConf.create())
     by_log = [record.getMessage() for record in caplog.records if record.name == "embexp.job"]
@@ -116,7 +120,21 @@ def test_only_a_run_that_is_no_job_of_a_sweep_tells_all_at_its_end(folder, monke
         # A sweep's table comes at its end; until then there is but this line of each job.
         assert [line.startswith("mnr · bs 32: dev spearman_cosine 0.") for line in by_log] == [True] * (not alone)
         assert "mnr · bs 32: dev spearman_cosine 0." in caplog.text
-    assert ("Folder: " in capsys.readouterr().out) == (alone and not breaks)
+    # And then a signal has nothing to tell: there is nothing to go on with.
+    assert [("Folder: " in out, "Folder: " in log) for out, log in ended] == [(not breaks, breaks)] * alone
+    assert capsys.readouterr().out == ""
+
+
+def test_what_was_said_is_written_out_before_a_signal_may_end_the_process(monkeypatch):
+    def left():
+        done.append("written")
+        raise BrokenPipeError
+
+    done = []
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(flush=left))
+    monkeypatch.setattr("signal.signal", lambda number, action: done.append(action))
+    job.all_is_said()
+    assert done == ["written", signal.SIG_DFL, signal.SIG_DFL]
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
