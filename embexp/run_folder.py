@@ -25,10 +25,12 @@ MODEL = "model"
 CONFIG, ENVIRONMENT, INPUTS, DIFF = "config.yaml", "environment.json", "inputs.json", "uncommitted.diff"
 OVERRIDES = "overrides.yaml"
 PREDICTIONS = "predictions.parquet"
+# What is scored beside the pairs.
+EVALUATIONS = "evaluations.json"
 ARTIFACTS = (CONFIG, OVERRIDES, ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", PREDICTIONS)
-# Of them what a run has that came to be known by its key, and no other.
-OF_A_KEY = (INPUTS, PREDICTIONS)
-# Of them what every attempt leaves, whatever comes of it.
+# What a run has that came to be known by its key, and no other.
+OF_A_KEY = (INPUTS, PREDICTIONS, EVALUATIONS)
+# What every attempt leaves, whatever comes of it.
 OF_AN_ATTEMPT = (CONFIG, OVERRIDES, ENVIRONMENT, DIFF, RESULT)
 
 
@@ -84,7 +86,7 @@ class Claim:
             log.warning(
                 "%s: held another run (%s, key %s); its files are replaced", from_here(self.folder), whose, held_by
             )
-            for name in (*OF_A_KEY, _evaluations(), RESULT):
+            for name in (*OF_A_KEY, RESULT):
                 (self.folder / name).unlink(missing_ok=True)
         self.made = True
 
@@ -103,9 +105,8 @@ class Claim:
         before = self._before()
         if before.get("key") is not None:
             return []
-        names = [*OF_A_KEY, _evaluations()]
         # Of an attempt that came to no key the result is there.
-        names += [] if before else OF_AN_ATTEMPT
+        names = OF_A_KEY if before else (*OF_A_KEY, *OF_AN_ATTEMPT)
         return [path for name in names if (path := self.folder / name).exists()]
 
     def _is_of_another(self, key: str | None) -> bool:
@@ -134,11 +135,3 @@ def model_in(folder: Path) -> Path | None:
     """The model that a run left in its folder or among its artifacts; None where it left none: a folder called so may be a person's."""
     model = folder / MODEL
     return model if model.is_dir() and read_object(folder / RESULT).get("owns_model", True) else None
-
-
-def _evaluations() -> str:
-    """The file of what is scored beside the pairs."""
-    # Not above: it imports torch.
-    from embexp.evaluation.extras import RECORD
-
-    return RECORD

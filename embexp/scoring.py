@@ -17,9 +17,9 @@ from sentence_transformers import SentenceTransformer
 from embexp.config import Config, ConfigError
 from embexp.data.cache import Made, found_or_made
 from embexp.evaluation import Extras, Scores
-from embexp.evaluation.extras import RECORD
 from embexp.inputs import Inputs, kept_of_models, what_embeds
 from embexp.record import Record
+from embexp.run_folder import EVALUATIONS
 from embexp.training import Trained
 
 # In this process: what the first job of a sweep scored before training, its others need not score again.
@@ -101,8 +101,8 @@ def score_beside(extras: Extras, model: SentenceTransformer, record: Record, *, 
     # Not beside what is timed.
     record.tracker.settle()
     extras.score_after(model, lambda metrics: record.log_metrics(metrics, step))
-    extras.write(record.folder / RECORD)
-    record.log_artifact(record.folder / RECORD)
+    extras.write(record.folder / EVALUATIONS)
+    record.log_artifact(record.folder / EVALUATIONS)
     # Empty too: a run that goes on may have missed something before.
     record.tracker.set_tags({"embexp.missed": "; ".join(f"{name}: {why}" for name, why in extras.missed.items())})
 

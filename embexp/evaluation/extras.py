@@ -26,7 +26,6 @@ from embexp.units import readable, without_unit
 
 log = logging.getLogger(__name__)
 
-RECORD = "evaluations.json"
 # Metrics whose gain over step 0 is told.
 HEADLINES = ("spearman_cosine", "ndcg_at_10", "accuracy", "macro_f1", "main_score")
 
