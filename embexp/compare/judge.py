@@ -13,7 +13,7 @@ from itertools import islice
 import numpy as np
 
 from embexp.compare.cells import label_of, of_the_best
-from embexp.compare.predictions import JUDGED, Damaged, predictions
+from embexp.compare.predictions import JUDGED, MOST_JUDGED, Damaged, predictions
 from embexp.compare.ranking import METRIC, differing, ranked
 from embexp.compare.runs import Run
 from embexp.statistics import (
@@ -29,9 +29,6 @@ from embexp.statistics import (
     interval,
 )
 from embexp.units import counted
-
-# As many of the best are judged: further down nobody chooses.
-MOST_JUDGED = 20
 
 
 @dataclass(frozen=True)
@@ -142,6 +139,7 @@ def _with_predictions(
 ) -> Iterator[tuple[Run, Mapping[str, Array]]]:
     """The runs that left predictions, of the set of pairs of the first that did; read as they are asked for."""
     first: Run | None = None
+    gold: Array | None = None
     for _, run in order:
         if first is not None and run.evaluation != first.evaluation:
             continue
@@ -149,9 +147,13 @@ def _with_predictions(
             left = predictions(run, asked)
         except Damaged:  # one file is not to cost the others their verdicts; `what_is_lacking` tells of it
             continue
-        if left is not None:
-            first = first or run
-            yield run, left
+        if left is None:
+            continue
+        # A file that another run wrote: its similarities are of other pairs, or of these in another order.
+        if gold is not None and not np.array_equal(left["score"], gold, equal_nan=True):
+            continue
+        first, gold = first or run, left["score"]
+        yield run, left
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

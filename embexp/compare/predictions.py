@@ -18,6 +18,8 @@ from embexp.units import counted
 JUDGED = re.compile(
     r"(?P<split>dev|test)/(?P<statistic>pearson|spearman)_(?P<similarity>cosine|manhattan|euclidean|dot)"
 )
+# As many of the best are judged: further down nobody chooses.
+MOST_JUDGED = 20
 # Rows that are looked through for what cannot be read, and those of them that are named.
 MOST_LOOKED_AT, MOST_NAMED = 50, 8
 
@@ -64,18 +66,21 @@ def predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
 
 
 def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -> list[str]:
-    """What is said of a table's runs that left nothing to judge them by: a line for each file that is damaged, one where none left any.
+    """What is said of a table's runs that left nothing to judge them by: a line for each file that is damaged, one for all others.
 
     Args:
         runs: of one set of pairs.
-        judged: those of them that have a verdict; beyond the last of them no predictions were read.
+        judged: those of them that have a verdict; where they are MOST_JUDGED, beyond the last of them no predictions were read.
         metric: that is ranked by; of one that pairs cannot judge nothing is said.
     """
     if (asked := JUDGED.fullmatch(metric)) is None:
         return []
     order, of_judged = ranked(runs, metric), {id(run) for run in judged}
     last = max((at for at, (_, run) in enumerate(order) if id(run) in of_judged), default=len(order))
-    looked_at = [(rank, run) for rank, run in order[: min(last, MOST_LOOKED_AT)] if id(run) not in of_judged]
+    unjudged = [
+        pair for pair in order[: last if len(judged) >= MOST_JUDGED else len(order)] if id(pair[1]) not in of_judged
+    ]
+    looked_at = unjudged[:MOST_LOOKED_AT]
     damaged = [(rank, run) for rank, run in looked_at if is_damaged(run, asked)]
     lines = [
         f"row {rank} left no predictions on this machine that can be read: {run.predictions}"
@@ -84,6 +89,13 @@ def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -
     if (more := len(damaged) - MOST_NAMED) > 0:
         lines.append(f"and {counted(more, 'more row')} likewise")
     are_damaged = {id(run) for _, run in damaged}
+    if judged and (others := [rank for rank, run in unjudged if id(run) not in are_damaged]):
+        named = ", ".join(map(str, dict.fromkeys(others[:MOST_NAMED])))
+        more = f" and {left} more" if (left := len(others) - MOST_NAMED) > 0 else ""
+        rows = "row" if len(others) == 1 else "rows"
+        lines.append(
+            f"{rows} {named}{more}: no predictions of these pairs on this machine, so no interval and no verdict"
+        )
     if not judged and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
         whose = "row 1 left no" if len(order) == 1 else "no row left"
         lines.append(f"{whose} predictions on this machine, so there is no interval and no verdict; {_sought(order)}")

@@ -19,8 +19,8 @@ from rich.table import Table
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
 from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
-from embexp.compare.judge import Verdict, best_of, judge, too_few_pairs
-from embexp.compare.predictions import what_is_lacking
+from embexp.compare.judge import Verdict, judge, too_few_pairs
+from embexp.compare.predictions import MOST_JUDGED, what_is_lacking
 from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, differing, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -135,16 +135,23 @@ def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_intervals: bool) -> list[str]:
     """What the intervals say, in words: a line a row, of the best few, and of how many of all."""
-    left = f" (of the best {len(verdicts)})" if len(verdicts) < len(runs) else ""
+    order = ranked(runs, metric)
+    # Of others it is told one by one why they have none.
+    left = f" (of the best {MOST_JUDGED})" if MOST_JUDGED <= len(verdicts) < len(order) else ""
     said = [f"[low, high]: 95 % interval over the choice of pairs{left}"] if has_intervals and verdicts else []
-    if verdicts and verdicts[0].run is not best_of(runs, metric):
+    if verdicts and verdicts[0].run is not order[0][1]:
         said.append("row 1 left no predictions on this machine: nothing is compared with it")
     elif len(verdicts) > 1:
         said.append("= : cannot be told apart from the best")
-    rank_of = {id(run): rank for rank, run in ranked(runs, metric)}
-    lines = [f"{rank_of[id(of.run)]:>4}   {of.words}" for of in verdicts[:MOST_TOLD] if of.words]
-    if len(lines) == MOST_TOLD < len(verdicts):
-        lines.append(f"       of the next {len(verdicts) - MOST_TOLD} in words: the report (compare --html FILE)")
+    rank_of = {id(run): rank for rank, run in order}
+    worded = [f"{rank_of[id(of.run)]:>4}   {of.words}" for of in verdicts if of.words]
+    lines = worded[:MOST_TOLD]
+    if len(worded) > MOST_TOLD:
+        lines.append(f"       of the next {len(worded) - MOST_TOLD} in words: the report (compare --html FILE)")
+    if left:
+        lines.append(
+            f"       of the other {len(order) - len(verdicts)} nothing is said: the best {MOST_JUDGED} are judged"
+        )
     return [*lines, f"{'; '.join(said)}."] if said else lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -67,9 +68,31 @@ def test_where_no_run_left_any_one_line_says_so_and_where_they_were_looked_for(t
 
 def test_of_what_is_there_or_cannot_be_judged_by_pairs_nothing_is_lacking(tmp_path):
     one, other = run(tmp_path, 16, noise=1.0), replace(run(tmp_path, 32, noise=1.0), predictions=None)
-    assert what_is_lacking([one, other], [one], METRIC) == []
     assert what_is_lacking([one], [], METRIC) == []
     assert what_is_lacking([other], [], "time/training_seconds") == []
+
+
+def test_rows_without_predictions_among_those_that_have_them_are_named(tmp_path):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((8, 0.1), (16, 0.3), (32, 0.6), (64, 1.0))]
+    lost = [replace(each, predictions=None) if number in (1, 3) else each for number, each in enumerate(runs)]
+    text = drawn(lost)
+    assert "rows 2, 4: no predictions of these pairs on this machine, so no interval and no verdict\n" in text
+    assert "of the best 2" not in text
+
+
+def test_a_file_that_is_damaged_below_the_last_row_with_a_verdict_is_named_too(tmp_path):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6))]
+    damage(runs[1].predictions, "cut off")
+    assert f"row 2 left no predictions on this machine that can be read: {runs[1].predictions}\n" in drawn(runs)
+
+
+@pytest.mark.parametrize("pairs", [200, 300])
+def test_similarities_of_other_pairs_are_compared_with_none(tmp_path, pairs):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0))]
+    table = pq.read_table(runs[1].predictions)
+    pq.write_table(table.take(list(range(pairs))[::-1]), runs[1].predictions)
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == [runs[0], runs[2]]
+    assert "row 2: no predictions of these pairs on this machine, so no interval and no verdict\n" in drawn(runs)
 
 
 def test_of_many_damaged_files_the_first_are_named(tmp_path):
