@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from embexp.compare.warned import TEST_AND_DEV
 from embexp.data.cache import Made, found_or_made
 from embexp.data.rows import Rows, text_key
 from embexp.evaluation import Extras, Pairs
@@ -18,7 +19,6 @@ from embexp.evaluation.classification import ClassificationEvaluation, Labelled
 from embexp.evaluation.retrieval import RetrievalEvaluation
 from embexp.evaluation.sts import SetEvaluation
 from embexp.identity import code_of
-from embexp.record import TEST_AND_DEV
 
 # The share of rows from which it is told: of those all of whose texts are known, and of those with one that is. Less moves no
 # score that can be seen, and of STS-B's own test rows 1 % are made of sentences of dev.

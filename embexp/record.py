@@ -40,8 +40,6 @@ log = logging.getLogger(__name__)
 
 # Who warns of what spoils a score, and who among them of what can be kept.
 CAUTIOUS, NO_CAUTION = ("embexp.data", "embexp.models", "embexp.cautions"), ("embexp.data.cache", "embexp.data.tokens")
-# How the caution begins by which a model card knows that test was no second look.
-TEST_AND_DEV = "test and dev"
 
 
 @dataclass(frozen=True)

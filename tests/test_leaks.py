@@ -12,6 +12,7 @@ import pytest
 from datasets import Dataset
 
 from embexp import leaks
+from embexp.compare.warned import TEST_AND_DEV
 from embexp.config import compose
 from embexp.data import build_source
 from embexp.data.rows import Rows
@@ -19,7 +20,6 @@ from embexp.evaluate import evaluate_model
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
 from embexp.experiment import run_experiment
 from embexp.leaks import leaks_of_classes, leaks_of_dev, leaks_of_train
-from embexp.record import TEST_AND_DEV
 from embexp.training import Hardware
 
 HARDWARE = Hardware("cpu", "fp32", 1, ())

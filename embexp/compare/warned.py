@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 
 # Runs that are named by their ranks.
 MOST_NAMED = 8
+# How the caution begins by which a model card knows that test was no second look.
+TEST_AND_DEV = "test and dev"
 
 
 def warned(runs: Sequence[tuple[int, Sequence[str]]], label: Callable[[int], str]) -> list[tuple[str, str]]:

@@ -16,9 +16,9 @@ from embexp.compare.columns import beside
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
+from embexp.compare.warned import TEST_AND_DEV
 from embexp.data.views import SCORED_AS
 from embexp.naming import name_of, shared_command, shared_name, without_folders
-from embexp.record import TEST_AND_DEV
 from embexp.report.charts import LATENCY
 from embexp.report.details import Details, details_of
 from embexp.report.entries import metric_title
