@@ -265,13 +265,13 @@ def run_command(arguments: argparse.Namespace) -> int:
 
         from embexp.compare import draw, read_result
         from embexp.compare.ranking import METRIC
-        from embexp.job import tell_failure
+        from embexp.job import tell_failure, what_shows_it
         from embexp.run_folder import RESULT
 
     nothing_is_said_yet()
     now = datetime.now()
     parent = Path("multirun") / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}"
-    failed, folders, metric = 0, [], METRIC
+    failed, folders, metric, shown = 0, [], METRIC, f"its files: {parent}"
     for number, job in enumerate(jobs):
         folder = parent / str(number)
         folder.mkdir(parents=True)
@@ -280,14 +280,17 @@ def run_command(arguments: argparse.Namespace) -> int:
         a_job_begins()
         try:
             config = compose(job, config_dir=arguments.config_dir)
-            metric = f"dev/{config.evaluation.select_by}"
+            metric, shown = f"dev/{config.evaluation.select_by}", what_shows_it(config.tracker, parent)
             evaluate_model(config, folder=folder, overrides=job)
         except Exception as error:
             failed += 1
             tell_failure(error)
-    runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]
     title = f"Evaluation of {len(jobs)} {'model' if len(jobs) == 1 else 'models'} · {parent}"
-    draw(runs, console=Console(), title=title, metric=metric)
+    try:
+        runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]
+        draw(runs, console=Console(), title=title, metric=metric)
+    except (KeyboardInterrupt, Terminated) as error:
+        raise type(error)(f"the scoring had ended; {shown}") from None
     return 1 if failed else 0
 
 
@@ -321,7 +324,8 @@ def main() -> None:
         code = 1
     except (KeyboardInterrupt, Terminated) as error:
         told, code = INTERRUPTED_BY[type(error)]
-        print(f"{told}; the same command again scores what is missing", file=sys.stderr)
+        # What comes when all is done says so itself.
+        print(f"{told}; {str(error) or 'the same command again scores what is missing'}", file=sys.stderr)
     end_at_once_from_now_on()
     sys.exit(code)
 

@@ -217,6 +217,28 @@ def test_that_it_was_interrupted_is_said_in_a_line_and_what_comes_then_ends_it_a
     assert handlers == {signal.SIGINT: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL}
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize(
+    ("tracker", "said"),
+    [
+        ("tracker.uri=sqlite:///x.db", "its table: python -m embexp.compare --uri sqlite:///x.db"),
+        ("tracker=none", "its scores: multirun/"),
+    ],
+)
+def test_who_interrupts_the_table_is_told_that_the_scoring_had_ended(workplace, monkeypatch, error, tracker, said):
+    def interrupted(*_, **__):
+        raise error
+
+    monkeypatch.setattr(evaluate, "evaluate_model", lambda *_, **__: None)
+    monkeypatch.setattr(evaluate, "log_to", lambda folder: None)
+    monkeypatch.setattr(evaluate, "raise_on_sigterm", lambda: None)
+    monkeypatch.setattr(evaluate, "ask_for_large_pages", lambda: None)
+    monkeypatch.setattr("embexp.compare.draw", interrupted)
+    with pytest.raises(error) as told:
+        run_command(Namespace(overrides=["model=tiny", tracker], config_dir=None))
+    assert str(told.value).startswith(f"the scoring had ended; {said}")
+
+
 def test_a_model_without_a_score_does_not_finish(workplace, monkeypatch):
     from embexp import models
 
