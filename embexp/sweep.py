@@ -19,6 +19,8 @@ from rich.console import Console
 
 from embexp.compare import RUNS_OF_SWEEP, Run, draw, read_result, to_csv, to_markdown
 from embexp.compare.ranking import METRIC
+from embexp.compare.runs import OF_A_SWEEP
+from embexp.compare.sweeps import COMMAND_OF_SWEEP, JOBS_OF_SWEEP
 from embexp.config import Config, ConfigError
 from embexp.config.ranges import parse
 from embexp.identity import command_line
@@ -181,7 +183,11 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
         f"sweep {' '.join(differing)} · {now:%Y-%m-%d %H:%M}",
         folder=folder,
         params=_params(jobs, swept),
-        tags={"embexp.sweep": str(folder), "mlflow.note.content": f"`{command_line()}`"},
+        tags={
+            OF_A_SWEEP: str(folder),
+            JOBS_OF_SWEEP: str(len(jobs)),
+            COMMAND_OF_SWEEP: f"`{command_line()}`",
+        },
         parent=None,
     )
     # Here, before its jobs: the first of them would have the import of MLflow alone, and be compared with the others.

@@ -17,8 +17,9 @@ import yaml
 from rich.console import Console
 
 from embexp.compare.ranking import METRIC, score_of
-from embexp.compare.runs import Run, read_runs
+from embexp.compare.runs import Run, read_rows, runs_of
 from embexp.compare.seeds import SEED, draw_by_seed, rows_by_seed
+from embexp.compare.sweeps import SHORT_ID, SweepRun, sweeps_of
 from embexp.compare.table import as_csv, as_json, draw, rows_of
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
@@ -37,8 +38,6 @@ MOST_OF_GROUP = 6
 ALL = "All: --help."
 # What sweeps at training.
 OF_A_SWEEP = ("-m", "--multirun")
-# Of a sweep's id: enough to name it.
-SHORT_ID = 8
 
 
 @ended_in_one_line()
@@ -52,18 +51,22 @@ def main() -> None:
     try:
         _refuse_what_cannot_be_written(arguments)
         _tell_of_never_sent(arguments)
-        runs = read_runs(arguments.uri, experiment=arguments.experiment)
-        chosen = filtered(runs, arguments.filters)
+        rows = read_rows(arguments.uri, experiment=arguments.experiment)
+        runs, sweeps = runs_of(rows), sweeps_of(rows)
+        chosen = filtered(runs, arguments.filters, sweeps)
         _check_metric(chosen, arguments.metric)
     except ConfigError as error:
         sys.exit("\n".join(error.problems))
-    rows = rows_by_seed if arguments.group_by == SEED else rows_of
+    for missing in dict.fromkeys(sweep.missing(runs) for sweep in _asked_for(arguments.filters, runs, sweeps)):
+        if missing is not None:
+            print(missing, file=sys.stderr)
+    told = rows_by_seed if arguments.group_by == SEED else rows_of
     for target, text in ((arguments.csv, as_csv), (arguments.json, as_json)):
         if target == "-":
-            say(text(rows(chosen, arguments.metric)).removesuffix("\n"))
+            say(text(told(chosen, arguments.metric)).removesuffix("\n"))
         elif target is not None:
             try:
-                Path(target).write_text(text(rows(chosen, arguments.metric)), encoding="utf-8")
+                Path(target).write_text(text(told(chosen, arguments.metric)), encoding="utf-8")
             except OSError as error:
                 sys.exit(f"{target}: cannot be written: {error.strerror}.")
             print(f"{target} is written", file=sys.stderr)
@@ -93,8 +96,13 @@ def _tell_of_never_sent(arguments: argparse.Namespace) -> None:
         print(f"{which} in no store yet: python -m embexp.tracking sync", file=sys.stderr)
 
 
-def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
+def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[SweepRun] = ()) -> list[Run]:
     """The runs whose settings are as the filters say, KEY=VALUE or KEY=A,B; sweep=last or the start of a sweep's id.
+
+    Args:
+        runs: all of the store.
+        filters: as typed.
+        sweeps: of the store: one of which no job has begun is the last one too.
 
     Raises:
         ConfigError: a key that no run has, no value that one has, or no run at all.
@@ -114,19 +122,23 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
             raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])
         # The latest first.
         there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
-        last = max(((start, sweep) for run in runs for sweep, start in run.sweeps.items()), default=None)
+        last = _last_sweep(runs, sweeps)
         # A value that holds a comma is meant as it is.
         values = (
             [typed]
             if typed and any(_is(key, typed, of) for of in there)
             else [unquoted(value) for value in quoted.split(",") if value]
         )
-        wanted = [last[1] if key == SWEEP and value == LAST and last else value for value in values]
+        wanted = [last if key == SWEEP and value == LAST and last else value for value in values]
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
         if kept and unknown:
             print(f"{key}={','.join(unknown)}: no run has this.{nearest(unknown[0], there)}", file=sys.stderr)
         if not kept:
+            # The store knows of a sweep from its start on.
+            for sweep in sweeps if key == SWEEP else ():
+                if sweep.run_id in wanted and (missing := sweep.missing(runs)) is not None:
+                    raise ConfigError([f"{word}: {missing}"])
             among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
             raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there)}"])
         if untyped := sum(run.is_trained and key not in run.params for run in chosen) if _has_a_default(key) else 0:
@@ -137,6 +149,21 @@ def filtered(runs: Sequence[Run], filters: Sequence[str]) -> list[Run]:
             )
         chosen = kept
     return chosen
+
+
+def _last_sweep(runs: Sequence[Run], sweeps: Sequence[SweepRun]) -> str | None:
+    starts = {sweep: start for run in runs for sweep, start in run.sweeps.items()}
+    # Of one whose jobs were not counted nothing could be said that has no runs.
+    starts |= {sweep.run_id: sweep.started for sweep in sweeps if sweep.jobs is not None}
+    return max(starts, key=lambda sweep: (starts[sweep], sweep), default=None)
+
+
+def _asked_for(filters: Sequence[str], runs: Sequence[Run], sweeps: Sequence[SweepRun]) -> list[SweepRun]:
+    """The sweeps that the filters name."""
+    named = [value for word in filters if word.startswith(f"{SWEEP}=") for value in word.partition("=")[2].split(",")]
+    last = _last_sweep(runs, sweeps)
+    wanted = [last if value == LAST else value for value in named if value]
+    return [sweep for sweep in sweeps if any(value and sweep.run_id.startswith(value) for value in wanted)]
 
 
 def _has_a_default(key: str) -> bool:

@@ -91,10 +91,10 @@ def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -
     are_damaged = {id(run) for _, run in damaged}
     if judged and (others := [rank for rank, run in unjudged if id(run) not in are_damaged]):
         named = ", ".join(map(str, dict.fromkeys(others[:MOST_NAMED])))
-        more = f" and {left} more" if (left := len(others) - MOST_NAMED) > 0 else ""
+        others_too = f" and {beyond} more" if (beyond := len(others) - MOST_NAMED) > 0 else ""
         rows = "row" if len(others) == 1 else "rows"
         lines.append(
-            f"{rows} {named}{more}: no predictions of these pairs on this machine, so no interval and no verdict"
+            f"{rows} {named}{others_too}: no predictions of these pairs on this machine, so no interval and no verdict"
         )
     if not judged and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
         whose = "row 1 left no" if len(order) == 1 else "no row left"

@@ -31,6 +31,8 @@ UNTRAINED = "none"
 # Tags of a sweep's run: the ids of its jobs' runs; one that an earlier sweep began stays that one's child. They are called
 # as in stores that have but the runs that had finished before.
 RUNS_OF_SWEEP = "embexp.found"
+# A tag of a sweep's run, by which it is known: its folder.
+OF_A_SWEEP = "embexp.sweep"
 # What stands before the id of a run of the store, where a run is told from others.
 OF_STORE = "run "
 # In the folder of a job, what kept its run from its beginning.
@@ -130,6 +132,15 @@ def _run_of(content: Mapping[str, Any], path: Path) -> Run:
 def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
     """All runs of an experiment, sweeps' parents left out.
 
+    Raises:
+        ConfigError: there is no such store or experiment.
+    """
+    return runs_of(read_rows(uri, experiment=experiment))
+
+
+def read_rows(uri: str | None, *, experiment: str) -> list[StoredRun]:
+    """All that a store has of an experiment, sweeps' parents too.
+
     A local database is read directly: importing MLflow takes longer than all the rest.
 
     Raises:
@@ -159,7 +170,7 @@ def read_runs(uri: str | None, *, experiment: str) -> list[Run]:
         ) from None
     if found is None:
         raise _no_experiment(str(path), experiment)
-    return _runs(found)
+    return found
 
 
 def run_called(run_id: str, runs: Sequence[Run]) -> Run:
@@ -187,16 +198,15 @@ def refuse_what_is_no_store(uri: str | None) -> None:
         raise ConfigError(problems)
 
 
-def _from_client(uri: str, experiment: str) -> list[Run]:
+def _from_client(uri: str, experiment: str) -> list[StoredRun]:
     try:
-        rows = _rows_of(client_of(uri), without_secrets(uri), experiment)
+        return _rows_of(client_of(uri), without_secrets(uri), experiment)
     except ConfigError:
         raise
     except Exception as error:  # whatever MLflow makes of a server that is down or denies: it would show the password
         raise ConfigError(
             [f"{without_secrets(uri)}: cannot be read: {told(error)}; name the store with --uri."]
         ) from None
-    return _runs(rows)
 
 
 def _rows_of(client: MlflowClient, shown: str, experiment: str) -> list[StoredRun]:
@@ -213,7 +223,8 @@ def _rows_of(client: MlflowClient, shown: str, experiment: str) -> list[StoredRu
             return rows
 
 
-def _runs(rows: Sequence[StoredRun]) -> list[Run]:
+def runs_of(rows: Sequence[StoredRun]) -> list[Run]:
+    """The runs of a store's rows, the first begun first; sweeps' own left out."""
     sweeps: dict[str, dict[str, float]] = defaultdict(dict)
     for row in rows:
         for name, value in row.tags.items():
@@ -228,7 +239,7 @@ def _runs(rows: Sequence[StoredRun]) -> list[Run]:
     runs = [
         Run(
             name=row.name,
-            **_how_it_stands(row.status, row.tags),
+            **how_it_stands(row.status, row.tags),
             params=with_rows(row.params, row.metrics),
             metrics={key: value for key, value in row.metrics.items() if math.isfinite(value)},
             setting=row.tags.get("embexp.setting"),
@@ -241,12 +252,12 @@ def _runs(rows: Sequence[StoredRun]) -> list[Run]:
             scored_on=scored_on_of(row.tags),
         )
         for row in rows
-        if "embexp.sweep" not in row.tags
+        if OF_A_SWEEP not in row.tags
     ]
     return sorted(runs, key=lambda run: run.started)
 
 
-def _how_it_stands(stored: str, tags: Mapping[str, str]) -> dict[str, Any]:
+def how_it_stands(stored: str, tags: Mapping[str, str]) -> dict[str, Any]:
     """Its status and reason: of a run that was killed before it could say so those with which the next start closes it."""
     if stored not in list(Status):
         # MLflow's SCHEDULED, with which other programs begin runs.

@@ -221,7 +221,7 @@ def test_who_interrupts_the_table_gets_one_line_and_130(monkeypatch, capsys):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("embexp.compare.__main__.read_runs", interrupted)
+    monkeypatch.setattr("embexp.compare.__main__.read_rows", interrupted)
     monkeypatch.setattr(sys, "argv", ["compare"])
     with pytest.raises(SystemExit) as ended:
         main()

@@ -14,7 +14,7 @@ from rich.console import Console
 from embexp.compare import Run, draw, to_csv, to_json, to_markdown
 from embexp.compare.__main__ import filtered
 from embexp.compare.ranking import differing, ranked
-from embexp.compare.runs import _runs, read_runs, with_rows
+from embexp.compare.runs import read_runs, runs_of, with_rows
 from embexp.config import ConfigError, compose
 from embexp.naming import run_params
 from embexp.tracking import Status
@@ -410,5 +410,5 @@ def test_what_is_no_store_is_told_as_training_tells_it(uri):
 
 def test_a_run_that_another_program_has_scheduled_has_not_begun():
     row = StoredRun("1", "a run", "SCHEDULED", 0, "", {}, {}, {})
-    (found,) = _runs([row])
+    (found,) = runs_of([row])
     assert (found.status, found.reason) == (Status.NOT_BEGUN, "the store says that it is SCHEDULED")

@@ -15,7 +15,7 @@ import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine
 
-from embexp.compare.runs import _from_client, read_runs
+from embexp.compare.runs import _from_client, read_runs, runs_of
 from embexp.config import ConfigError, compose
 from embexp.sweep import Sweep
 from embexp.tracking import (
@@ -221,7 +221,7 @@ def test_both_readers_of_a_store_tell_the_same(store):
     tracker.log_metrics({"dev/score": 0.25}, 3)
     tracker.end(Status.FAILED, "why")
     found = read_runs(store.uri, experiment="tests")
-    assert found == _from_client(store.uri, "tests")
+    assert found == runs_of(_from_client(store.uri, "tests"))
     assert found == read_runs(f"{store.uri}?timeout=60", experiment="tests")
 
 
