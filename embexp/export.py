@@ -24,9 +24,10 @@ if __name__ == "__main__":
 
 from embexp.compare.runs import Run, read_runs, run_called
 from embexp.config import ConfigError
+from embexp.config.recorded import recorded_config
 from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
-from embexp.run_folder import MODEL
+from embexp.run_folder import CONFIG, MODEL
 from embexp.tracking import EXPERIMENT, Status, without_secrets
 
 
@@ -68,7 +69,8 @@ def export(
         raise ConfigError([f"{folder}: is there already and not empty; name a new folder."])
     run = find_run(run_id, read_runs(uri, experiment=experiment))
     details = details_of(run, uri=uri)
-    if details.yaml("config.yaml") is None:
+    config = details.file(CONFIG)
+    if config is None:
         where = details.folder or without_secrets(str(details.uri))
         raise ConfigError(
             [
@@ -77,6 +79,15 @@ def export(
             ]
         )
     kept = details.file(MODEL)
+    if isinstance(why := recorded_config(config.read_bytes()), str):
+        has_model = kept is not None and (kept / "modules.json").is_file()
+        instead = f"; without a card it can be loaded as it is: SentenceTransformer({str(kept)!r})" if has_model else ""
+        raise ConfigError(
+            [
+                f"run {details.run_id} ({run.name}): its {CONFIG} is damaged, of which the card is made: {why}; put that of "
+                f"the run's folder, under multirun/, in its place: {config}{instead}."
+            ]
+        )
     if kept is None or not (kept / "modules.json").is_file():
         raise ConfigError([f"run {details.run_id} ({run.name}): kept no model. {_how_to_keep(details)}"])
     folder.parent.mkdir(parents=True, exist_ok=True)

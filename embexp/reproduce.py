@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -28,11 +28,14 @@ import yaml
 
 from embexp.compare.runs import OF_STORE, read_runs, refuse_what_is_no_store, run_called
 from embexp.config import Config, ConfigError, check, compose
+from embexp.config.recorded import recorded_config
 from embexp.pages import ask_for_large_pages
 from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
 from embexp.tracking import EXPERIMENT
 
+# What stands for a key that is not there.
+LACKING = object()
 RUN_ID = re.compile("[0-9a-f]{32}")
 # What is compared: scores, not times.
 SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")
@@ -116,35 +119,59 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
             else "it cannot be made again without; if the files of its folder, under multirun/, are whole, give that folder."
         )
         raise ConfigError([f"{name or folder}: has no {', '.join(missing)}; {what_to_do}"])
-    values = _parsed(folder / CONFIG, yaml.safe_load)
+    whose = name or str(folder)
+    values = recorded_config((folder / CONFIG).read_bytes())
+    if isinstance(values, str):
+        raise _damaged(whose, CONFIG, values)
     names = values.pop("names")
-    files = {name: _parsed(folder / name, json.loads) for name in (ENVIRONMENT, INPUTS, RESULT)}
+    files = {name: _parsed(folder / name, whose) for name in (ENVIRONMENT, INPUTS, RESULT)}
     diff = folder / DIFF
-    files[DIFF] = {"": diff.read_text(encoding="utf-8") if diff.is_file() else ""}
-    scores = {name: value for name, value in files[RESULT]["metrics"].items() if name.startswith(SCORES)}
+    files[DIFF] = {"": diff.read_text(encoding="utf-8", errors="replace") if diff.is_file() else ""}
+    for file, key in (
+        (RESULT, "metrics"),
+        (RESULT, "status"),
+        *(place for places in PARTS.values() for place in places),
+    ):
+        if _looked_up(files[file], key) is LACKING:
+            raise _damaged(whose, file, f"it lacks {key}")
+    metrics = files[RESULT]["metrics"].items()
+    # What was no number is null.
+    scores = {name: value for name, value in metrics if name.startswith(SCORES) and value is not None}
     if files[RESULT]["status"] != "FINISHED":
         raise ConfigError(
-            [f"{folder}: this run is {files[RESULT]['status']}; only a finished one has scores to compare."]
+            [f"{whose}: this run is {files[RESULT]['status']}; only a finished one has scores to compare."]
         )
+    if not scores:
+        raise _damaged(whose, RESULT, "it has no scores")
     parts = {place: _looked_up(files[place[0]], place[1]) for places in PARTS.values() for place in places}
     # It is logged nowhere else, and the store may have moved.
     values["tracker"], names["tracker"] = {"_target_": "embexp.tracking.NullTracker"}, "none"
     return Recorded(check(values, names), scores, parts)
 
 
-def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _parsed(path: Path, whose: str) -> dict[str, Any]:
     """The content of a file of the record.
 
     Raises:
         ConfigError: it is damaged.
     """
     try:
-        found = parse(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
         found = None
     if not isinstance(found, dict):
-        raise ConfigError([f"{path}: is damaged; the run cannot be made again from it."])
+        raise _damaged(whose, path.name, "it is no JSON of names and values")
     return found
+
+
+def _damaged(whose: str, file: str, why: str) -> ConfigError:
+    """What is said of a file, by the run as the person called it: what was fetched lies in a folder that is gone by then."""
+    elsewhere = (
+        "if the run is in a store, its copy may be whole: give the run's id"
+        if Path(whose).is_dir()
+        else "the copy in the run's folder, under multirun/, may be whole: give that folder"
+    )
+    return ConfigError([f"{whose}: its {file} is damaged: {why}; the run cannot be made again from it; {elsewhere}."])
 
 
 def refuse_code_of_others(config: Config) -> None:
@@ -238,7 +265,7 @@ def _largest_difference(before: Recorded, now: Recorded) -> float:
 def _looked_up(content: Mapping[str, Any], dotted: str) -> Any:
     value: Any = content
     for key in dotted.split("."):
-        value = value[key]
+        value = value.get(key, LACKING) if isinstance(value, dict) else LACKING
     return value
 
 

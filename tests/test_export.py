@@ -65,6 +65,27 @@ def test_a_run_whose_files_were_moved_is_not_said_to_have_kept_no_model(inside, 
         shutil.move(store[0] / "elsewhere", store[0] / "mlruns")
 
 
+@pytest.mark.parametrize(
+    ("content", "why"), [("- a", "it is a list"), ("seed: 1", "it lacks model"), ("a: [", "it is no YAML")]
+)
+def test_a_damaged_config_is_told_with_the_file_and_where_the_model_is(inside, store, tmp_path, content, why):
+    (path,) = store[0].glob(f"mlruns/{inside[0]}/artifacts/config.yaml")
+    whole = path.read_bytes()
+    path.write_text(content)
+    try:
+        with pytest.raises(ConfigError) as refused:
+            export(inside[0], tmp_path / "model")
+    finally:
+        path.write_bytes(whole)
+    said = str(refused.value)
+    assert f"its config.yaml is damaged, of which the card is made: {why}" in said
+    assert (
+        f"in its place: {path}; without a card it can be loaded as it is: SentenceTransformer('{path.parent / 'model'}')"
+        in said
+    )
+    assert not (tmp_path / "model").exists()
+
+
 def test_the_first_digits_of_the_run_id_are_enough(inside, tmp_path):
     assert (export(inside[0][:8], tmp_path / "model") / "modules.json").is_file()
 

@@ -152,11 +152,53 @@ def test_however_a_folder_is_written_the_run_is_made_again_in_one_of_its_name(fo
 
 def test_a_record_that_lacks_a_part_or_is_damaged_is_told_by_what_it_lacks(folder, monkeypatch):
     (folder / "inputs.json").write_text("{")
-    assert reproduce(monkeypatch, "run") == "run/inputs.json: is damaged; the run cannot be made again from it."
+    assert reproduce(monkeypatch, "run") == (
+        "run: its inputs.json is damaged: it is no JSON of names and values; the run cannot be made again from it; "
+        "if the run is in a store, its copy may be whole: give the run's id."
+    )
     (folder / "config.yaml").unlink()
     said = reproduce(monkeypatch, "run")
     assert said.startswith("run: has no config.yaml; it cannot be made again without; ")
     assert "sweep" not in said
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (lambda text: "", "it is empty"),
+        (lambda text: "a: [b", "it is no YAML"),
+        (lambda text: "- a", "it is a list, not settings by their names"),
+        (lambda text: text[: text.index("names:")], "it lacks names.model, names.loss, "),
+        (lambda text: text[: text.index("loss:", text.index("names:"))], "it lacks names.model, names.loss;"),
+        (lambda text: text.replace("model:", "mdoel:"), "it lacks model, names.model;"),
+    ],
+    ids=["emptied", "no YAML", "a list", "cut off", "cut off among its names", "a key of another name"],
+)
+def test_a_damaged_config_is_told_by_the_run_as_it_was_called(folder, how, why):
+    path = folder / "config.yaml"
+    path.write_text(how(yaml.safe_dump(yaml.safe_load(path.read_text()), sort_keys=False)))
+    with pytest.raises(ConfigError) as refused:
+        read_record(folder, name="4f1c2a")
+    said = str(refused.value)
+    assert said.startswith(f"4f1c2a: its config.yaml is damaged: {why}")
+    assert said.endswith("the copy in the run's folder, under multirun/, may be whole: give that folder.")
+    assert str(folder) not in said
+
+
+def test_a_record_without_a_key_is_told_by_file_and_key(folder, monkeypatch):
+    path = folder / "inputs.json"
+    content = json.loads(path.read_text())
+    del content["weights"]["sha256"]
+    path.write_text(json.dumps(content))
+    assert reproduce(monkeypatch, "run").startswith("run: its inputs.json is damaged: it lacks weights.sha256; ")
+
+
+def test_a_score_that_was_no_number_is_not_compared(folder):
+    path = folder / "result.json"
+    content = json.loads(path.read_text())
+    content["metrics"]["dev/spearman_max"] = None
+    path.write_text(json.dumps(content))
+    assert "dev/spearman_max" not in read_record(folder).scores
 
 
 def test_an_evaluation_is_told_to_be_no_training(folder, monkeypatch):
