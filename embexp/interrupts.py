@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 
@@ -60,6 +60,9 @@ def _raising_notices() -> list[signal.Signals]:
 
 def end_at_once_from_now_on() -> None:
     """All is said and recorded: a signal that comes now only ends the process sooner, without a traceback."""
+    # What ends at once writes out nothing any more. A reader may have left, as `head` does.
+    with suppress(OSError):
+        sys.stdout.flush()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Ignored, as in what a shell starts in the background, it stays.
         if signal.getsignal(number) is not signal.SIG_IGN:

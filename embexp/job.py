@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import sys
 import traceback
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,7 +63,7 @@ def run_job(composed: DictConfig) -> float:
         tell_failure(error)
         if alone:
             log.info("Folder: %s, with its run.log", from_here(Path(hydra.runtime.output_dir)))
-            all_is_said()
+            end_at_once_from_now_on()
         # The frames hold the model: without this the failed job's memory would stay taken for all later ones.
         traceback.clear_frames(error.__traceback__)
         return float("nan")
@@ -78,18 +76,10 @@ def run_job(composed: DictConfig) -> float:
     try:
         outcome.info("%s", told)
         tell_run(result, config.tracker, metric=f"dev/{select_by}")
-        all_is_said()
+        end_at_once_from_now_on()
     except (KeyboardInterrupt, Terminated) as error:
         raise type(error)(f"the run had finished; {what_shows_it(config.tracker, result.folder)}") from None
     return score
-
-
-def all_is_said() -> None:
-    """Of a run that is no job of a sweep: there is nothing to go on with, of which a signal that comes now would have to tell."""
-    # What ends at once writes out nothing any more. A reader may have left, as `head` does.
-    with suppress(OSError):
-        sys.stdout.flush()
-    end_at_once_from_now_on()
 
 
 def tell_run(result: Result, tracker: Tracker, *, metric: str) -> None:

@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from embexp.interrupts import (
     Preempted,
     Terminated,
+    end_at_once_from_now_on,
     ended_in_one_line,
     leave_on_interrupt,
     raise_on_notice,
@@ -154,3 +156,26 @@ def test_what_is_loaded_is_interrupted_at_once_and_what_works_by_an_exception():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     leave_on_interrupt()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+SAID = """
+import os, signal
+from embexp.interrupts import end_at_once_from_now_on, raise_on_sigterm
+raise_on_sigterm()
+print("all")
+end_at_once_from_now_on()
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_what_was_said_before_all_is_over_is_written_though_a_signal_comes_then():
+    done = subprocess.run([sys.executable, "-c", SAID], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "all\n", "")
+
+
+def test_a_reader_that_has_left_is_no_reason_to_fail(monkeypatch):
+    def left() -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(flush=left))
+    end_at_once_from_now_on()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hydra.types import RunMode
@@ -123,18 +121,6 @@ def test_only_a_run_that_is_no_job_of_a_sweep_tells_all_at_its_end(folder, monke
     # And then a signal has nothing to tell: there is nothing to go on with.
     assert [("Folder: " in out, "Folder: " in log) for out, log in ended] == [(not breaks, breaks)] * alone
     assert capsys.readouterr().out == ""
-
-
-def test_what_was_said_is_written_out_before_a_signal_may_end_the_process(monkeypatch):
-    def left():
-        done.append("written")
-        raise BrokenPipeError
-
-    done = []
-    monkeypatch.setattr("sys.stdout", SimpleNamespace(flush=left))
-    monkeypatch.setattr("signal.signal", lambda number, action: done.append(action))
-    job.all_is_said()
-    assert done == ["written", signal.SIG_DFL, signal.SIG_DFL]
 
 
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
