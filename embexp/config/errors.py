@@ -21,12 +21,28 @@ class ConfigError(Exception):
 
 
 def closest(word: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word that is most like it, or whose words' first letters it is (lr); None where none is near."""
+    """The allowed word that is most like it, or whose words' first letters it is (lr), or whose last words are most like it (margn:
+    triplet_margin); None where none is near.
+    """
     as_written = {name.lower(): name for name in allowed}
     short = {"".join(part[:1] for part in name.split("_")): name for name in as_written if "_" in name}
     asked = word.lower()
-    found = next(iter(get_close_matches(asked, list(as_written), n=1, cutoff=0.65)), short.get(asked))
+    near = get_close_matches(asked, list(as_written), n=1, cutoff=0.65)
+    found = next(iter(near), short.get(asked))
+    if found is None:
+        ends = ends_of(as_written)
+        found = next((ends[end] for end in get_close_matches(asked, list(ends), n=1, cutoff=0.65)), None)
     return None if found is None else as_written[found]
+
+
+def ends_of(names: Iterable[str]) -> dict[str, str]:
+    """The last words of each name of several, with the name: {"margin": "triplet_margin"}."""
+    found: dict[str, str] = {}
+    for name in names:
+        words = name.strip("_").split("_")
+        for first in range(1, len(words)):
+            found.setdefault("_".join(words[first:]), name)
+    return found
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

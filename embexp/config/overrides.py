@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -262,22 +262,14 @@ def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None
         return whole
     parent, _, name = key.rpartition(".")
     of_section = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == parent}
-    of_any = {each.rpartition(".")[2]: each for each in reversed(known)}
-    ends = {end: of_section[whole] for end, whole in _ends_of(of_section).items()}
-    for by_name in (of_section, ends, of_any):
+    # Of several that are as near the loss's is meant: margin is asked of triplet more than of data.hard_margin.
+    of_any: dict[str, str] = {}
+    for each in sorted(known, key=lambda each: not each.startswith("loss.")):
+        of_any.setdefault(each.rpartition(".")[2], each)
+    for by_name in (of_section, of_any):
         if (found := closest(name, by_name)) is not None:
             return by_name[found]
     return None
-
-
-def _ends_of(names: Iterable[str]) -> dict[str, str]:
-    """The last words of each name of several, with the name: {"margin": "triplet_margin"}."""
-    found: dict[str, str] = {}
-    for name in names:
-        words = name.strip("_").split("_")
-        for first in range(1, len(words)):
-            found.setdefault("_".join(words[first:]), name)
-    return found
 
 
 def _options_with(group: str, name: str) -> list[str]:
@@ -293,8 +285,7 @@ def _alike_in_the_group(group: str, name: str) -> str | None:
     for file in files:
         for key in map(str, OmegaConf.load(file)):
             options.setdefault(key, []).append(f"{group}={file.stem}")
-    ends = _ends_of(options)
-    found = closest(name, options) or ends.get(closest(name, ends) or "")
+    found = closest(name, options)
     return None if found is None else f" Did you mean '{group}.{found}', a key of {' and of '.join(options[found])}?"
 
 

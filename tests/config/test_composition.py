@@ -453,6 +453,8 @@ def test_the_key_of_a_section_that_was_typed_without_it_is_named_before_one_that
 
 
 def test_a_key_is_known_by_its_last_words_though_they_are_misspelt():
+    (problem,) = problems_of("loss=triplet", "margn=0.5")
+    assert "Did you mean 'loss.triplet_margin'?" in problem
     (problem,) = problems_of("loss=triplet", "loss.margn=0.5")
     assert "Did you mean 'loss.triplet_margin'? See them all" in problem
     (problem,) = problems_of("loss.margn=0.5")
