@@ -38,8 +38,10 @@ def ranked(runs: Sequence[Run], metric: str) -> list[tuple[int, Run]]:
         (score, run) for run in runs if run.status == Status.FINISHED and (score := score_of(run, metric)) is not None
     ]
     scored.sort(key=lambda pair: pair[0], reverse=not is_cost(metric))
-    order = [score for score, _ in scored]
-    return [(order.index(score) + 1, run) for score, run in scored]
+    rank_of: dict[float, int] = {}
+    for rank, (score, _) in enumerate(scored, start=1):
+        rank_of.setdefault(score, rank)
+    return [(rank_of[score], run) for score, run in scored]
 
 
 def by_evaluation(runs: Sequence[Run], metric: str) -> list[list[Run]]:

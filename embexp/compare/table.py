@@ -218,7 +218,8 @@ def rows_of(runs: Sequence[Run], metric: str = METRIC) -> list[dict[str, Any]]:
     """A flat row a run, the ranked ones first: rank, name, status, reason, differing settings, all metrics, cautions."""
     keys = columns_of(runs)
     order = _ranked_each(runs, metric)
-    rest = [run for run in runs if all(run is not other for _, other in order)]
+    are_ranked = {id(run) for _, run in order}
+    rest = [run for run in runs if id(run) not in are_ranked]
     metrics = sorted({key for run in runs for key in run.metrics})
     sets = by_evaluation(runs, metric)
     judged = {id(v.run): v for of_set in sets for v in judge(of_set, metric=metric)}
