@@ -118,7 +118,7 @@ def beside(runs: Sequence[Run]) -> list[Column]:
     there = sorted({key for run in runs for key in run.metrics})
     cuts = sorted((int(found[1]), key) for key in there if (found := OF_DIMS.fullmatch(key)))
     dims = [Column(f"{dim} dims", (key,)) for dim, key in reversed(cuts)]
-    sets = [Column(_of_set(found[1]), (key,)) for key in there if (found := OF_SET.fullmatch(key))]
+    sets = [Column(_of_set(name), (key,)) for name, key in _sets_of(runs, there)]
     tasks = [Column(f"MTEB {found[1]}", (key,)) for key in there if (found := OF_TASK.fullmatch(key))]
     if len(tasks) > MOST_TASKS:
         tasks = [Column(f"MTEB, mean of {len(tasks)}", tuple(key for task in tasks for key in task.keys))]
@@ -149,6 +149,20 @@ def signed(value: float) -> str:
     """A gain, green where there is any, as rich's markup."""
     colour = "green" if value > 0 else "red"
     return f"[{colour}]{value:+.4f}[/{colour}]"
+
+
+def _sets_of(runs: Sequence[Run], there: Sequence[str]) -> list[tuple[str, str]]:
+    """Each set's name and metric; of those that are the same pairs in every run the first alone, by all their names."""
+    found: dict[tuple[object, ...], list[tuple[str, str]]] = {}
+    for key in there:
+        if named := OF_SET.fullmatch(key):
+            on = tuple(
+                (run.scored_on.get(f"sts/{named[1]}"), run.metrics[key]) if key in run.metrics else None for run in runs
+            )
+            # Of a run from before it was kept, what it was scored on is not known.
+            known = all(of_run is None or of_run[0] is not None for of_run in on)
+            found.setdefault(on if known else (key,), []).append((named[1], key))
+    return [(" = ".join(name for name, _ in alike), alike[0][1]) for alike in found.values()]
 
 
 def _of_set(name: str) -> str:

@@ -45,6 +45,20 @@ def test_pairs_that_are_called_dev_have_a_title_of_their_own():
     assert titles_of([found]) == ["dev Spearman", "gain", "sts/dev Spearman", "sts/test Spearman"]
 
 
+def test_equal_pairs_under_two_names_have_one_column():
+    metrics = {f"sts/{name}/spearman_cosine": 0.3 for name in "abc"}
+    runs = [
+        replace(scored(metrics=metrics, batch_size=size), scored_on={"sts/a": "1", "sts/b": "1", "sts/c": "2"})
+        for size in (16, 32)
+    ]
+    assert titles_of(runs)[2:] == ["a = b Spearman", "c Spearman"]
+    # What they were scored on is not known of runs from before it was kept.
+    assert titles_of([replace(each, scored_on={}) for each in runs])[2:] == ["a Spearman", "b Spearman", "c Spearman"]
+    # Under each name other runs.
+    other = replace(runs[1], metrics={"best/dev/spearman_cosine": 0.5, "sts/b/spearman_cosine": 0.3})
+    assert titles_of([runs[0], other])[2:] == ["a Spearman", "b Spearman", "c Spearman"]
+
+
 def test_what_was_scored_beside_the_pairs_stands_in_every_table():
     text = drawn([scored(batch_size=32), run(0.5, batch_size=64)])
     assert "0.5151" in text
