@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -25,6 +27,8 @@ log = logging.getLogger(__name__)
 Rows = NDArray[np.int64]
 # In which an epoch's rows are tried to find room.
 ORDERS = 5
+# Batches that are looked at one by one for a row.
+LOOKED_AT = 32
 FEWEST_IN_A_BATCH = 4
 # Of the rows, in an epoch, before it is worth a warning.
 MOST_LEFT_OUT = 0.05
@@ -174,32 +178,77 @@ def fill(texts: Rows, *, size: int, batches: int = 0) -> tuple[list[Rows], int]:
     often = counts[number] > 1
     # A text in more rows than there are batches wants more batches.
     batches = max(batches, math.ceil(rows / size), int(_rows_of_the_commonest(number)))
-    filled: list[list[int]] = [[] for _ in range(batches)]
-    held: list[set[int]] = [set() for _ in range(batches)]
     room = [rows // batches + (batch < rows % batches) for batch in range(batches)]
+    some = _Filled(room)
     place = 0
     for row in np.flatnonzero(often.any(axis=1)).tolist():
         its = set(number[row][often[row]].tolist())
-        tried = 0
-        while tried < len(filled) and (len(filled[place]) >= room[place] or not its.isdisjoint(held[place])):
-            place, tried = (place + 1) % len(filled), tried + 1
-        if tried == len(filled):
-            larger = [at for at, there in enumerate(filled) if len(there) < size and its.isdisjoint(held[at])]
-            if not larger:
-                filled.append([])
-                held.append(set())
-                room.append(size)
-                larger = [len(filled) - 1]
-            place = min(larger, key=lambda at: len(filled[at]))
-        filled[place].append(row)
-        held[place] |= its
-        place = (place + 1) % len(filled)
+        found = some.next_with_room(place, its)
+        place = some.smallest(its, size=size) if found is None else found
+        some.add(row, its, place)
+        place = (place + 1) % len(some.rows)
+    filled = some.rows
     free = np.flatnonzero(~often.any(axis=1))
     spaces = [max(0, space - len(there)) for space, there in zip(room[:batches], filled[:batches], strict=True)]
     ends = np.cumsum(spaces)
     parts = [*np.split(free, ends)[:batches], *[free[:0]] * (len(filled) - batches)]
     made = [np.concatenate([np.array(there, dtype=np.int64), part]) for there, part in zip(filled, parts, strict=True)]
     return [batch for batch in made if len(batch)], batches
+
+
+class _Filled:
+    """Batches while they are filled.
+
+    Few are looked at one by one; where none of these will do, all at once: of a text that every tenth row has there are so many batches
+    that to go through them for each row would take longer than the training.
+
+    Attributes:
+        rows: of each batch.
+    """
+
+    def __init__(self, room: Sequence[int]) -> None:
+        self.rows: list[list[int]] = [[] for _ in room]
+        self._room = np.array(room)
+        self._counts = np.zeros(len(room), dtype=np.int64)
+        self._texts: list[set[int]] = [set() for _ in room]
+        # Of each text the batches that hold it.
+        self._holding: dict[int, array[int]] = defaultdict(lambda: array("q"))
+
+    def next_with_room(self, place: int, its: set[int]) -> int | None:
+        """The first batch from a place on, and around, that has not its share yet and none of these texts; None: there is none."""
+        count = len(self.rows)
+        for tried in range(min(LOOKED_AT, count)):
+            at = (place + tried) % count
+            if self._counts[at] < self._room[at] and its.isdisjoint(self._texts[at]):
+                return at
+        fits = self._without(its, self._counts < self._room)
+        return next(
+            (first + int(part.argmax()) for first, part in ((place, fits[place:]), (0, fits)) if part.any()), None
+        )
+
+    def smallest(self, its: set[int], *, size: int) -> int:
+        """The first of the smallest batches that have none of these texts and not `size` rows; a new one where there is none."""
+        fits = self._without(its, self._counts < size)
+        if fits.any():
+            return int(np.where(fits, self._counts, size).argmin())
+        self.rows.append([])
+        self._texts.append(set())
+        self._room, self._counts = np.append(self._room, size), np.append(self._counts, 0)
+        return len(self.rows) - 1
+
+    def add(self, row: int, its: set[int], place: int) -> None:
+        """A row to a batch."""
+        self.rows[place].append(row)
+        self._counts[place] += 1
+        self._texts[place] |= its
+        for text in its:
+            self._holding[text].append(place)
+
+    def _without(self, its: set[int], fits: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        for text in its:
+            if text in self._holding:
+                fits[np.frombuffer(self._holding[text], dtype=np.int64)] = False
+        return fits
 
 
 def _tell_if_small(batches: list[Rows], *, size: int) -> None:
