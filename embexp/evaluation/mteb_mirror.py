@@ -105,8 +105,10 @@ def _splits(
     from datasets import Dataset, DatasetDict
 
     files = {split: _file(folder, FILES.get(split, (split,))) for split in sorted(splits)}
+    lists = [column for column, names in columns.items() if "label" in names and column not in numbers]
     tables = {
-        split: read_columns(file, columns, key=KEY, numbers=numbers, blank=blank) for split, file in files.items()
+        split: read_columns(file, columns, key=KEY, numbers=numbers, blank=blank, lists=lists)
+        for split, file in files.items()
     }
     return list(files.values()), DatasetDict({split: Dataset.from_dict(values) for split, values in tables.items()})
 

@@ -38,6 +38,7 @@ def read_columns(
     blank: Sequence[str] = (),
     one_of: Sequence[str] = (),
     numbers: Sequence[str] = (),
+    lists: Sequence[str] = (),
     unique: str | None = None,
 ) -> dict[str, list[Any]]:
     """The values of each column, none of them missing; of an optional one, None where the file has it not.
@@ -50,6 +51,7 @@ def read_columns(
         blank: our names of columns whose cells may be empty; what is missing is "" then.
         one_of: our names of columns of which a row has something in one, whatever may be blank.
         numbers: our names of columns that hold numbers; they are given as floats, all finite.
+        lists: our names of columns whose cells may be several values; of others they would be read as one text, in brackets.
         unique: our name of the column by which a row is known; one that says again what an earlier row says is left out.
 
     Raises:
@@ -71,7 +73,14 @@ def read_columns(
             continue
         try:
             found[column] = [
-                _value(cell, name, may_be_blank=column in blank, is_number=column in numbers, where=number)
+                _value(
+                    cell,
+                    name,
+                    may_be_blank=column in blank,
+                    may_be_list=column in lists,
+                    is_number=column in numbers,
+                    where=number,
+                )
                 for number, cell in zip(table.rows, table.cells[name], strict=True)
             ]
         except ValueError as error:
@@ -123,7 +132,7 @@ def _read(path: Path, names: Collection[str], key: str) -> _Table:
     return _Table(records.columns, rows, {name: values for name, values in cells.items() if name in there}, problems)
 
 
-def _value(value: Any, name: str, *, may_be_blank: bool, is_number: bool, where: int) -> Any:
+def _value(value: Any, name: str, *, may_be_blank: bool, may_be_list: bool, is_number: bool, where: int) -> Any:
     """What a cell holds; in csv and tsv every cell is text.
 
     Raises:
@@ -135,6 +144,8 @@ def _value(value: Any, name: str, *, may_be_blank: bool, is_number: bool, where:
             return value if isinstance(value, str) else ""
         raise ValueError(f"row {where}: {name} is empty; fill it in or leave the row out")
     if not is_number:
+        if isinstance(value, dict) or (isinstance(value, list) and not may_be_list):
+            raise ValueError(f"row {where}: {name} is {printable(repr(value))}, not one text or number")
         return value
     try:
         number = float(value)

@@ -122,3 +122,11 @@ def test_a_row_with_nothing_in_any_of_its_texts_is_told(tmp_path, header, row, t
     columns_of(file, blank=blank)
     file.write_text("_id,title,text\na,one,\nb,,two\n")
     assert columns_of(file, blank=blank, one_of=blank)["text"] == ["", "two"]
+
+
+@pytest.mark.parametrize("value", ['["a", "b"]', '{"de": "a"}'])
+def test_several_values_in_a_cell_are_not_taken_for_one_text(tmp_path, value):
+    file = written(tmp_path, "corpus.jsonl", f'{{"_id": 1, "text": "a"}}\n{{"_id": 2, "text": {value}}}\n')
+    (problem,) = problems_of(file)
+    assert problem.startswith(f"{file} row 2: text is ")
+    assert problem.endswith("not one text or number.")
