@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,12 +12,15 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import Config, ConfigError, Retrieval
+from embexp.config.errors import printable
 from embexp.data import build_source
 from embexp.data.helpdesk import retrieval as helpdesk_articles
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.ranking import MAP_AT, ranking_metrics
 from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, read_columns
+
+log = logging.getLogger(__name__)
 
 # How files call the columns, BEIR's own names first.
 IDS = ("_id", "id")
@@ -172,14 +176,35 @@ def _from_files(settings: Retrieval) -> Judged:
         numbers=["gain"],
     )
     relevant: dict[str, dict[str, float]] = {}
+    # A number in one file may be a text in another.
+    queries["id"], corpus["id"] = ([*map(str, table["id"])] for table in (queries, corpus))
     for query, document, gain in zip(judgements["query"], judgements["document"], judgements["gain"], strict=True):
         relevant.setdefault(str(query), {})[str(document)] = 1.0 if gain is None else gain
+    _tell_of_unknown_ids(relevant, set(queries["id"]), set(corpus["id"]))
     texts = [f"{title or ''} {text}".strip() for title, text in zip(corpus["title"], corpus["text"], strict=True)]
     return _judged(
-        dict(zip(map(str, queries["id"]), queries["text"], strict=True)),
-        dict(zip(map(str, corpus["id"]), texts, strict=True)),
-        relevant,
+        dict(zip(queries["id"], queries["text"], strict=True)), dict(zip(corpus["id"], texts, strict=True)), relevant
     )
+
+
+def _tell_of_unknown_ids(relevant: Mapping[str, Mapping[str, float]], queries: Set[str], documents: Set[str]) -> None:
+    """As in trec_eval they change the score without an error; where no id is known at all `_judged` refuses the files."""
+    judged = {query for query, gains in relevant.items() if any(gain > 0 for gain in gains.values())}
+    if unknown := judged - queries:
+        log.warning(
+            "retrieval: %d of %d queries that have a relevant document are not in the queries' file, as %s; they are not scored",
+            len(unknown),
+            len(judged),
+            printable(min(unknown)),
+        )
+    wanted = {document for query in judged & queries for document, gain in relevant[query].items() if gain > 0}
+    if missing := wanted - documents:
+        log.warning(
+            "retrieval: %d of %d relevant documents are not in the corpus, as %s; they count as not found",
+            len(missing),
+            len(wanted),
+            printable(min(missing)),
+        )
 
 
 def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:

@@ -149,3 +149,13 @@ def test_a_document_without_text_and_title_is_told(beir):
         file.write('{"_id": "d4", "title": " ", "text": null}\n')
     with pytest.raises(ConfigError, match=r"corpus\.jsonl row 4: text and title are empty"):
         evaluation_of(f"evaluation.retrieval.path={beir}")
+
+
+def test_judged_queries_and_relevant_documents_that_are_in_no_file_are_counted(beir, caplog):
+    with (beir / "qrels" / "test.tsv").open("a") as file:
+        file.write("q9\td1\t1\nq8\td9\t0\n")
+    evaluation_of(f"evaluation.retrieval.path={beir}")
+    assert [message for message in caplog.messages if message.startswith("retrieval:")] == [
+        "retrieval: 1 of 3 queries that have a relevant document are not in the queries' file, as q9; they are not scored",
+        "retrieval: 1 of 3 relevant documents are not in the corpus, as gone; they count as not found",
+    ]
