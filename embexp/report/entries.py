@@ -124,7 +124,8 @@ def shown(key: str, value: str) -> str:
         return "not trained"
     if key in ("loss", "model", "data", "experiment"):
         return value
-    return f"bs {value}" if key == "batch_size" else f"{key.replace('_', ' ')} {value}"
+    # The key as it is typed, and as the table has it.
+    return f"bs {value}" if key == "batch_size" else f"{key} {value}"
 
 
 def before(run: Run, metric: str) -> float | None:

@@ -14,6 +14,7 @@ from embexp.compare import Run
 from embexp.compare.judge import judge
 from embexp.report import card_of, report, write_report
 from embexp.report.details import details_of
+from embexp.report.entries import shown
 from embexp.report.page import common_settings
 from embexp.statistics import Difference
 from embexp.tracking import Status
@@ -269,3 +270,9 @@ def test_paths_of_one_name_are_told_apart_and_no_more_of_them_is_shown(tmp_path)
     assert "evaluation.path fold1/test" in text
     assert ">fold2/test<" in text
     assert "/data/" not in text
+
+
+def test_a_run_is_told_from_others_by_keys_as_they_are_typed():
+    assert shown("learning_rate", "1e-05") == "learning_rate 1e-05"
+    assert shown("batch_size", "64") == "bs 64"
+    assert shown("loss", "mnr") == "mnr"
