@@ -13,7 +13,8 @@ import embexp.cores  # noqa: F401  # counts the cores, before torch is imported
 from embexp.pages import ask_for_large_pages
 
 if TYPE_CHECKING:
-    from embexp.config import Config, ConfigError, compose
+    from embexp.config import Config, ConfigError
+    from embexp.config.composition import compose
     from embexp.experiment import run_experiment
     from embexp.record import Result
 
@@ -22,10 +23,14 @@ __all__ = ["Config", "ConfigError", "Result", "compose", "run_experiment"]
 
 def __getattr__(name: str) -> Any:
     # Loaded when asked for: `import embexp` must not cost the ten seconds that torch takes.
-    if name in ("Config", "ConfigError", "compose"):
+    if name in ("Config", "ConfigError"):
         from embexp import config
 
         return getattr(config, name)
+    if name == "compose":
+        from embexp.config.composition import compose
+
+        return compose
     if name == "run_experiment":
         ask_for_large_pages()
         from embexp.experiment import run_experiment

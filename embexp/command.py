@@ -14,9 +14,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
 from embexp.config.composition import (
     check_command,
+    compose,
     for_multirun,
     is_sweep,
     keep_to_own_options,

@@ -37,8 +37,8 @@ import yaml
 
 from embexp import identity
 from embexp.compare.runs import UNTRAINED
-from embexp.config import VIEWS_OF_KIND, Config, ConfigError, compose
-from embexp.config.composition import check_command
+from embexp.config import VIEWS_OF_KIND, Config, ConfigError
+from embexp.config.composition import check_command, compose
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
 from embexp.naming import MOST_PARAMS, SCALARS, typed_params, unquoted
@@ -263,8 +263,9 @@ def run_command(arguments: argparse.Namespace) -> int:
     with uncollected():
         from rich.console import Console
 
-        from embexp.compare import draw, read_result
         from embexp.compare.ranking import METRIC
+        from embexp.compare.runs import read_result
+        from embexp.compare.table import draw
         from embexp.job import tell_failure, what_shows_it
         from embexp.run_folder import RESULT
 

@@ -20,7 +20,7 @@ import torch
 from embexp import identity
 from embexp.cautions import batches_of_all_rows, cautions, warn_of
 from embexp.checkpoint_folder import alone_in, checkpoints_of, remove_checkpoints
-from embexp.compare import local_predictions
+from embexp.compare.runs import local_predictions
 from embexp.config import Config, ConfigError
 from embexp.data.cache import cached_view
 from embexp.data.tokens import Tokens

@@ -14,7 +14,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from rich.console import Console
 
-from embexp.compare import draw, read_result
+from embexp.compare.runs import read_result
+from embexp.compare.table import draw
 from embexp.config import Tracker
 from embexp.config.composition import checked
 from embexp.config.schema import MLflow

@@ -27,7 +27,9 @@ if __name__ == "__main__":
 import yaml
 
 from embexp.compare.runs import OF_STORE, read_runs, refuse_what_is_no_store, run_called
-from embexp.config import Config, ConfigError, check, compose
+from embexp.config import Config, ConfigError
+from embexp.config.checks import check
+from embexp.config.composition import compose
 from embexp.config.recorded import recorded_config
 from embexp.pages import ask_for_large_pages
 from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT

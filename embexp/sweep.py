@@ -17,10 +17,10 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
-from embexp.compare import RUNS_OF_SWEEP, Run, draw, read_result, to_csv, to_markdown
 from embexp.compare.ranking import METRIC
-from embexp.compare.runs import OF_A_SWEEP
+from embexp.compare.runs import OF_A_SWEEP, RUNS_OF_SWEEP, Run, read_result
 from embexp.compare.sweeps import COMMAND_OF_SWEEP, JOBS_OF_SWEEP
+from embexp.compare.table import draw, to_csv, to_markdown
 from embexp.config import Config, ConfigError
 from embexp.config.ranges import parse
 from embexp.identity import command_line

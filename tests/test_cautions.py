@@ -11,7 +11,7 @@ from scipy.stats import spearmanr
 from sentence_transformers.sentence_transformer.modules import Normalize
 
 from embexp.cautions import batches_of_all_rows, cautions
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.data.views import View
 from embexp.evaluation import Pairs, score_pairs
 from embexp.loss_plan import build_loss

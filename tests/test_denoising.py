@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.encoding import StepEncoder
 from embexp.loss_plan import build_loss
 from embexp.models import load_encoder

@@ -14,8 +14,9 @@ import pytest
 from filelock import FileLock, Timeout
 
 from embexp import evaluate
-from embexp.compare import read_result, read_runs
-from embexp.config import ConfigError, compose
+from embexp.compare.runs import read_result, read_runs
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.evaluate import evaluate_model, params_of, run_command
 from embexp.evaluation import Extras
 from embexp.experiment import run_experiment
@@ -233,7 +234,7 @@ def test_who_interrupts_the_table_is_told_that_the_scoring_had_ended(workplace, 
     monkeypatch.setattr(evaluate, "log_to", lambda folder: None)
     monkeypatch.setattr(evaluate, "raise_on_sigterm", lambda: None)
     monkeypatch.setattr(evaluate, "ask_for_large_pages", lambda: None)
-    monkeypatch.setattr("embexp.compare.draw", interrupted)
+    monkeypatch.setattr("embexp.compare.table.draw", interrupted)
     with pytest.raises(error) as told:
         run_command(Namespace(overrides=["model=tiny", tracker], config_dir=None))
     assert str(told.value).startswith(f"the scoring had ended; {said}")

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from embexp import experiment, scoring
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data.tokens import Tokens
 from embexp.experiment import run_experiment, verdict
 from embexp.interrupts import Preempted

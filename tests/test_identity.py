@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from embexp import identity
-from embexp.config import Config, compose
+from embexp.config import Config
+from embexp.config.composition import compose
 from embexp.config.schema import OwnLoss, OwnModel
 from embexp.identity import NOT_IN_KEY, run_key
 

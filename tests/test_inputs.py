@@ -7,7 +7,8 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from embexp import inputs
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.evaluation import Extras
 from embexp.inputs import decoder_of, load_inputs
 from embexp.models import load_encoder

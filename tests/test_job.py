@@ -11,7 +11,8 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from embexp import job
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.interrupts import Terminated
 from embexp.record import Result
 from embexp.tracking import Status

@@ -18,8 +18,7 @@ from omegaconf import DictConfig
 
 from embexp import command, launch
 from embexp.compare.runs import Run
-from embexp.config import compose
-from embexp.config.composition import _loader, checked
+from embexp.config.composition import _loader, checked, compose
 from embexp.tracking import Status
 from hydra_plugins.embexp_launcher import ProcessLauncher
 from tests.test_main import SMALL, embexp, results, statuses, wait_for

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from embexp import leaks
 from embexp.compare.warned import TEST_AND_DEV
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluate import evaluate_model

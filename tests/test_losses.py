@@ -12,7 +12,8 @@ from datasets import Dataset
 from sentence_transformers.sentence_transformer.modules import Normalize
 from transformers import AutoConfig, AutoModel
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data.views import View
 from embexp.loss_plan import build_loss, refuse_what_teaches_nothing
 from embexp.models import load_encoder, weights_hash
@@ -166,7 +167,7 @@ def test_tsdae_learns_to_tell_the_text():
 
 BERT = """
 import torch
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 config = compose(["model=bert", "loss=tsdae", "model.max_length=32", "model.dropout=0.0"])

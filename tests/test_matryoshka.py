@@ -6,7 +6,8 @@ import pytest
 import torch
 from sentence_transformers.sentence_transformer.losses import MatryoshkaLoss
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.evaluate import evaluate_model
 from embexp.evaluation import evaluation_pairs, score_pairs
 from embexp.evaluation.dims import DimsEvaluation

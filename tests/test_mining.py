@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 from embexp import mining
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.data.cache import cached_view
 from embexp.data.negatives import Triplets
 from embexp.data.rows import Rows, rows_from

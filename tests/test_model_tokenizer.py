@@ -9,7 +9,8 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from transformers import AutoConfig, AutoModel, PreTrainedTokenizerFast
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.model_tokenizer import tokenizer_identity
 from embexp.models import Encoder, load_encoder
 from tests.test_models import small

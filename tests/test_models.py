@@ -17,7 +17,8 @@ from torch import nn
 from transformers import AutoConfig, AutoModel
 
 from embexp import model_files, models
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.model_files import find, packaged
 from embexp.models import identity_of, load_encoder, pretrained, tiny, weights_hash
 from tests.hub_server import REVISION, HubServer
@@ -302,7 +303,7 @@ def test_a_model_comes_from_the_hub_at_its_revision_and_then_from_the_cache(chec
 
 
 NAMED = """
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.models import load_encoder
 print(load_encoder(compose(["model.path=org/small"]).model).origin)
 """

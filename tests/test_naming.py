@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.config.schema import Scalars
 from embexp.naming import SCALARS, job_name, name_of, run_name, run_params, shared_command, shared_name, without_folders
 

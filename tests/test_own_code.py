@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.config.schema import OwnModel
 from embexp.evaluate import key_of
 from embexp.evaluation import Extras, Scores

@@ -12,7 +12,8 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data import build_source
 from embexp.data.cache import cached_view
 from embexp.evaluate import key_of

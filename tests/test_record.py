@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from embexp.cautions import warn_of
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.experiment import skip
 from embexp.record import Record
 from embexp.tracking import FoundRun, NullTracker, Status, build_tracker

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.experiment import run_experiment
 from embexp.reproduce import main, read_record, told
 from embexp.training import CheckpointFailed, MemberLost, TrainingDiverged

@@ -13,7 +13,8 @@ from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 
 from embexp import experiment, scoring
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.encoding import can_be_sorted
 from embexp.evaluation import Pairs, score_pairs
 from embexp.evaluation.latency import LatencyEvaluation

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.record import Record
 from embexp.run_folder import ARTIFACTS
 from embexp.tracking import NullTracker, Status

@@ -20,7 +20,8 @@ import psutil
 import pytest
 from omegaconf import OmegaConf
 
-from embexp.config import compose, launching
+from embexp.config import launching
+from embexp.config.composition import compose
 from embexp.interrupts import Terminated, raise_on_sigterm
 from hydra_plugins.embexp_launcher import LocalLauncher, SlurmLauncher
 from tests import slurm_stand_in

@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from embexp import command
-from embexp.compare import draw, to_markdown
-from embexp.config import compose
+from embexp.compare.table import draw, to_markdown
+from embexp.config.composition import compose
 from embexp.interrupts import Terminated
 from embexp.sweep import Sweep, open_sweep
 from embexp.tracking import SWEPT, NullTracker, Status

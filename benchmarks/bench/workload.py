@@ -28,7 +28,7 @@ TRIPLETS, SCORED, TEXTS, PAIRS, FEW = "triplets", "scored", "texts", "pairs", "f
 
 def write_base(folder: Path, *, mnli: Path | None, stsb: Path | None, pairs: int) -> None:
     """triplets/, scored/ and texts/ with train.parquet; pairs/ with all pairs to score on, few/ with the first so many."""
-    from embexp.config import compose
+    from embexp.config.composition import compose
     from embexp.data import build_source
     from embexp.data.views import make_view
 

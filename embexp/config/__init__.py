@@ -2,11 +2,9 @@
 
 The values live in the YAML files of conf/, once, each with a comment that says what raising it does; here stand
 their types, their ranges and what goes together. Nothing in this folder imports torch, so that a typo is told in
-a second.
+a second. What is imported from the folder itself are the types: its checks look into files, stores and models, which know these types.
 """
 
-from embexp.config.checks import check
-from embexp.config.composition import compose
 from embexp.config.errors import ConfigError
 from embexp.config.kinds import VIEWS_OF_KIND, Kind, ViewName
 from embexp.config.schema import (
@@ -23,7 +21,6 @@ from embexp.config.schema import (
     Tracker,
     Trainer,
 )
-from embexp.config.sections import data_schema
 
 __all__ = [
     "VIEWS_OF_KIND",
@@ -42,7 +39,4 @@ __all__ = [
     "Tracker",
     "Trainer",
     "ViewName",
-    "check",
-    "compose",
-    "data_schema",
 ]

@@ -19,6 +19,7 @@ from embexp.config.schema import (
     Trainer,
 )
 from embexp.config.sections import collect, schema_of
+from embexp.shares import too_few, visible_gpus
 
 
 def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
@@ -96,8 +97,5 @@ def check_share(config: Config, launcher: Mapping[str, Any]) -> None:
     """
     if LAUNCHERS.get(str(launcher.get("_target_"))) is not Launcher or config.devices == 1:
         return
-    # Not above: it needs this package.
-    from embexp.shares import too_few, visible_gpus
-
     if config.trainer.device != "cpu" and (problem := too_few(visible_gpus(), config.devices)):
         raise ConfigError([problem])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from embexp.config.schema import Config, DenoisingAutoEncoder, Pretrained, SoftmaxClassifier, Tiny
+from embexp.model_files import dimension_of
 
 
 def cuts_go_together(config: Config) -> Iterator[str]:
@@ -29,9 +30,6 @@ def cuts_go_together(config: Config) -> Iterator[str]:
 
 def _dimension(config: Config) -> int | None:
     """Of the model's embeddings, where its configs tell it; of what the hub has, and of a model of one's own, loading tells it."""
-    # Not above: it needs this package.
-    from embexp.model_files import dimension_of
-
     model = config.model
     if isinstance(model, Tiny):
         return model.hidden_size

@@ -28,6 +28,10 @@ from embexp.config.schema import (
 )
 from embexp.config.sources import sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
+from embexp.model_files import is_no_model
+from embexp.tracking.named import what_is_wrong_with
+from embexp.tracking.secrets import without_secrets
+from embexp.tracking.store import store_uri
 
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -55,9 +59,6 @@ def _targets_are_there(config: Config) -> Iterator[str]:
 
 
 def _model_can_be_found(config: Config) -> Iterator[str]:
-    # Not above: it needs this package.
-    from embexp.model_files import is_no_model
-
     if isinstance(config.model, Pretrained) and (wrong := is_no_model(config.model.path)) is not None:
         yield wrong
 
@@ -200,11 +201,6 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
 def _store_is_known(config: Config) -> Iterator[str]:
     if not isinstance(config.tracker, MLflow):
         return
-    # Not above: it needs this package.
-    from embexp.tracking.named import what_is_wrong_with
-    from embexp.tracking.secrets import without_secrets
-    from embexp.tracking.store import store_uri
-
     shown = f"tracker.uri={without_secrets(store_uri(config.tracker.uri))}"
     yield from (f"{shown}: {problem}" for problem in what_is_wrong_with(config.tracker.uri))
 

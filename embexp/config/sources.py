@@ -103,7 +103,7 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
 
 def _where_delimiters_differ(section: str, files: FileSource, paths: Mapping[Split, str]) -> Sequence[str]:
     """What helps where one key cannot fit all the tables, so that what is said of each file leads in a circle."""
-    # Not above: it needs this package.
+    # Not above: pyarrow takes a while, and most commands name no files of their own.
     from embexp.data.files.content import TYPED_TAB, delimiter_of
 
     signs = files.delimiters()
@@ -129,7 +129,7 @@ def _typed(path: str | None) -> str:
 
 
 def _opened(files: Files) -> FileSource:
-    # Not above: it needs this package.
+    # Not above: pyarrow takes a while, and most commands name no files of their own.
     from embexp.data.files import FileSource
 
     return FileSource(**files.arguments())

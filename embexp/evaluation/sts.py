@@ -20,7 +20,8 @@ from sentence_transformers.util import (
     pairwise_manhattan_sim,
 )
 
-from embexp.config import Config, ConfigError, Similarity, data_schema
+from embexp.config import Config, ConfigError, Similarity
+from embexp.config.sections import data_schema
 from embexp.data import build_source
 from embexp.data.files import FileSource
 from embexp.data.rows import Rows, Source, Split

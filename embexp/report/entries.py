@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from embexp.compare import Verdict
 from embexp.compare.cells import values_of
+from embexp.compare.judge import Verdict
 from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import UNTRAINED, Run
 from embexp.report.details import Details, details_of

@@ -18,7 +18,8 @@ from benchmarks.bench.parts import PARTS, Bench, _over, _same_batches, quality
 from benchmarks.bench.processes import Finished, read_steps, start
 from benchmarks.bench.sides import Case, Run, Sides, an_epoch, switched_off
 from benchmarks.bench.table import Ratios, head, in_turn, ratio_row, spread
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 
 
 @pytest.fixture
@@ -266,7 +267,7 @@ def test_both_sides_train_on_the_same_batches_from_start_to_scores(tmp_path):
     start(
         [
             "-c",
-            "from embexp.config import compose; from embexp.models import load_encoder; "
+            "from embexp.config.composition import compose; from embexp.models import load_encoder; "
             "load_encoder(compose(['model=tiny']).model).model.save_pretrained('tiny')",
         ],
         folder=folder,

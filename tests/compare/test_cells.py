@@ -8,9 +8,9 @@ import re
 import pytest
 from rich.console import Console
 
-from embexp.compare import draw
 from embexp.compare.cells import label_of, of_the_best, values_of
 from embexp.compare.runs import Run
+from embexp.compare.table import draw
 from embexp.tracking import Status
 from tests.report.conftest import leave_run
 

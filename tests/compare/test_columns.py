@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from embexp.compare import Run, to_markdown
 from embexp.compare.columns import INTERVAL, beside, columns, least
+from embexp.compare.runs import Run
+from embexp.compare.table import to_markdown
 from embexp.tracking import Status
 from tests.compare.test_table import METRIC, drawn, run
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr
 
-from embexp.compare import Run
 from embexp.compare.judge import judge, size_of, too_few_pairs
+from embexp.compare.runs import Run
 from embexp.statistics import FEWEST_PAIRS, Difference
 from embexp.tracking import Status
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embexp.compare import Run
 from embexp.compare.__main__ import _arguments, _check_metric, main
+from embexp.compare.runs import Run
 from embexp.config import ConfigError
 from embexp.tracking import Status
 from embexp.tracking.journal import Journal, Sent

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from embexp.compare import draw
 from embexp.compare.judge import judge
 from embexp.compare.predictions import what_is_lacking
+from embexp.compare.table import draw
 from tests.compare.test_judge import METRIC, run
 
 

@@ -9,9 +9,10 @@ from datetime import datetime
 
 import pytest
 
-from embexp.compare import Run, to_csv, to_markdown
 from embexp.compare.ranking import by_evaluation
+from embexp.compare.runs import Run
 from embexp.compare.sets import names_of
+from embexp.compare.table import to_csv, to_markdown
 from embexp.tracking import Status
 from tests.compare.test_table import METRIC, drawn, run
 

@@ -11,11 +11,12 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from embexp.compare import Run, draw, to_csv, to_json, to_markdown
 from embexp.compare.__main__ import filtered
 from embexp.compare.ranking import differing, ranked
-from embexp.compare.runs import read_runs, runs_of, with_rows
-from embexp.config import ConfigError, compose
+from embexp.compare.runs import Run, read_runs, runs_of, with_rows
+from embexp.compare.table import draw, to_csv, to_json, to_markdown
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.naming import run_params
 from embexp.tracking import Status
 from embexp.tracking.local import StoredRun

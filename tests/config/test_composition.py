@@ -15,8 +15,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.errors import HydraException
 from hydra.types import RunMode
 
-from embexp.config import Config, ConfigError, compose
-from embexp.config.composition import _loader, check_command, for_multirun, is_sweep
+from embexp.config import Config, ConfigError
+from embexp.config.composition import _loader, check_command, compose, for_multirun, is_sweep
 from embexp.config.overrides import FREE, composed_with, without_hydra
 from embexp.config.ranges import parse
 from embexp.data.rows import COLUMNS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.identity import settings_in_key
 
 

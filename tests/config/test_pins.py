@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import compose, data_schema
+from embexp.config.composition import compose
+from embexp.config.sections import data_schema
 
 
 @pytest.mark.parametrize("option", ["minilm", "mpnet", "bert"])

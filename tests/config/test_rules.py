@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.data import build_source
 from tests.config.test_composition import problems_of
 

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embexp.config import ConfigError, compose
-from embexp.config.composition import check_command
+from embexp.config import ConfigError
+from embexp.config.composition import check_command, compose
 from embexp.data.files.checking import Tally
 from embexp.data.files.content import SMALL_ROWS, is_small
 from embexp.data.files.file import File

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.config.targets import what_is_missing_of
 from embexp.shipped import conf_folder
 

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data import build_source, cache, hub, stored, views
 from embexp.data import rows as data_rows
 from embexp.data.cache import FACTS, UNUSED_FOR, cached_view

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data import build_source, stored
 from embexp.data.hub import HubSource
 from embexp.data.rows import label_number
@@ -50,7 +51,7 @@ def glue(tmp_path) -> Path:
 
 LOAD = """
 import json
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.data import build_source
 data = build_source(compose(["data={name}", "evaluation=helpdesk"]).data)
 rows = data.load({split!r})

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from datasets import Dataset
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data.batches import GroupedByLabel
 from embexp.data.rows import Rows, label_number, rows_from
 from embexp.data.views import View, make_view

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data import build_source
 from embexp.data.files import file as opened
 from embexp.data.files import readers

@@ -7,7 +7,8 @@ import time
 import pyarrow as pa
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
 from embexp.data.views import make_view
 from tests.data.test_files import source, written

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.evaluation import Extras, Part, build_extras
 from embexp.tracking import scored_on_of, scored_on_tags
 from tests.evaluation.test_sts import HARDWARE

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.evaluation.latency import LatencyEvaluation, size_of
 from embexp.training import Hardware
 

@@ -7,7 +7,8 @@ import csv
 import mteb
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data.helpdesk import scored
 from embexp.evaluation.extras import Extras
 from embexp.evaluation.mteb import MtebEvaluation, mteb_evaluation

@@ -9,7 +9,8 @@ import mteb
 import pandas as pd
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.evaluation import mteb as of_mteb
 from embexp.evaluation.mteb_mirror import load_mirror
 from embexp.evaluation.retrieval import retrieval_evaluation

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import ConfigError, compose
-from embexp.config.composition import check_command
+from embexp.config import ConfigError
+from embexp.config.composition import check_command, compose
 
 
 @pytest.fixture

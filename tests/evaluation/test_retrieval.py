@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.evaluation import retrieval
 from embexp.evaluation.retrieval import Judged, retrieval_evaluation, search
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import pearsonr, spearmanr
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.data import build_source
 from embexp.evaluation import Pairs, build_extras, evaluation_pairs, score_pairs, write_predictions
 from embexp.evaluation.sts import named_sets

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from scipy.stats import spearmanr
 
-from embexp.compare import Run, read_result
+from embexp.compare.runs import Run, read_result
 
 RANDOM = np.random.default_rng(3)
 GOLD = RANDOM.choice([0.1, 0.3, 0.5, 0.7, 0.9], size=200)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embexp.compare import read_result, read_runs
+from embexp.compare.runs import read_result, read_runs
 from embexp.config import ConfigError
 from embexp.report import report
 from embexp.report.details import Details, details_of
@@ -53,7 +53,7 @@ def test_of_a_step_that_was_logged_again_the_last_value_counts(workplace):
 
 
 def test_a_job_that_left_nothing_has_empty_details(tmp_path):
-    from embexp.compare import Run
+    from embexp.compare.runs import Run
 
     details = details_of(Run.lost("mnr", tmp_path))
     assert (details.run_id, details.command, details.history("dev/spearman_cosine")) == (None, None, [])

@@ -10,8 +10,8 @@ from itertools import pairwise
 
 import pytest
 
-from embexp.compare import Run
 from embexp.compare.judge import judge
+from embexp.compare.runs import Run
 from embexp.report import card_of, report, write_report
 from embexp.report.details import details_of
 from embexp.report.entries import shown

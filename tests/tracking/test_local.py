@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from embexp.compare import read_runs
+from embexp.compare.runs import read_runs
 from embexp.config import ConfigError
 from embexp.tracking import Status, local, prepare_store
 from embexp.tracking import mlflow as trackers

@@ -16,7 +16,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine
 
 from embexp.compare.runs import _from_client, read_runs, runs_of
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.sweep import Sweep
 from embexp.tracking import (
     EXPERIMENT,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from embexp.compare import read_runs
+from embexp.compare.runs import read_runs
 from embexp.tracking import MLflowTracker, Status
 from embexp.tracking.__main__ import main
 from embexp.tracking.journal import Journal

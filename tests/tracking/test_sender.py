@@ -15,8 +15,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from embexp.compare import read_runs
-from embexp.compare.runs import RUNS_OF_SWEEP
+from embexp.compare.runs import RUNS_OF_SWEEP, read_runs
 from embexp.config import ConfigError
 from embexp.record import Record
 from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secrets

@@ -16,7 +16,8 @@ import torch
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from torch import nn
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.encoding import StepEncoder
 from embexp.loss_plan import build_loss
 from embexp.models import load_encoder

@@ -13,7 +13,8 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 from transformers import TrainerControl, TrainerState
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.encoding import OnGpu, can_be_packed
 from embexp.encoding.unpadded import unpadded_attention
 from embexp.experiment import run_experiment

@@ -10,7 +10,8 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from torch.func import functional_call
 from transformers import TrainerControl, TrainerState
 
-from embexp.config import ConfigError, compose
+from embexp.config import ConfigError
+from embexp.config.composition import compose
 from embexp.encoding import OnGpu, StepEncoder, packed
 from embexp.encoding.unpadded import unpadded_attention
 from embexp.training import accelerations, graphs

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from embexp import cores
-from embexp.config import ConfigError, Trainer, compose
+from embexp.config import ConfigError, Trainer
+from embexp.config.composition import compose
 from embexp.training import choose_hardware, hardware
 
 

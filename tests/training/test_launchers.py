@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.experiment import run_experiment
 from embexp.training.launchers import PREFIXES, launchers_unheard
 

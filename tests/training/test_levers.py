@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.bench.sides import LEVERS
 from embexp import encoding
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.denoising import SortedDenoisingLoss
 from embexp.encoding import encode_unpadded, vocabulary
 from embexp.encoding.linear import can_be_fast

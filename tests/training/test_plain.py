@@ -9,7 +9,8 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from torch.utils.data import DataLoader
 from transformers import set_seed
 
-from embexp.config import Config, compose
+from embexp.config import Config
+from embexp.config.composition import compose
 from embexp.loss_plan import build_loss
 from embexp.models import load_encoder
 from embexp.training.trainer import EmbeddingTrainer

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from embexp.config import compose
+from embexp.config.composition import compose
 from embexp.encoding import StepEncoder
 from embexp.loss_plan import build_loss
 from embexp.models import load_encoder

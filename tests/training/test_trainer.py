@@ -13,7 +13,8 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from transformers import set_seed
 
-from embexp.config import Config, ConfigError, compose
+from embexp.config import Config, ConfigError
+from embexp.config.composition import compose
 from embexp.data import build_source
 from embexp.data.cache import cached_view
 from embexp.interrupts import Terminated, raise_on_sigterm
