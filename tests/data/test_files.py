@@ -605,6 +605,18 @@ def test_the_scale_that_was_detected_is_logged(tmp_path, caplog):
     assert "scores taken as 0 to 5" in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("label", "labels", "told"),
+    [("1", None, True), ("neutral", None, False), ("1", {"1": "entailment"}, False)],
+)
+def test_labels_that_are_numbers_are_told_with_what_they_are_taken_for(tmp_path, caplog, label, labels, told):
+    file = written(tmp_path, "r.csv", f"premise,hypothesis,label\na,b,{label}\nc,d,{label}\n")
+    with caplog.at_level(logging.INFO):
+        source(train=file, dev=file, labels=labels).load("train")
+    said = "r.csv: labels taken as 0 entailment, 1 neutral, 2 contradiction, as MNLI has them; where yours mean others: 'data.labels="
+    assert (said in caplog.text) == told
+
+
 def test_the_last_line_of_a_refusal_says_how_many_rows_and_what_leaves_them_out(tmp_path):
     told = problems_of(written(tmp_path, "r.csv", "anchor,positive\na,b\nc,\n,d\n"))
     assert told.splitlines()[-1].endswith("2 of 3 rows are bad; data.on_bad_rows=drop leaves them out.")

@@ -44,6 +44,7 @@ class Tally:
         told: the first of the bad ones: (row number, what is wrong).
         swallowed: by the number of a broken row, how many lines it took with it.
         unknown: the first labels that nobody explained, and how many rows have one of these.
+        numbered: whether a label is a number whose meaning nobody said.
     """
 
     good: int = 0
@@ -51,6 +52,7 @@ class Tally:
     told: list[tuple[int, str]] = field(default_factory=list)
     swallowed: Counter[int] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    numbered: bool = False
 
     @property
     def count(self) -> int:
@@ -97,6 +99,7 @@ class Checker:
     ) -> None:
         own = {word.lower(): LABELS[meaning] for word, meaning in (labels or {}).items()}
         self.labels = own or {**LABELS, **{str(number): number for number in LABELS.values()}}
+        self.labels_are_told = bool(own)
         self.score_scale = score_scale
         self.section = section
         self.encoding = encoding
@@ -136,6 +139,8 @@ class Checker:
                     tally.add_label(error.label)
             else:
                 tally.good += 1
+                if kind == "nli" and not (tally.numbered or self.labels_are_told):
+                    tally.numbered = label_word(record[names["label"]]).lower() not in LABELS
                 if latin:
                     self._refuse_signs_of_cp1252(number, values)
                 yield values

@@ -268,6 +268,13 @@ class FileSource:
             )
         if file.scale is not None and self.score_scale is None:
             log.info("%s: scores taken as %g to %g", file.where, *file.scale)
+        if tally.numbered:
+            log.info(
+                "%s: labels taken as 0 entailment, 1 neutral, 2 contradiction, as MNLI has them; where yours mean others: "
+                "'%s.labels={0: contradiction, ...}'",
+                file.where,
+                self.section,
+            )
         counts = {"read": tally.count}
         if tally.bad:
             counts["dropped_bad_rows"] = tally.bad
