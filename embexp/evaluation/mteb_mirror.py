@@ -16,7 +16,7 @@ from typing import Any
 
 from embexp.config import ConfigError
 from embexp.data.files.checking import label_word
-from embexp.evaluation.tables import BLANK, find_table, read_columns
+from embexp.evaluation.tables import BLANK, add_to, find_table, read_columns
 
 # What data sets are also called: their names in other collections.
 ALSO = {"stsbenchmark-sts": ("stsb", "stsbenchmark"), "sickr-sts": ("sickr",)}
@@ -83,7 +83,7 @@ def load_mirror(task: Any, folder: Path) -> str:
     task.data_loaded = True
     digest = hashlib.sha256()
     for file in sorted(used):
-        digest.update(file.read_bytes())
+        add_to(digest, file)
     return digest.hexdigest()
 
 
@@ -154,9 +154,9 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
         optional=["title"],
         blank=BLANK,
         one_of=() if blank else BLANK,
-        unique="id",
+        unique=["id"],
     )
-    queries = read_columns(texts[1], identifier, key=KEY, blank=blank, unique="id")
+    queries = read_columns(texts[1], identifier, key=KEY, blank=blank, unique=["id"])
     corpus = {key: ["" if value is None else str(value) for value in values] for key, values in corpus.items()}
     used = list(texts)
     for split in task.eval_splits:
@@ -180,11 +180,11 @@ def judgements(file: Path) -> dict[str, list[Any]]:
     """query, document and gain of a file, row by row; a gain is None where the file has none, and then 1.
 
     Raises:
-        ConfigError: the file is broken; or a gain is not whole: pytrec_eval, by which MTEB scores, takes whole ones only, and of
-            0.5 the hub's reader of MTEB makes an error too.
+        ConfigError: the file is broken, or judges a document twice and differently; or a gain is not whole: pytrec_eval, by
+            which MTEB scores, takes whole ones only, and of 0.5 the hub's reader of MTEB makes an error too.
     """
     columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
-    judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"])
+    judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"], unique=["query", "document"])
     for query, document, gain in zip(*judged.values(), strict=True):
         if gain is not None and not gain.is_integer():
             raise ConfigError(

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
-from embexp.data.files.readers import read
 from embexp.evaluation.mteb_mirror import OWN, QRELS, judgements
-from embexp.evaluation.tables import find_table
+from embexp.evaluation.tables import add_to, advised, find_table, opened
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -90,9 +89,9 @@ def _incomplete(name: str, folder: Path, what: str) -> ConfigError:
 
 def _columns(name: str, file: Path) -> list[str]:
     try:
-        return list(read(file, encoding="utf-8", delimiter=None).columns)
+        return list(opened(file).columns)
     except UnreadableError as error:
-        raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {error}."]) from error
+        raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {advised(str(error))}."]) from error
 
 
 def tables_hash(folder: Path) -> str:
@@ -100,7 +99,7 @@ def tables_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
         digest.update(str(file.relative_to(folder)).encode())
-        digest.update(file.read_bytes())
+        add_to(digest, file)
     return digest.hexdigest()
 
 

@@ -156,7 +156,7 @@ def retrieval_evaluation(config: Config, settings: Retrieval) -> RetrievalEvalua
 
 def _from_files(settings: Retrieval) -> Judged:
     queries = read_columns(
-        _file(settings, "queries", ["queries"]), QUERIES, key="evaluation.retrieval.queries", unique="id"
+        _file(settings, "queries", ["queries"]), QUERIES, key="evaluation.retrieval.queries", unique=["id"]
     )
     corpus = read_columns(
         _file(settings, "corpus", ["corpus"]),
@@ -165,7 +165,7 @@ def _from_files(settings: Retrieval) -> Judged:
         optional=["title"],
         blank=BLANK,
         one_of=BLANK,
-        unique="id",
+        unique=["id"],
     )
     names = [f"qrels_{settings.split}", f"qrels/{settings.split}", "qrels"]
     judgements = read_columns(
@@ -174,6 +174,7 @@ def _from_files(settings: Retrieval) -> Judged:
         key="evaluation.retrieval.relevance",
         optional=["gain"],
         numbers=["gain"],
+        unique=["query", "document"],
     )
     relevant: dict[str, dict[str, float]] = {}
     # A number in one file may be a text in another.

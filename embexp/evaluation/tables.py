@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -17,10 +18,29 @@ from embexp.config import ConfigError
 from embexp.config.errors import printable
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.data.files.readers import read
+from embexp.data.files.records import Records
 
 # Our columns of documents that may be empty: BEIR has some with a title only.
 BLANK = ("title", "text")
 MOST_TOLD = 10
+# Where a reader's keys would stand, which `data` has, and nothing reads here: what names them is said otherwise.
+SECTION = "evaluation"
+OF_ANOTHER_ENCODING = re.compile(rf"; (set )?{SECTION}\.encoding=[\w-]+( would read it)?")
+QUOTED = re.compile(rf", and with {SECTION}\.quoted=false it is a character like others")
+
+
+def opened(path: Path) -> Records:
+    """The records of a table, which is of utf-8.
+
+    Raises:
+        UnreadableError: it cannot be read; `advised` says it without keys that there are for `data` alone.
+    """
+    return read(path, encoding="utf-8", delimiter=None, section=SECTION)
+
+
+def advised(problem: str) -> str:
+    """What is wrong with a file or a row, and what can be done about a table of an evaluation, whose reading no key changes."""
+    return OF_ANOTHER_ENCODING.sub("; save it as utf-8", QUOTED.sub("", problem))
 
 
 def find_table(folder: Path, names: Sequence[str]) -> Path | None:
@@ -39,7 +59,7 @@ def read_columns(
     one_of: Sequence[str] = (),
     numbers: Sequence[str] = (),
     lists: Sequence[str] = (),
-    unique: str | None = None,
+    unique: Sequence[str] = (),
 ) -> dict[str, list[Any]]:
     """The values of each column, none of them missing; of an optional one, None where the file has it not.
 
@@ -52,7 +72,8 @@ def read_columns(
         one_of: our names of columns of which a row has something in one, whatever may be blank.
         numbers: our names of columns that hold numbers; they are given as floats, all finite.
         lists: our names of columns whose cells may be several values; of others they would be read as one text, in brackets.
-        unique: our name of the column by which a row is known; one that says again what an earlier row says is left out.
+        unique: our names of the columns by which a row is known, an id, or a query and a document; one that says again what an
+            earlier row says is left out.
 
     Raises:
         ConfigError: the file cannot be read, a column is missing, or a row is broken.
@@ -90,7 +111,7 @@ def read_columns(
         problems += _nothing_in(there, table.rows, path)
     if problems:
         raise ConfigError(problems)
-    return found if unique is None else _each_once(found, table.rows, unique, path)
+    return _each_once(found, table.rows, unique, named, path) if unique else found
 
 
 @dataclass(frozen=True)
@@ -116,19 +137,19 @@ def _read(path: Path, names: Collection[str], key: str) -> _Table:
     cells: dict[str, list[Any]] = {name: [] for name in names}
     problems: list[str] = []
     try:
-        records = read(path, encoding="utf-8", delimiter=None)
+        records = opened(path)
         # Objects of JSON need not all have the same keys, and an optional column may be that of later rows.
         there = set(records.columns)
         for number, row in records.read([name for name in names if name in there]):
             if isinstance(row, str):
-                problems += [f"{path} row {number}: {row}."] if len(problems) < MOST_TOLD else []
+                problems += [f"{path} row {number}: {advised(row)}."] if len(problems) < MOST_TOLD else []
                 continue
             rows.append(number)
             there.update(row)
             for name, values in cells.items():
                 values.append(row.get(name))
     except UnreadableError as error:
-        raise ConfigError([f"{key}={path}: {error}."]) from error
+        raise ConfigError([f"{key}={path}: {advised(str(error))}."]) from error
     return _Table(records.columns, rows, {name: values for name, values in cells.items() if name in there}, problems)
 
 
@@ -165,24 +186,39 @@ def _nothing_in(found: Mapping[str, list[Any]], rows: Sequence[int], path: Path)
             return
 
 
-def _each_once(found: Mapping[str, list[Any]], rows: Sequence[int], unique: str, path: Path) -> dict[str, list[Any]]:
+def _each_once(
+    found: Mapping[str, list[Any]],
+    rows: Sequence[int],
+    unique: Sequence[str],
+    named: Mapping[str, str | None],
+    path: Path,
+) -> dict[str, list[Any]]:
     """The rows, those left out that say again what an earlier one says.
 
     Raises:
         ConfigError: two rows are called alike and say different things: one of them would be lost.
     """
-    seen: dict[str, int] = {}
+    seen: dict[tuple[str, ...], int] = {}
     again, problems = set(), []
-    for place, value in enumerate(found[unique]):
+    rest = {column: values for column, values in found.items() if column not in unique}
+    for place, values in enumerate(zip(*(found[column] for column in unique), strict=True)):
         # As ids are held against those of other files.
-        first = seen.setdefault(str(value), place)
+        called = tuple(map(str, values))
+        first = seen.setdefault(called, place)
         if first == place:
             continue
         again.add(place)
-        if any(values[first] != values[place] for values in found.values()):
+        differing = [column for column, cells in rest.items() if cells[first] != cells[place]]
+        if differing and len(unique) == 1:
             problems.append(
-                f"{path} row {rows[place]}: the id {printable(str(value))} is that of row {rows[first]}, which says something else; "
+                f"{path} row {rows[place]}: the id {printable(called[0])} is that of row {rows[first]}, which says something else; "
                 "give each its own."
+            )
+        elif differing:
+            what = " and ".join(f"{column} {printable(name)}" for column, name in zip(unique, called, strict=True))
+            problems.append(
+                f"{path} row {rows[place]}: {what} stand in row {rows[first]} too, with another {named[differing[0]]} "
+                f"({_as_typed(rest[differing[0]][first])}, here {_as_typed(rest[differing[0]][place])}); leave one of them out."
             )
     if problems:
         more = [f"{path}: and {len(problems) - MOST_TOLD} more."] if len(problems) > MOST_TOLD else []
@@ -190,6 +226,16 @@ def _each_once(found: Mapping[str, list[Any]], rows: Sequence[int], unique: str,
     return {
         column: [value for place, value in enumerate(values) if place not in again] for column, values in found.items()
     }
+
+
+def _as_typed(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else printable(str(value))
+
+
+def add_to(digest: hashlib._Hash, file: Path) -> None:
+    """A file's bytes, of which a part at a time is in memory: a corpus has gigabytes."""
+    with file.open("rb") as opened:
+        hashlib.file_digest(opened, lambda: digest)
 
 
 def fingerprint_of(*values: Iterable[Any]) -> str:

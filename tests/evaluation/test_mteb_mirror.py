@@ -122,3 +122,15 @@ def test_a_part_of_a_gain_is_told_and_not_cut_to_none(tmp_path, model):
     (folder / "qrels_test.csv").write_text("query-id,corpus-id,score\n1,b,4.0\n1,a,1\n")
     (whole,) = own_evaluation(tmp_path, mine=folder).parts(model)
     assert whole.error is None
+
+
+def test_a_document_that_is_judged_twice_is_told_where_the_gains_differ(tmp_path, model):
+    folder = searched(tmp_path / "data" / "scifact", judged="1,a,1\n1,b,1\n1,a,2\n")
+    told = (
+        f"{folder / 'qrels_test.csv'} row 4: query 1 and document a stand in row 2 too, with another score (1, here 2)"
+    )
+    (part,) = evaluation_of(folder.parent, ("SciFact",)).parts(model)
+    assert told in str(part.error)
+    # Before the training.
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        own_evaluation(tmp_path, mine=folder)

@@ -160,3 +160,16 @@ def test_judged_queries_and_relevant_documents_that_are_in_no_file_are_counted(b
         "retrieval: 1 of 3 queries that have a relevant document are not in the queries' file, as q9; they are not scored",
         "retrieval: 1 of 3 relevant documents are not in the corpus, as gone; they count as not found",
     ]
+
+
+def test_a_document_that_is_judged_twice_is_refused_where_the_gains_differ(beir):
+    file = beir / "qrels" / "test.tsv"
+    whole = file.read_text()
+    file.write_text(f"{whole}q1\td1\t2.0\n")
+    assert evaluation_of(f"evaluation.retrieval.path={beir}").judged.relevant[0] == {0: 2.0}
+    file.write_text(f"{whole}q1\td1\t0\n")
+    with pytest.raises(ConfigError) as refused:
+        evaluation_of(f"evaluation.retrieval.path={beir}")
+    assert refused.value.problems == [
+        f"{file} row 6: query q1 and document d1 stand in row 2 too, with another score (2, here 0); leave one of them out."
+    ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import tracemalloc
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from embexp.config import ConfigError
-from embexp.evaluation.tables import read_columns
+from embexp.evaluation.tables import add_to, read_columns
 
 COLUMNS = {"id": ("_id", "id"), "text": ("text",), "title": ("title",)}
 
@@ -80,10 +82,10 @@ def test_nan_is_no_value(tmp_path):
 
 def test_two_rows_of_one_id_are_refused_and_one_that_is_there_twice_is_taken_once(tmp_path):
     file = written(tmp_path, "corpus.jsonl", '{"_id": "1", "text": "a"}\n{"_id": 2, "text": "b"}\n' * 2)
-    assert columns_of(file, unique="id")["text"] == ["a", "b"]
+    assert columns_of(file, unique=["id"])["text"] == ["a", "b"]
     with file.open("a") as opened:
         opened.write('{"_id": 1, "text": "c"}\n')
-    assert problems_of(file, unique="id") == [
+    assert problems_of(file, unique=["id"]) == [
         f"{file} row 5: the id 1 is that of row 1, which says something else; give each its own."
     ]
 
@@ -130,3 +132,33 @@ def test_several_values_in_a_cell_are_not_taken_for_one_text(tmp_path, value):
     (problem,) = problems_of(file)
     assert problem.startswith(f"{file} row 2: text is ")
     assert problem.endswith("not one text or number.")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("queries.csv", "_id,text\na,café\n".encode("cp1252"), "row 2: byte 0xe9 is no utf-8; save it as utf-8."),
+        ("queries.csv", "_id,text\na,one\n".encode("utf-16"), "it is utf-16; save it as utf-8."),
+        ("queries.csv", b'_id,text\na,"one" two\n', "in a quoted cell a quotation mark is written twice."),
+    ],
+)
+def test_what_a_table_breaks_at_names_no_key_that_nothing_reads_here(tmp_path, name, content, told):
+    file = tmp_path / name
+    file.write_bytes(content)
+    (problem,) = problems_of(file)[:1]
+    assert problem.endswith(told)
+    assert "data." not in problem
+
+
+def test_a_file_s_hash_is_that_of_its_bytes_and_takes_no_more_memory_than_a_part_of_it(tmp_path):
+    file, digest = tmp_path / "corpus.csv", hashlib.sha256(b"name")
+    size = 16 << 20
+    file.write_bytes(b"a" * size)
+    tracemalloc.start()
+    try:
+        add_to(digest, file)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert digest.hexdigest() == hashlib.sha256(b"name" + b"a" * size).hexdigest()
+    assert most < size // 4
