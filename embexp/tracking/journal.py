@@ -178,15 +178,17 @@ class Journal:
         return min(later, default=math.inf)
 
     def end(self) -> Entry | None:
-        """The last line, if it is the run's end."""
-        size = self.path.stat().st_size
+        """The run's end, if no line that can be read follows it: one that is broken says nothing of how the run ended."""
+        size, length = self.path.stat().st_size, 65_536
         with self.path.open("rb") as file:
-            file.seek(max(0, size - 65_536))
-            tail = file.read()
-        if not tail.endswith(b"\n"):
-            return None
-        entry = _entry(tail.splitlines()[-1])
-        return entry if entry["kind"] == "end" else None
+            while True:
+                file.seek(max(0, size - length))
+                # What follows the last line break is no line; the first may be half of one, and reads as broken.
+                lines = file.read().split(b"\n")[:-1]
+                entry = next((entry for line in reversed(lines) if (entry := _entry(line))["kind"] != "broken"), None)
+                if entry is not None or length >= size:
+                    return entry if entry is not None and entry["kind"] == "end" else None
+                length *= 16
 
     def close_as(self, status: str, reason: str) -> None:
         """Ends the journal of a process that is gone; the line that it was writing, if any, is cut off."""
@@ -209,8 +211,11 @@ class Journal:
         os.replace(partial, self._beside(SENT))
 
     def unsent(self) -> int:
-        """How many bytes have not been acknowledged yet; of files that are owed the lines do not count."""
-        return self.path.stat().st_size - self.sent().bytes
+        """How many bytes of whole lines have not been acknowledged yet; of files that are owed the lines do not count."""
+        sent = self.sent().bytes
+        lines = self.read(sent)
+        # Of what is being written, or was cut off, it is not known yet whether it will be a line.
+        return self.path.stat().st_size - sent if lines else 0
 
     def lock(self, seconds: float) -> FileLock:
         """To be held while sending; the lock of a process that is gone is free.

@@ -293,10 +293,14 @@ class Sender:
         return written > min(self.journal.left_off, math.inf if end is None else end["time"])
 
     def _send_end(self, client: MlflowClient, entry: Entry) -> None:
-        tags = client.get_run(self.run_id).data.tags
+        run = client.get_run(self.run_id)
+        tags = run.data.tags
         own = (self.journal.start or {"tags": {}})["tags"]
         if any(tags.get(name) != own.get(name) for name in OWNER):
             # Another process goes on with the run, or has ended it: how this attempt ended is no news any more.
+            return
+        if entry["reason"] == GONE and run.info.status in (Status.FINISHED, Status.FAILED):
+            # The journal has lost the end that the run itself had come to.
             return
         if entry["reason"] is not None:
             client.set_tag(self.run_id, REASON, entry["reason"])

@@ -23,7 +23,6 @@ from embexp.tracking.__main__ import main, sync
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Journal, Sent, journals_under
 from embexp.tracking.local import history_in, ready_runs
-from embexp.tracking.mlflow import WAIT_SECONDS
 from embexp.tracking.sender import Sender
 from tests import warm
 from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
@@ -221,6 +220,30 @@ def test_a_run_that_another_process_has_finished_is_not_killed_by_the_journal_of
     assert journal.unsent() == 0
 
 
+@pytest.mark.parametrize("broken", ["garbage\n", "half a li", "\0" * 70_000 + "\n"])
+def test_a_finished_run_stays_finished_whatever_follows_its_end_in_the_journal(store, broken):
+    tracker = store.started(tags={"embexp.key": "broken behind"})
+    run_id = end(tracker)
+    journal = left_by_a_killed_process(store, tracker, unsent=broken)
+    assert sync([journal.path.parent], uri=None) == 0
+    assert store.run(run_id).info.status == "FINISHED"
+    assert (journal.end()["status"], journal.unsent()) == ("FINISHED", 0)
+
+
+@pytest.mark.parametrize("status", [Status.FINISHED, Status.FAILED])
+def test_a_run_whose_end_its_journal_has_lost_stays_what_the_store_says_that_it_is(store, status):
+    tracker = store.started(tags={"embexp.key": f"lost its end {status}"})
+    run_id = end(tracker, status)
+    journal = left_by_a_killed_process(store, tracker)
+    lines = journal.path.read_text().splitlines(keepends=True)
+    journal.path.write_text("".join(lines[:-1]) + "garbage\n")
+    journal.mark(replace(journal.sent(), bytes=len("".join(lines[:-1]))))
+    assert sync([journal.path.parent], uri=None) == 0
+    run = store.run(run_id)
+    assert (run.info.status, "embexp.reason" in run.data.tags) == (status, False)
+    assert journal.unsent() == 0
+
+
 def test_a_lost_cursor_makes_no_second_run(store):
     tracker = store.started(tags={"test": "cursor"})
     tracker.log_metrics({"a": 1.0}, 1)
@@ -242,7 +265,7 @@ def test_a_run_under_way_is_sent_as_far_as_it_is_and_stays_open(store, capsys):
 
 
 def test_a_run_deleted_at_the_server_is_kept_and_sent_when_it_is_restored(store, monkeypatch):
-    monkeypatch.setitem(WAIT_SECONDS, Status.FINISHED, 2.0)
+    monkeypatch.setattr("embexp.tracking.mlflow.WAIT_SECONDS", 2.0)
     tracker = store.started()
     store.client.delete_run(tracker.run_id)
     tracker.log_metrics({"a": 1.0}, 1)
