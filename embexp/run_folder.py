@@ -16,6 +16,7 @@ from typing import Any
 from embexp.config import ConfigError
 from embexp.output import from_here
 from embexp.tracking import Status
+from embexp.tracking.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,11 @@ class Claim:
         if held_by is not None and not is_same:
             whose = read_object(self.folder / RESULT).get("name", "its name is not known")
             log.warning(
-                "%s: held another run (%s, key %s); its files are replaced", from_here(self.folder), whose, held_by
+                "%s: held another run (%s, key %s); its files are replaced%s",
+                from_here(self.folder),
+                whose,
+                held_by,
+                self._of_which_are_lost(),
             )
             for name in (*OF_A_KEY, RESULT):
                 (self.folder / name).unlink(missing_ok=True)
@@ -94,6 +99,17 @@ class Claim:
         """At the end of an attempt: one that has not come to claim the folder leaves what another run, or a person, has there."""
         if not self.made:
             self.spares = self.spares or self._is_of_another(key)
+
+    def _of_which_are_lost(self) -> str:
+        """What is said of the files that are in no store yet: what the runs logged beside them can still be sent."""
+        journals = [Journal(path) for path in self.folder.glob("journal*.jsonl")]
+        if not (lost := {path for journal in journals for path in journal.files_to_send()}):
+            return ""
+        are = "1 of them is in no store and is" if len(lost) == 1 else f"{len(lost)} of them are in no store and are"
+        return (
+            f": {are} lost for good, while its scores and curves can still be sent (python -m embexp.tracking sync "
+            f"{from_here(self.folder)}). A folder of its own (hydra.run.dir=...) spares the next run's"
+        )
 
     def _before(self) -> dict[str, Any]:
         """What the folder tells of the run that it was last; empty where it was none's."""

@@ -11,6 +11,7 @@ from embexp.config.composition import compose
 from embexp.record import Record
 from embexp.run_folder import ARTIFACTS
 from embexp.tracking import NullTracker, Status
+from embexp.tracking.journal import Journal, Sent
 
 
 class Told(NullTracker):
@@ -107,7 +108,27 @@ def test_that_the_files_of_another_run_are_replaced_is_said(told, caplog):
     left_by_another_run(told, model=False)
     (told.folder / "result.json").write_text('{"key": "another", "name": "mnr · seed=1"}')
     told.claim_folder(keeps_model=False)
-    assert "held another run (mnr · seed=1, key another); its files are replaced" in caplog.text
+    assert "held another run (mnr · seed=1, key another); its files are replaced\n" in caplog.text
+
+
+def test_of_files_that_are_replaced_it_is_said_how_many_are_in_no_store(told, caplog):
+    left_by_another_run(told, model=False)
+    journal = Journal.create(told.folder)
+    journal.append("start", id="1", home="", folder="", uri="http://away", tags={}, continues=None)
+    for name in ("config.yaml", "result.json", "config.yaml", "never there"):
+        journal.append("artifact", path=name, folder=None)
+    told.claim_folder(keeps_model=False)
+    assert "its files are replaced: 2 of them are in no store and are lost for good" in caplog.text
+
+
+def test_of_files_that_are_replaced_and_have_been_sent_nothing_more_is_said(told, caplog):
+    left_by_another_run(told, model=False)
+    journal = Journal.create(told.folder)
+    journal.append("start", id="1", home="", folder="", uri="http://there", tags={}, continues=None)
+    journal.append("artifact", path="config.yaml", folder=None)
+    journal.mark(Sent(journal.path.stat().st_size, "id"))
+    told.claim_folder(keeps_model=False)
+    assert "its files are replaced\n" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["predictions.parquet", "evaluations.json", "result.json", "config.yaml"])

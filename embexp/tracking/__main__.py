@@ -64,6 +64,8 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
         try:
             whole = sender.deliver()
             state = "all there" if whole else "its run goes on"
+            if sender.lost:
+                state = f"{state} but {counted(len(sender.lost), 'file')} that a later run has replaced"
             if owed := journal.sent().owed:
                 state, missing = f"all but {counted(len(owed), 'file')}", missing + 1
         except Exception as error:

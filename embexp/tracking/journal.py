@@ -217,6 +217,15 @@ class Journal:
         # Of what is being written, or was cut off, it is not known yet whether it will be a line.
         return self.path.stat().st_size - sent if lines else 0
 
+    def files_to_send(self) -> list[Path]:
+        """The files, or folders, that have not arrived and are still there as the run left them."""
+        if self.left_off < math.inf:
+            return []
+        sent = self.sent()
+        entries = [*sent.owed, *(entry for entry in self.entries(sent.bytes) if entry["kind"] == "artifact")]
+        paths = dict.fromkeys(self.path.parent / self.today(entry["path"]) for entry in entries)
+        return [path for path in paths if path.exists()]
+
     def lock(self, seconds: float) -> FileLock:
         """To be held while sending; the lock of a process that is gone is free.
 

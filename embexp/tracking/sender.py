@@ -13,17 +13,19 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embexp.output import from_here
 from embexp.tracking.journal import Entry, Journal, Sent
 from embexp.tracking.local import holds
 from embexp.tracking.processes import is_dead
 from embexp.tracking.protocol import Status
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.store import GONE, ID, absolute, client_of, open_store, store_uri, told
+from embexp.units import counted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -62,6 +64,8 @@ class Sender:
         self._arrived: dict[str, set[int]] = {}
         self._is_there = False
         self._told: set[str] = set()
+        # Files that a later run in the same folder has replaced, or removed, before they could be sent.
+        self.lost: list[str] = []
         # From when on what is owed is tried again.
         self._owed_from = 0.0
 
@@ -74,6 +78,13 @@ class Sender:
         Raises:
             Exception: what MLflow raised; all that had arrived before is marked as sent.
         """
+        already = len(self.lost)
+        try:
+            return self._deliver()
+        finally:
+            self._tell_lost(self.lost[already:])
+
+    def _deliver(self) -> bool:
         with self.journal.lock(LOCK_SECONDS):
             sent = self._run_made()
             ended = False
@@ -274,14 +285,27 @@ class Sender:
 
     def _send_artifact(self, client: MlflowClient, entry: Entry) -> None:
         path = self.journal.path.parent / self.journal.today(entry["path"])
-        if self._is_another_run_s(path):
-            log.warning("tracker: %s is that of a run that began later in the same folder, and is not sent", path)
+        if self._is_another_run_s(path) or (self.journal.left_off < math.inf and not path.exists()):
+            self.lost.append(path.name)
         elif path.is_dir():
             client.log_artifacts(self.run_id, str(path), entry["folder"] or path.name)
         elif path.is_file():
             client.log_artifact(self.run_id, str(path), entry["folder"])
         else:
             log.warning("tracker: %s is not there any more and could not be sent", path)
+
+    def _tell_lost(self, names: Sequence[str]) -> None:
+        start = self.journal.start or {"name": "a run", "tags": {}}
+        if names:
+            log.warning(
+                "tracker: %s: a run that began later in this folder has replaced %s of %s (key %s, %s) before they could be sent: %s",
+                from_here(self.journal.path.parent),
+                counted(len(names), "file"),
+                start["name"],
+                start["tags"].get("embexp.key", "not known"),
+                self.journal.path.name,
+                ", ".join(names),
+            )
 
     def _is_another_run_s(self, path: Path) -> bool:
         if self.journal.left_off == math.inf:

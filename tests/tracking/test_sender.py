@@ -607,7 +607,9 @@ def test_an_end_that_is_asked_for_while_that_of_another_process_is_sent_is_sent_
     assert background.done
 
 
-def test_a_file_that_a_later_run_in_the_same_folder_wrote_is_not_sent_as_that_of_an_earlier(store, monkeypatch, caplog):
+def test_a_file_that_a_later_run_in_the_same_folder_wrote_is_not_sent_as_that_of_an_earlier(
+    store, monkeypatch, caplog, capsys
+):
     monkeypatch.setattr("embexp.tracking.background.Background.finish", lambda *_: None)
     folder = store.folder / "fixed"
     for key in "ab":
@@ -615,14 +617,30 @@ def test_a_file_that_a_later_run_in_the_same_folder_wrote_is_not_sent_as_that_of
         tracker._background.stop()
         # Of a file system that counts in hundredths of a second.
         time.sleep(0.02)
-        (folder / "predictions.parquet").write_text(key)
-        tracker.log_artifact(folder / "predictions.parquet")
+        for name in ("predictions.parquet", "config.yaml"):
+            (folder / name).write_text(key)
+            tracker.log_artifact(folder / name)
+        (folder / f"of {key} alone.json").write_text(key)
+        tracker.log_artifact(folder / f"of {key} alone.json")
         end(tracker)
+    # As a later run removes what it may not have itself.
+    (folder / "of a alone.json").unlink()
     assert sync([folder], uri=None) == 0
     (first,), (second,) = (store.runs_with("embexp.key", f"fixed {key}") for key in "ab")
     assert [file.path for file in store.client.list_artifacts(first.info.run_id)] == []
-    assert [file.path for file in store.client.list_artifacts(second.info.run_id)] == ["predictions.parquet"]
-    assert "is that of a run that began later in the same folder, and is not sent" in caplog.text
+    assert [file.path for file in store.client.list_artifacts(second.info.run_id)] == [
+        "config.yaml",
+        "of b alone.json",
+        "predictions.parquet",
+    ]
+    # One sentence, that names the run.
+    assert [record.getMessage() for record in caplog.records if "later" in record.getMessage()] == [
+        "tracker: multirun/fixed: a run that began later in this folder has replaced 3 files of a run (key fixed a, journal.jsonl) "
+        "before they could be sent: predictions.parquet, config.yaml, of a alone.json"
+    ]
+    first_said, second_said = capsys.readouterr().out.splitlines()
+    assert "all there but 3 files that a later run has replaced" in first_said
+    assert "replaced" not in second_said
 
 
 def test_nothing_is_written_after_the_end(store):
