@@ -75,7 +75,12 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
         print(
             f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}"
         )
-    if not waiting and not missing and not gone:
+    if not everywhere:
+        print(
+            f"no run has logged anything in {', '.join(map(str, folders))}; if runs have folders of their own (hydra.run.dir=...), name "
+            "these: python -m embexp.tracking sync FOLDER"
+        )
+    elif not waiting and not missing and not gone:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
 

@@ -726,3 +726,12 @@ def test_the_environment_gives_a_journal_its_password_back(workplace, monkeypatc
 def test_a_folder_that_is_not_there_is_told(workplace, capsys):
     assert main(["sync", "nowhere"]) == 1
     assert "nowhere: there is no such folder" in capsys.readouterr().err
+
+
+def test_where_there_are_no_journals_it_is_not_said_that_nothing_is_missing(workplace, capsys):
+    (workplace / "multirun").mkdir(exist_ok=True)
+    assert main(["sync"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "no run has logged anything in multirun" in said and "sync FOLDER" in said and "nothing is missing" not in said
+    )
