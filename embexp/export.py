@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import is_zipfile
 
 from embexp.interrupts import ended_in_one_line, leave_on_interrupt
 
@@ -29,6 +30,17 @@ from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
 from embexp.run_folder import CONFIG, MODEL
 from embexp.tracking import EXPERIMENT, Status, without_secrets
+
+KEPT = "trainer.save_model=true"
+WEIGHTS = ("model.safetensors", "*.safetensors", "*.bin")
+# The files without which a module of sentence-transformers' own is not loaded; each by the names that it may have.
+NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "Transformer": (("config.json",), WEIGHTS),
+    "Pooling": (("config.json",),),
+    "Dense": (("config.json",), WEIGHTS),
+    "StaticEmbedding": (("tokenizer.json",), WEIGHTS),
+    "Router": (("router_config.json",),),
+}
 
 
 @ended_in_one_line()
@@ -63,7 +75,7 @@ def export(
         repo: the hub id that the card's example loads from; None: the folder, of a whole path its name.
 
     Raises:
-        ConfigError: no such run, it kept no model, or the folder is taken.
+        ConfigError: no such run, it kept no model or one that is damaged, or the folder is taken.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError([f"{folder}: is there already and not empty; name a new folder."])
@@ -89,7 +101,14 @@ def export(
             ]
         )
     if kept is None or not (kept / "modules.json").is_file():
-        raise ConfigError([f"run {details.run_id} ({run.name}): kept no model. {_how_to_keep(details)}"])
+        raise ConfigError([f"run {details.run_id} ({run.name}): kept no model. {_how_to_keep(details)}."])
+    if damages := damages_of(kept):
+        raise ConfigError(
+            [
+                f"run {details.run_id} ({run.name}): its model cannot be loaded: {'; '.join(damages)}; that of the run's folder, under "
+                f"multirun/, may be whole: put it in place of {kept}. {_how_to_keep(details)}."
+            ]
+        )
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
         made = Path(place) / "model"
@@ -99,6 +118,51 @@ def export(
         )
         made.replace(folder)
     return folder
+
+
+def damages_of(model: Path) -> list[str]:
+    """What of a model's folder is missing or cut off, each with its file; no weights are read into memory for it.
+
+    Of a safetensors file the header and the length that it tells, of a .bin the end, where its list of contents stands.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    damages, there = [], sorted(path for path in model.rglob("*") if path.is_file())
+    for path in there:
+        name = path.relative_to(model)
+        try:
+            if path.suffix == ".safetensors":
+                with safe_open(path, framework="numpy"):
+                    pass
+            elif path.suffix == ".json":
+                json.loads(path.read_text(encoding="utf-8"))
+            elif path.suffix == ".bin" and _is_cut_off(path):
+                damages.append(f"{name} is cut off")
+        except (SafetensorError, OSError) as error:
+            damages.append(f"{name} is cut off, or no safetensors ({error})")
+        except ValueError:
+            damages.append(f"{name} is no JSON")
+    return damages or _missing_in(model, there)
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Of what torch.save wrote, which is a zip; what is of its old format begins otherwise, and cannot be told."""
+    with path.open("rb") as file:
+        start = file.read(2)
+    return not start or (start == b"PK" and not is_zipfile(path))
+
+
+def _missing_in(model: Path, there: Sequence[Path]) -> list[str]:
+    """What a folder whose JSON is whole names, and has not."""
+    missing = []
+    for listed in (path for path in there if path.name.endswith(".index.json")):
+        parts = set(json.loads(listed.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        missing += [listed.parent / part for part in sorted(parts) if not (listed.parent / part).is_file()]
+    for module in json.loads((model / "modules.json").read_text(encoding="utf-8")):
+        folder, needed = model / module["path"], NEEDED.get(module["type"].rpartition(".")[2], ())
+        # Any of the names: weights are in one format or the other.
+        missing += [folder / names[0] for names in needed if not any(True for name in names for _ in folder.glob(name))]
+    return [f"{path.relative_to(model)} is missing" for path in missing]
 
 
 def find_run(run_id: str, runs: Sequence[Run]) -> Run:
@@ -158,7 +222,8 @@ def _how_to_keep(details: Details) -> str:
     command = details.command or "python -m embexp ..."
     if "embexp.evaluate" in command:
         return "It was scored as it is, not trained: its model lies where that command took it from"
-    return f"Train it again, keeping it: {command} trainer.save_model=true rerun=true"
+    kept = "" if KEPT in command.split() else f" {KEPT}"
+    return f"Train it again, keeping it: {command}{kept} rerun=true"
 
 
 def _arguments() -> argparse.Namespace:

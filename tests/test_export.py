@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from sentence_transformers import SentenceTransformer
 
 from embexp import compose, run_experiment
 from embexp.config import ConfigError
-from embexp.export import export
+from embexp.export import damages_of, export
 from embexp.record import Record
 from embexp.tracking import NullTracker, Status
 from tests.hub_server import TOKEN, HubServer
@@ -84,6 +85,48 @@ def test_a_damaged_config_is_told_with_the_file_and_where_the_model_is(inside, s
         in said
     )
     assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "damage", "why"),
+    [
+        (
+            "model.safetensors",
+            lambda file: os.truncate(file, 1000),
+            r"model\.safetensors is cut off, or no safetensors \(",
+        ),
+        (
+            "model.safetensors",
+            lambda file: os.truncate(file, file.stat().st_size - 1),
+            r"model\.safetensors is cut off",
+        ),
+        ("model.safetensors", Path.unlink, r"model\.safetensors is missing"),
+        ("1_Pooling/config.json", Path.unlink, r"1_Pooling/config\.json is missing"),
+        ("tokenizer.json", lambda file: os.truncate(file, 100), r"tokenizer\.json is no JSON"),
+    ],
+)
+def test_a_damaged_model_is_told_before_anything_is_written(inside, store, tmp_path, file, damage, why):
+    (kept,) = store[0].glob(f"mlruns/{inside[0]}/artifacts/model")
+    whole = shutil.copytree(kept, tmp_path / "whole")
+    damage(kept / file)
+    try:
+        with pytest.raises(ConfigError, match=f"its model cannot be loaded: {why}.*under multirun/, may be whole"):
+            export(inside[0], tmp_path / "into" / "model")
+    finally:
+        shutil.copytree(whole, kept, dirs_exist_ok=True)
+    assert not (tmp_path / "into").exists()
+
+
+def test_weights_of_torch_that_are_cut_off_and_parts_that_are_missing_are_told(inside, store, tmp_path):
+    (kept,) = store[0].glob(f"mlruns/{inside[0]}/artifacts/model")
+    model = shutil.copytree(kept, tmp_path / "model")
+    (model / "model.safetensors").unlink()
+    torch.save({"a": torch.zeros(1000)}, model / "pytorch_model.bin")
+    assert damages_of(model) == []
+    (model / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-00001-of-00002.safetensors"}}')
+    assert damages_of(model) == ["model-00001-of-00002.safetensors is missing"]
+    os.truncate(model / "pytorch_model.bin", 1000)
+    assert damages_of(model) == ["pytorch_model.bin is cut off"]
 
 
 def test_the_first_digits_of_the_run_id_are_enough(inside, tmp_path):
