@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -34,13 +34,15 @@ from embexp.config.recorded import recorded_config
 from embexp.pages import ask_for_large_pages
 from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
 from embexp.shipped import conf_folder
-from embexp.tracking import EXPERIMENT
+from embexp.tracking import EXPERIMENT, param_text
 
 # What stands for a key that is not there.
 LACKING = object()
 RUN_ID = re.compile("[0-9a-f]{32}")
 # What is compared: scores, not times.
 SCORES = ("dev/", "best/dev/", "test_before/", "test/", "gain/")
+# Params that the machine decided: they are told with the hardware.
+OF_THE_MACHINE = ("device", "threads", "precision")
 # The parts of the record, and where in it they stand.
 PARTS: dict[str, tuple[tuple[str, str], ...]] = {
     "code": ((ENVIRONMENT, "git"), (DIFF, "")),
@@ -64,11 +66,17 @@ class Recorded:
         config: as it was run.
         scores: the last value of each.
         parts: what it was made of, by file and dotted key.
+        key: of the run; None where it was not recorded.
+        params: that were typed, and what the machine decided, by short names.
+        settings: all of the file of its config, as they stand there.
     """
 
     config: Config
     scores: dict[str, float]
     parts: dict[tuple[str, str], Any]
+    key: str | None = None
+    params: dict[str, Any] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @ended_in_one_line()
@@ -148,7 +156,8 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
     parts = {place: _looked_up(files[place[0]], place[1]) for places in PARTS.values() for place in places}
     # It is logged nowhere else, and the store may have moved.
     values["tracker"], names["tracker"] = {"_target_": "embexp.tracking.NullTracker"}, "none"
-    return Recorded(check(values, names), scores, parts)
+    result = files[RESULT]
+    return Recorded(check(values, names), scores, parts, result.get("key"), result.get("params") or {}, values)
 
 
 def _parsed(path: Path, whose: str) -> dict[str, Any]:
@@ -222,7 +231,7 @@ def run_again(config: Config, *, name: str) -> Recorded:
 
 
 def told(before: Recorded, now: Recorded, *, tolerance: float) -> list[str]:
-    """The scores side by side, and which of code, data, weights, libraries and hardware differ."""
+    """The scores side by side, and which of config, code, data, weights, libraries and hardware differ."""
     lines = [f"{'score':32} {'recorded':>10} {'again':>10} {'difference':>11}"]
     for name, value in sorted(before.scores.items()):
         again = now.scores.get(name, float("nan"))
@@ -234,10 +243,50 @@ def told(before: Recorded, now: Recorded, *, tolerance: float) -> list[str]:
         lines.append(f"Every score is the same within {tolerance:g}; the largest difference is {largest:.1e}.")
     else:
         lines.append(f"NOT reproduced: the largest difference is {largest:.1e}, over {tolerance:g}.")
-    for part, places in PARTS.items():
-        differences = [line for place in places for line in _differences(place, before, now)]
-        lines.append(f"{part}: {'; '.join(differences) if differences else 'the same'}")
+    differences = {
+        part: [line for place in places for line in _differences(place, before, now)] for part, places in PARTS.items()
+    }
+    lines.append(f"config: {_of_config(before, now, all_else_is_same=not any(differences.values()))}")
+    lines += [f"{part}: {'; '.join(found) if found else 'the same'}" for part, found in differences.items()]
     return lines
+
+
+def _of_config(before: Recorded, now: Recorded, *, all_else_is_same: bool) -> str:
+    """What tells that the file of the config is not what was run: the params that were recorded with the run, and its key."""
+    keys = f"key {before.key} -> {now.key}"
+    if altered := _altered(before, now):
+        return f"{'; '.join(altered)} (as recorded with the run -> in its {CONFIG}, which was altered since; {keys})"
+    if before.key in (None, now.key):
+        return "the same"
+    if all_else_is_same:
+        return (
+            f"{keys}, and what follows is the same: a setting in its {CONFIG} was altered since, or embexp's own code"
+        )
+    return f"no setting that was recorded with the run differs; {keys}, as where what follows differs"
+
+
+def _altered(before: Recorded, now: Recorded) -> list[str]:
+    """The settings that were recorded with the run and that are others in the file of its config: "seed 1 -> 9"."""
+    found = []
+    for key, value in before.params.items():
+        # Those of a section were typed, and are no params of a run that was made from the file.
+        again = now.params.get(key, _looked_up(before.settings, key) if "." in key else LACKING)
+        if key not in OF_THE_MACHINE and _tell_apart(value, again):
+            found.append(f"{key} {_short(value)} -> {_short(again)}")
+    return found
+
+
+def _tell_apart(typed: Any, value: Any) -> bool:
+    """Whether a setting as it was typed is another than that of a config; of what is no number or word it is not known."""
+    one, other = param_text(typed), param_text(value)
+    if isinstance(value, bool):
+        return one.lower() != other.lower()
+    if not isinstance(value, (int, float, str)) or value is LACKING or any(sign in one for sign in "/~$[{"):
+        return False
+    try:
+        return float(one) != float(other)
+    except ValueError:
+        return one != other
 
 
 def _differences(place: tuple[str, str], before: Recorded, now: Recorded) -> list[str]:

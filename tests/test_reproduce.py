@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +88,39 @@ def test_what_differs_is_named(folder):
     assert "commit" in lines["code"]
     assert "train" in lines["data"]
     assert lines["weights"] == "weights: the same"
+
+
+def test_a_config_that_was_altered_is_told_by_key_and_params(folder, monkeypatch, capsys):
+    config, key = folder / "config.yaml", json.loads((folder / "result.json").read_text())["key"]
+    config.write_text(re.sub("^seed: 42$", "seed: 9", config.read_text(), flags=re.MULTILINE))
+    reproduce(monkeypatch, str(folder))
+    lines = capsys.readouterr().out.splitlines()
+    (told_of_it,) = [line for line in lines if line.startswith("config: ")]
+    assert told_of_it.startswith(
+        "config: seed 42 -> 9 (as recorded with the run -> in its config.yaml, which was altered since; key "
+    )
+    assert f"key {key} -> " in told_of_it
+    assert "code: the same" in lines
+
+
+def test_what_no_param_tells_of_a_config_that_was_altered_its_key_does(folder):
+    before = read_record(folder)
+    assert "config: the same" in told(before, before, tolerance=1e-3)
+    lines = told(before, replace(before, key="other"), tolerance=1e-3)
+    assert [line for line in lines if line.startswith("config: ")] == [
+        f"config: key {before.key} -> other, and what follows is the same: a setting in its config.yaml was altered since, or "
+        "embexp's own code"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "value", "differ"),
+    [("1e-5", 1e-05, False), ("2", 2, False), ("true", True, False), ("hard", "random", True), ("0.5", 0.25, True)],
+)
+def test_a_setting_of_a_section_is_held_against_what_was_typed(folder, typed, value, differ):
+    before = replace(read_record(folder), params={"data.x": typed}, settings={"data": {"x": value}})
+    lines = told(before, replace(before, params={}), tolerance=1e-3)
+    assert any(line.startswith(f"config: data.x {typed} -> ") for line in lines) == differ
 
 
 @pytest.mark.parametrize(
