@@ -6,9 +6,9 @@ From the similarities of every pair that each run left in predictions.parquet: a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
     asked = JUDGED.fullmatch(metric)
     if asked is None:
         return None
-    found = list(islice(_with_predictions(ranked(runs, metric), asked), most))
+    found = _of_same_pairs(ranked(runs, metric), asked, most)
     if not found or len(found[0][1]["score"]) < FEWEST_PAIRS:
         return None
     trained = [of_run["after"] for _, of_run in found]
@@ -117,8 +117,8 @@ def resampled(runs: Sequence[Run], *, metric: str, resamples: int, most: int = M
 def too_few_pairs(runs: Sequence[Run], metric: str) -> str | None:
     """What is to be said of runs that were scored on too few pairs to be judged by; None where that is not why they are not."""
     asked = JUDGED.fullmatch(metric)
-    left = next(_with_predictions(ranked(runs, metric), asked), None) if asked is not None else None
-    if asked is None or left is None or (pairs := len(left[1]["score"])) >= FEWEST_PAIRS:
+    found = _of_same_pairs(ranked(runs, metric), asked, MOST_JUDGED) if asked is not None else []
+    if asked is None or not found or (pairs := len(found[0][1]["score"])) >= FEWEST_PAIRS:
         return None
     return (
         f"{counted(pairs, asked['split'] + ' pair')} {'is' if pairs == 1 else 'are'} too few for an interval or a verdict, which take "
@@ -134,26 +134,26 @@ def size_of(difference: Difference) -> str:
     return f"{abs(difference.value):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _with_predictions(
-    order: Iterable[tuple[int, Run]], asked: re.Match[str]
-) -> Iterator[tuple[Run, Mapping[str, Array]]]:
-    """The runs that left predictions, of the set of pairs of the first that did; read as they are asked for."""
-    first: Run | None = None
-    gold: Array | None = None
+def _of_same_pairs(
+    order: Iterable[tuple[int, Run]], asked: re.Match[str], most: int
+) -> list[tuple[Run, Mapping[str, Array]]]:
+    """The first runs that left predictions of the same pairs: those that most of them are of, or of as many the more pairs.
+
+    A file that another run wrote, or that was cut, is of other pairs, or of these in another order. It may be the best run's.
+    """
+    of_pairs: dict[tuple[str | None, bytes], list[tuple[Run, Mapping[str, Array]]]] = defaultdict(list)
     for _, run in order:
-        if first is not None and run.evaluation != first.evaluation:
-            continue
         try:
             left = predictions(run, asked)
         except Damaged:  # one file is not to cost the others their verdicts; `what_is_lacking` tells of it
             continue
         if left is None:
             continue
-        # A file that another run wrote: its similarities are of other pairs, or of these in another order.
-        if gold is not None and not np.array_equal(left["score"], gold, equal_nan=True):
-            continue
-        first, gold = first or run, left["score"]
-        yield run, left
+        same = of_pairs[run.evaluation, left["score"].tobytes()]
+        same.append((run, left))
+        if len(same) == most:
+            break
+    return max(of_pairs.values(), key=lambda same: (len(same), len(same[0][1]["score"])), default=[])
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from embexp.compare.ranking import ranked
 from embexp.compare.runs import Run
+from embexp.compare.warned import rows_called
 from embexp.statistics import Array
 from embexp.units import counted
 
@@ -22,6 +23,7 @@ JUDGED = re.compile(
 MOST_JUDGED = 20
 # Rows that are looked through for what cannot be read, and those of them that are named.
 MOST_LOOKED_AT, MOST_NAMED = 50, 8
+ANEW = "with rerun=true such a run is made anew"
 
 
 class Damaged(Exception):
@@ -83,19 +85,22 @@ def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -
     looked_at = unjudged[:MOST_LOOKED_AT]
     damaged = [(rank, run) for rank, run in looked_at if is_damaged(run, asked)]
     lines = [
-        f"row {rank} left no predictions on this machine that can be read: {run.predictions}"
-        for rank, run in damaged[:MOST_NAMED]
+        f"{rows_called(order, [run])} left no predictions on this machine that can be read: {run.predictions}; {ANEW}"
+        for _, run in damaged[:MOST_NAMED]
     ]
     if (more := len(damaged) - MOST_NAMED) > 0:
         lines.append(f"and {counted(more, 'more row')} likewise")
     are_damaged = {id(run) for _, run in damaged}
-    if judged and (others := [rank for rank, run in unjudged if id(run) not in are_damaged]):
-        named = ", ".join(map(str, dict.fromkeys(others[:MOST_NAMED])))
-        others_too = f" and {beyond} more" if (beyond := len(others) - MOST_NAMED) > 0 else ""
-        rows = "row" if len(others) == 1 else "rows"
+    others = [run for _, run in unjudged if id(run) not in are_damaged] if judged else []
+    # Not read again: of these pairs and whole it would have a verdict.
+    if of_other_pairs := [run for run in others if _is_there(run)]:
+        which = "" if len(of_other_pairs) > 1 else f": {of_other_pairs[0].predictions}"
         lines.append(
-            f"{rows} {named}{others_too}: no predictions of these pairs on this machine, so no interval and no verdict"
+            f"{rows_called(order, of_other_pairs)}: the predictions there are of other pairs, or of a part of these, so there is no "
+            f"interval and no verdict{which}; {ANEW}"
         )
+    if gone := [run for run in others if not _is_there(run)]:
+        lines.append(f"{rows_called(order, gone)}: no predictions on this machine, so no interval and no verdict")
     if not judged and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
         whose = "row 1 left no" if len(order) == 1 else "no row left"
         lines.append(f"{whose} predictions on this machine, so there is no interval and no verdict; {_sought(order)}")
@@ -109,6 +114,12 @@ def is_damaged(run: Run, asked: re.Match[str]) -> bool:
     except Damaged:
         return True
     return False
+
+
+def left_any(run: Run, metric: str) -> bool:
+    """Whether it left predictions that judge a metric, of whichever pairs."""
+    asked = JUDGED.fullmatch(metric)
+    return asked is not None and not is_damaged(run, asked) and predictions(run, asked) is not None
 
 
 def _is_there(run: Run) -> bool:

@@ -23,7 +23,7 @@ from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
 from embexp.compare.columns import GAIN, Column, columns, legend, signed
 from embexp.compare.judge import resampled, size_of, too_few_pairs
-from embexp.compare.predictions import JUDGED, is_damaged, predictions
+from embexp.compare.predictions import ANEW, JUDGED, is_damaged, left_any, predictions
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -56,12 +56,14 @@ class Group:
         scores: (runs,).
         drawn: of each, in every resample of the pairs: (runs, resamples); None without predictions.
         spread: of the scores; of_pairs is nan without predictions.
+        of_other_pairs: those that left predictions of other pairs than most, or of a part of these.
     """
 
     runs: tuple[Run, ...]
     scores: Array
     drawn: Array | None
     spread: SeedSpread
+    of_other_pairs: tuple[Run, ...] = ()
 
 
 def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPLES) -> list[Group]:
@@ -91,12 +93,14 @@ def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAM
     ]
     found = resampled(best, metric=metric, resamples=resamples, most=MOST_RUNS)
     drawn = {id(run): row for run, row in zip(found.runs, found.drawn, strict=True)} if found else {}
+    strange = {id(run) for run in best if drawn and id(run) not in drawn and left_any(run, metric)}
     groups = []
     for of_setting in settings:
         scores = _scores(of_setting, metric)
         rows = [drawn[id(run)] for run in of_setting if id(run) in drawn]
         all_drawn = np.stack(rows) if len(rows) == len(of_setting) else None
-        groups.append(Group(tuple(of_setting), scores, all_drawn, seed_spread(scores, all_drawn)))
+        others = tuple(run for run in of_setting if id(run) in strange)
+        groups.append(Group(tuple(of_setting), scores, all_drawn, seed_spread(scores, all_drawn), others))
     return groups
 
 
@@ -321,6 +325,8 @@ def _why_unjudged(group: Group, metric: str, *, whose: str) -> str:
     asked = JUDGED.fullmatch(metric)
     if asked is None:
         return f"no pairs are kept that judge {metric}"
+    if group.of_other_pairs:
+        return f"{whose} predictions are of other pairs, or of a part of these: {group.of_other_pairs[0].predictions}; {ANEW}"
     if few := too_few_pairs(group.runs, metric):
         return few
     for run in group.runs:

@@ -17,14 +17,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.bases import bases
-from embexp.compare.cells import ABSENT, fitting, label_of, left_out, paper, values_of
+from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
 from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
 from embexp.compare.judge import Verdict, judge, too_few_pairs
 from embexp.compare.predictions import MOST_JUDGED, what_is_lacking
-from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, differing, ranked, scored_on
+from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
-from embexp.compare.warned import warned
+from embexp.compare.warned import label_among, rows_called, warned
 from embexp.tracking import Status
 
 SEVERAL_SETS = (
@@ -105,14 +105,7 @@ def draw(
 
 def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
     """A line for each thing that the runs of a table were warned of when they were made: "! rows 1, 3: dev: ..."."""
-
-    def label(number: int) -> str:
-        its_rank, of = ranked_runs[number]
-        alike = [run for rank, run in ranked_runs if rank == its_rank]
-        # Runs of the same settings look the same in the table, too.
-        return label_of(of, keys, alike) if (keys := differing(alike)) else ""
-
-    found = warned([(rank, run.cautions) for rank, run in ranked_runs], label)
+    found = warned([(rank, run.cautions) for rank, run in ranked_runs], label_among(ranked_runs))
     return [f"! {whose}: {said}" for whose, said in found]
 
 
@@ -140,7 +133,8 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_
     left = f" (of the best {MOST_JUDGED})" if MOST_JUDGED <= len(verdicts) < len(order) else ""
     said = [f"[low, high]: 95 % interval over the choice of pairs{left}"] if has_intervals and verdicts else []
     if verdicts and verdicts[0].run is not order[0][1]:
-        said.append("row 1 left no predictions on this machine: nothing is compared with it")
+        best = rows_called(order, [order[0][1]])
+        said.append(f"{best} left no predictions of these pairs on this machine: nothing is compared with it")
     elif len(verdicts) > 1:
         said.append("= : cannot be told apart from the best")
     rank_of = {id(run): rank for rank, run in order}

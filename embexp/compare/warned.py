@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from embexp.compare.cells import label_of
+from embexp.compare.ranking import differing
+from embexp.compare.runs import Run
+
 # Runs that are named by their ranks.
 MOST_NAMED = 8
 # How the caution begins by which a model card knows that test was no second look.
@@ -24,10 +28,30 @@ def warned(runs: Sequence[tuple[int, Sequence[str]]], label: Callable[[int], str
     for number, (_, cautions) in enumerate(runs):
         for caution in dict.fromkeys(cautions):
             found.setdefault(caution, []).append(number)
-    return [(_whose(numbers, ranks, label), caution) for caution, numbers in found.items()]
+    return [(whose(numbers, ranks, label), caution) for caution, numbers in found.items()]
 
 
-def _whose(numbers: Sequence[int], ranks: Sequence[int], label: Callable[[int], str]) -> str:
+def label_among(ranked_runs: Sequence[tuple[int, Run]]) -> Callable[[int], str]:
+    """How the run of a number is told from those that share its rank: they all stand in rows of this number."""
+
+    def label(number: int) -> str:
+        its_rank, of = ranked_runs[number]
+        alike = [run for rank, run in ranked_runs if rank == its_rank]
+        # Runs of the same settings look the same in the table, too.
+        return label_of(of, keys, alike) if (keys := differing(alike)) else ""
+
+    return label
+
+
+def rows_called(ranked_runs: Sequence[tuple[int, Run]], runs: Sequence[Run]) -> str:
+    """Some of the rows of a table: "row 2", "rows 1 (seed=3), 4"."""
+    wanted = {id(run) for run in runs}
+    numbers = [number for number, (_, run) in enumerate(ranked_runs) if id(run) in wanted]
+    return whose(numbers, [rank for rank, _ in ranked_runs], label_among(ranked_runs))
+
+
+def whose(numbers: Sequence[int], ranks: Sequence[int], label: Callable[[int], str]) -> str:
+    """Rows by their ranks, with a label where others share a rank and are not meant; see `warned`."""
     if len(numbers) == len(ranks) > 1:
         return "all rows"
     sharing, have = Counter(ranks), Counter(ranks[number] for number in numbers)

@@ -40,7 +40,7 @@ def test_a_damaged_file_is_named_and_costs_the_other_runs_no_verdict(tmp_path, h
     damage(runs[1].predictions, how)
     assert [verdict.run for verdict in judge(runs, resamples=50)] == [runs[0], runs[2]]
     text = drawn(runs)
-    assert f"row 2 left no predictions on this machine that can be read: {runs[1].predictions}\n" in text
+    assert f"row 2 left no predictions on this machine that can be read: {runs[1].predictions}; with rerun=true" in text
     assert "   3   batch_size=64: better than before training" in text
 
 
@@ -48,8 +48,8 @@ def test_where_the_best_is_damaged_that_is_why_nothing_is_compared_with_it(tmp_p
     runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6))]
     damage(runs[0].predictions, "cut off")
     text = drawn(runs)
-    assert f"row 1 left no predictions on this machine that can be read: {runs[0].predictions}\n" in text
-    assert "row 1 left no predictions on this machine: nothing is compared with it" in text
+    assert f"row 1 left no predictions on this machine that can be read: {runs[0].predictions}; with rerun=true" in text
+    assert "row 1 left no predictions of these pairs on this machine: nothing is compared with it" in text
 
 
 def test_where_no_run_left_any_one_line_says_so_and_where_they_were_looked_for(tmp_path):
@@ -76,14 +76,17 @@ def test_rows_without_predictions_among_those_that_have_them_are_named(tmp_path)
     runs = [run(tmp_path, size, noise=noise) for size, noise in ((8, 0.1), (16, 0.3), (32, 0.6), (64, 1.0))]
     lost = [replace(each, predictions=None) if number in (1, 3) else each for number, each in enumerate(runs)]
     text = drawn(lost)
-    assert "rows 2, 4: no predictions of these pairs on this machine, so no interval and no verdict\n" in text
+    assert "rows 2, 4: no predictions on this machine, so no interval and no verdict\n" in text
     assert "of the best 2" not in text
 
 
 def test_a_file_that_is_damaged_below_the_last_row_with_a_verdict_is_named_too(tmp_path):
     runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6))]
     damage(runs[1].predictions, "cut off")
-    assert f"row 2 left no predictions on this machine that can be read: {runs[1].predictions}\n" in drawn(runs)
+    assert (
+        f"row 2 left no predictions on this machine that can be read: {runs[1].predictions}; with rerun=true"
+        in drawn(runs)
+    )
 
 
 @pytest.mark.parametrize("pairs", [200, 300])
@@ -92,7 +95,10 @@ def test_similarities_of_other_pairs_are_compared_with_none(tmp_path, pairs):
     table = pq.read_table(runs[1].predictions)
     pq.write_table(table.take(list(range(pairs))[::-1]), runs[1].predictions)
     assert [verdict.run for verdict in judge(runs, resamples=50)] == [runs[0], runs[2]]
-    assert "row 2: no predictions of these pairs on this machine, so no interval and no verdict\n" in drawn(runs)
+    assert (
+        "row 2: the predictions there are of other pairs, or of a part of these, so there is no interval and no verdict: "
+        f"{runs[1].predictions}; with rerun=true such a run is made anew\n"
+    ) in drawn(runs)
 
 
 def test_of_many_damaged_files_the_first_are_named(tmp_path):
@@ -102,3 +108,34 @@ def test_of_many_damaged_files_the_first_are_named(tmp_path):
     lines = what_is_lacking(runs, [], METRIC)
     assert len(lines) == 10
     assert lines[8] == "and 2 more rows likewise"
+
+
+def cut(path, rows: int) -> None:
+    pq.write_table(pq.read_table(path).slice(0, rows), path)
+
+
+@pytest.mark.parametrize("rows", [0, 10, 50])
+def test_where_the_best_run_s_file_was_cut_the_others_keep_their_verdicts(tmp_path, rows):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0))]
+    cut(runs[0].predictions, rows)
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == runs[1:]
+    text = drawn(runs)
+    assert "row 1: the predictions there are of other pairs, or of a part of these" in text
+    assert "row 1 left no predictions of these pairs on this machine: nothing is compared with it" in text
+    # Of two the longer one is taken for whole.
+    assert [verdict.run for verdict in judge(runs[:2], resamples=50)] == runs[1:2]
+
+
+def test_of_rows_that_share_a_number_the_one_that_is_meant_is_told(tmp_path):
+    runs = [run(tmp_path, size, noise=0.3) for size in (16, 32, 64)]
+    alike = [replace(each, metrics=runs[0].metrics) for each in runs]
+    cut(alike[1].predictions, 50)
+    assert "row 1 (batch_size=32): the predictions there are of other pairs" in drawn(alike)
+    damage(alike[1].predictions, "emptied")
+    assert "row 1 (batch_size=32) left no predictions on this machine that can be read: " in drawn(alike)
+    lost = [replace(alike[0], predictions=None), *alike[1:]]
+    text = drawn(lost)
+    assert "row 1 (batch_size=16): no predictions on this machine" in text
+    assert (
+        "row 1 (batch_size=16) left no predictions of these pairs on this machine: nothing is compared with it" in text
+    )

@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
@@ -244,6 +245,11 @@ def test_why_a_setting_is_not_judged_is_the_true_reason(tmp_path, monkeypatch):
     # Rich breaks what is long into lines.
     assert f"{cannot}its predictions cannot be read: {damaged};" in drawn([*best, *other]).replace("\n", "")
     (tmp_path / "kept").rename(damaged)
+    whole = pq.read_table(damaged)
+    pq.write_table(whole.slice(0, 50), damaged)
+    text = drawn([*best, *other]).replace("\n", "")
+    assert f"{cannot}its predictions are of other pairs, or of a part of these: {damaged}; with rerun=true" in text
+    pq.write_table(whole, damaged)
     monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 3)
     text = drawn([*best, *other])
     assert f"{cannot}pairs are resampled of the first 3 runs alone; name fewer, as loss=mnr;" in text

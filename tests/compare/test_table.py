@@ -121,7 +121,7 @@ def test_a_column_of_scores_that_are_not_of_the_same_data_is_told_of():
 def test_where_the_best_left_no_predictions_it_is_told(tmp_path):
     judged_runs = [judged(tmp_path, size, noise=1.0) for size in (32, 64)]
     text = drawn([run(0.99, evaluation="e"), *judged_runs])
-    assert "row 1 left no predictions on this machine: nothing is compared with it" in text
+    assert "row 1 left no predictions of these pairs on this machine: nothing is compared with it" in text
     assert "cannot be told apart from the best" not in text
 
 
