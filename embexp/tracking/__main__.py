@@ -24,6 +24,7 @@ from pathlib import Path
 from embexp.run_folder import RESULT
 from embexp.tracking.journal import Journal, in_order, journals_under
 from embexp.tracking.local import database_of
+from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import absolute, is_local, told
@@ -46,10 +47,13 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     left = [journal for journal in everywhere if journal not in found]
     for other, count in Counter(journal.store() for journal in left).items():
         print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
+    unusable = told_unusable(found, uri)
+    left += [journal for journal in found if journal in unusable]
+    found = [journal for journal in found if journal not in unusable]
     # The end of a run whose process is gone is among what is to be sent.
     waiting = [journal for journal in found if not is_closed(journal) or is_missing(journal)]
     arrived = [journal for journal in found if journal not in waiting]
-    missing = sum(is_missing(journal) for journal in left)
+    missing = sum(journal in unusable or is_missing(journal) for journal in left)
     gone, unknown = gone_from_their_stores(arrived, uri, ask=anew)
     missing += unknown
     if anew:
@@ -96,6 +100,20 @@ def with_parents(journals: Iterable[Journal]) -> list[Journal]:
             found[path.resolve()] = Journal(path)
             left.append(found[path.resolve()])
     return in_order(found.values())
+
+
+def told_unusable(journals: Sequence[Journal], uri: str | None) -> list[Journal]:
+    """The journals whose store is a file of this machine that can be none: it is told once what is wrong, and what to do."""
+    unusable: set[str] = set()
+    for store in dict.fromkeys(store_for(journal, uri) for journal in journals):
+        database = database_of(store)
+        # Of one that can only be read, it can be told whether anything is missing in it.
+        if database is None or not (database.is_file() and os.access(database, os.W_OK)):
+            continue
+        for problem in what_is_wrong_with(store):
+            unusable.add(store)
+            print(f"{without_secrets(store)}: {problem}")
+    return [journal for journal in journals if store_for(journal, uri) in unusable]
 
 
 def is_closed(journal: Journal) -> bool:

@@ -130,6 +130,8 @@ def runs_in(
         chosen = f"{chosen} AND run_uuid IN (SELECT run_uuid FROM tags WHERE key = ? AND value = ?)"
         values += tag
     with closing(opened(path)) as database:
+        if database.execute("SELECT 1 FROM sqlite_master").fetchone() is None:
+            raise sqlite3.DatabaseError("it is empty: python -m embexp.tracking sync --anew  fills it")
         found = database.execute("SELECT experiment_id FROM experiments WHERE name = ?", (experiment,)).fetchone()
         if found is None:
             return None

@@ -195,3 +195,9 @@ def test_a_store_that_is_spoilt_while_nothing_is_sent_is_told_and_the_run_kept(o
     assert prepare_store(own_store, experiment=EXPERIMENT)
     # Asking for the run sends what was not sent.
     assert trackers.MLflowTracker(own_store, EXPERIMENT, False).find_run("kept").metrics == {"train/loss": 1.0}
+
+
+def test_of_a_store_that_is_an_empty_file_it_is_said_how_it_is_filled(tmp_path):
+    (tmp_path / "mlflow.db").touch()
+    with pytest.raises(ConfigError, match=r"it is empty: python -m embexp.tracking sync --anew  fills it"):
+        read_runs(f"sqlite:///{tmp_path / 'mlflow.db'}", experiment=EXPERIMENT)

@@ -732,6 +732,28 @@ def test_where_there_are_no_journals_it_is_not_said_that_nothing_is_missing(work
     (workplace / "multirun").mkdir(exist_ok=True)
     assert main(["sync"]) == 0
     said = capsys.readouterr().out
-    assert (
-        "no run has logged anything in multirun" in said and "sync FOLDER" in said and "nothing is missing" not in said
-    )
+    assert said.startswith("no run has logged anything in multirun")
+    assert said.endswith("name these: python -m embexp.tracking sync FOLDER\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"), [("a text of more than sixteen letters", "is no SQLite database"), (None, "is damaged")]
+)
+def test_a_store_that_is_damaged_is_told_once_with_the_cure_and_nothing_is_looked_up(
+    store, workplace, capsys, content, wrong
+):
+    database = workplace / "own.db"
+    shutil.copy(store.uri.removeprefix("sqlite:///"), database)
+    own = Store(f"sqlite:///{database}", store.folder)
+    for _ in range(2):
+        end(own.started())
+    if content is None:
+        # Where what follows a database's first page is not there.
+        database.write_bytes(database.read_bytes()[:20_000])
+    else:
+        database.write_text(content)
+    capsys.readouterr()
+    assert sync([store.folder], uri=None) == 2
+    (said,) = capsys.readouterr().out.splitlines()
+    assert said.startswith(f"sqlite:///{database}: {wrong}")
+    assert said.endswith("move it away: python -m embexp.tracking sync --anew  fills a new one.")
