@@ -210,6 +210,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if absent := [str(folder) for folder in given.folders if not folder.is_dir()]:
         print(f"{', '.join(absent)}: there is no such folder; name the folder that runs are in", file=sys.stderr)
         return 1
+    # Whether or not there is something to send to it; None is the store of each run.
+    problems = [] if given.uri is None else list(what_is_wrong_with(given.uri))
+    if problems:
+        print("\n".join(f"--uri {without_secrets(given.uri)}: {problem}" for problem in problems), file=sys.stderr)
+        return 1
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     return 1 if sync(given.folders, uri=given.uri, anew=given.anew) else 0
 

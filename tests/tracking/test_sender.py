@@ -757,3 +757,20 @@ def test_a_store_that_is_damaged_is_told_once_with_the_cure_and_nothing_is_looke
     (said,) = capsys.readouterr().out.splitlines()
     assert said.startswith(f"sqlite:///{database}: {wrong}")
     assert said.endswith("move it away: python -m embexp.tracking sync --anew  fills a new one.")
+
+
+@pytest.mark.parametrize(
+    ("uri", "wrong"),
+    [
+        ("sqlite://m.db", "write sqlite:///m.db"),
+        ("sqlite:///nowhere/m.db", "there is no folder nowhere"),
+        ("htp://me:secret@host", "MLflow has no store of this kind"),
+    ],
+)
+def test_a_uri_that_names_no_store_is_refused_though_there_is_nothing_to_send(workplace, capsys, uri, wrong):
+    (workplace / "multirun").mkdir(exist_ok=True)
+    assert main(["sync", "--uri", uri]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(f"--uri {without_secrets(uri)}: ")
+    assert wrong in said.err
+    assert (said.out, "secret" in said.err) == ("", False)
