@@ -153,7 +153,13 @@ def _of_same_pairs(
         same.append((run, left))
         if len(same) == most:
             break
-    return max(of_pairs.values(), key=lambda same: (len(same), len(same[0][1]["score"])), default=[])
+
+    def worth(same: list[tuple[Run, Mapping[str, Array]]]) -> tuple[bool, int, int]:
+        # Of a file that was cut, none of a split may be left.
+        pairs = len(same[0][1]["score"])
+        return pairs >= FEWEST_PAIRS, len(same), pairs
+
+    return max(of_pairs.values(), key=worth, default=[])
 
 
 def _labels(runs: Sequence[Run]) -> list[str]:

@@ -139,3 +139,10 @@ def test_of_rows_that_share_a_number_the_one_that_is_meant_is_told(tmp_path):
     assert (
         "row 1 (batch_size=16) left no predictions of these pairs on this machine: nothing is compared with it" in text
     )
+
+
+def test_files_that_were_cut_to_too_few_pairs_are_not_those_by_which_the_others_are_judged(tmp_path):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0))]
+    for each in runs[:2]:
+        cut(each.predictions, 0)
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == runs[2:]
