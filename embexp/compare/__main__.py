@@ -140,7 +140,7 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
                 if sweep.run_id in wanted and (missing := sweep.missing(runs)) is not None:
                     raise ConfigError([f"{word}: {missing}"])
             among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
-            raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there)}"])
+            raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there, sweeps)}"])
         if untyped := sum(run.is_trained and key not in run.params for run in chosen) if _has_a_default(key) else 0:
             which = "1 run is" if untyped == 1 else f"{untyped} runs are"
             print(
@@ -171,13 +171,23 @@ def _has_a_default(key: str) -> bool:
     return "." in key and not key.startswith("loss.")
 
 
-def _instead(key: str, values: Sequence[str], there: Sequence[str]) -> str:
+def _instead(key: str, values: Sequence[str], there: Sequence[str], sweeps: Sequence[SweepRun]) -> str:
     """What may have been meant, and the values that there are."""
     near = [*there, *([LAST] if key == SWEEP and LAST not in values else [])]
     meant = dict.fromkeys(nearest(value, near) for value in values)
-    shown = [value[:SHORT_ID] if key == SWEEP else value for value in there[:MOST_SHOWN]]
+    names = {sweep.run_id: f" ({sweep.name})" for sweep in sweeps if sweep.name}
+    shown = [
+        f"{value[:SHORT_ID]}{names.get(value, '')}" if key == SWEEP else _as_typed(value)
+        for value in there[:MOST_SHOWN]
+    ]
     others = " and others" if len(there) > MOST_SHOWN else ""
     return f"{''.join(meant)} There are: {', '.join(shown) or 'none'}{others}."
+
+
+def _as_typed(value: str) -> str:
+    """A whole number without the .0 with which a run keeps it: nobody types it."""
+    whole = value.removesuffix(".0")
+    return whole if whole.removeprefix("-").isdecimal() else value
 
 
 def _values(run: Run, key: str) -> list[str]:

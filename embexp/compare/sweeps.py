@@ -24,6 +24,7 @@ class SweepRun:
         started: in milliseconds since 1970, as `Run.sweeps` has it.
         jobs: how many; None of a sweep from before that was kept.
         command: that started it, and goes on with it.
+        name: what was swept, and when.
     """
 
     run_id: str
@@ -31,6 +32,7 @@ class SweepRun:
     started: float
     jobs: int | None
     command: str | None
+    name: str | None = None
 
     def missing(self, runs: Sequence[Run]) -> str | None:
         """What is said of the jobs that have no run, or one that did not finish; None where all have finished, or it is not known.
@@ -68,6 +70,7 @@ def sweeps_of(rows: Sequence[StoredRun]) -> list[SweepRun]:
             started=row.started,
             jobs=int(row.tags[JOBS_OF_SWEEP]) if JOBS_OF_SWEEP in row.tags else None,
             command=row.tags[COMMAND_OF_SWEEP].strip("`") if COMMAND_OF_SWEEP in row.tags else None,
+            name=row.name.removeprefix("sweep "),
         )
         for row in rows
         if OF_A_SWEEP in row.tags

@@ -73,3 +73,10 @@ def test_the_last_sweep_is_the_last_one_though_none_of_its_jobs_has_begun():
     with pytest.raises(ConfigError, match=r"^sweep=last: sweep second: of its 3 jobs 3 have no run of it"):
         filtered(runs_of(rows), ["sweep=last"], sweeps_of(rows))
     assert len(filtered(runs_of(rows), ["sweep=first"], sweeps_of(rows))) == 3
+
+
+def test_the_sweeps_that_there_are_are_told_by_what_was_swept_and_when():
+    first = parent("0123456789abcdef", "FINISHED", 1)._replace(name="sweep seed=1,2 · 2026-11-28 01:53")
+    rows = [first, job("1", first.run_id), job("2", first.run_id)]
+    with pytest.raises(ConfigError, match=r"There are: 01234567 \(seed=1,2 · 2026-11-28 01:53\)\.$"):
+        filtered(runs_of(rows), ["sweep=zzz"], sweeps_of(rows))

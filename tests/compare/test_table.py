@@ -207,6 +207,12 @@ def test_a_filter_that_finds_nothing_says_what_there_is(words, said):
     assert said in str(refused.value)
 
 
+def test_the_values_that_there_are_are_told_as_they_are_typed():
+    runs = [run(0.5, epochs="1.0"), run(0.6, epochs="0.5"), run(0.6, epochs="-2.0"), run(0.6, epochs="v2.0")]
+    with pytest.raises(ConfigError, match=r"epochs=3: no run has this\..* There are: v2\.0, -2, 0\.5, 1\."):
+        filtered(runs, ["epochs=3"])
+
+
 def test_a_filter_takes_several_values_and_one_that_holds_a_comma():
     listed = run(0.5, **{"loss.directions": "[a,b]"})
     other = run(0.6, loss="cosine", batch_size=64)
