@@ -62,6 +62,7 @@ INTERRUPTED_BY = {
     KeyboardInterrupt: ("interrupted (Ctrl-C)", 128 + signal.SIGINT),
     Terminated: ("terminated (SIGTERM)", 128 + signal.SIGTERM),
 }
+RUN_LOG = "run.log"
 # What decides how a model is trained, and nothing here.
 OF_TRAINING = ("loss", "batch_size", "experiment", *(key for key in SCALARS if key != "seed"))
 
@@ -286,6 +287,10 @@ def run_command(arguments: argparse.Namespace) -> int:
         except Exception as error:
             failed += 1
             tell_failure(error)
+    if failed == len(jobs) == 1:
+        # Why has been told, and there is nothing to rank.
+        print(f"Log: {folders[0] / RUN_LOG}")
+        return 1
     title = f"Evaluation of {len(jobs)} {'model' if len(jobs) == 1 else 'models'} · {parent}"
     try:
         runs = [read_result(folder / RESULT) for folder in folders if (folder / RESULT).is_file()]

@@ -280,3 +280,19 @@ def test_a_file_that_stands_where_runs_are_kept_is_told(workplace):
     (workplace / "multirun").touch()
     with pytest.raises(ConfigError, match="is a file, and runs are kept in a folder of this name"):
         run_command(Namespace(overrides=[*SMALL, "tracker=none"], config_dir=None))
+
+
+def test_why_the_only_model_was_not_scored_is_told_once(workplace, monkeypatch, capsys):
+    said: list[str] = []
+    monkeypatch.setattr("embexp.job.tell_failure", lambda error: said.append(str(error)))
+    monkeypatch.setattr(evaluate, "raise_on_sigterm", lambda: None)
+    monkeypatch.setattr(evaluate, "log_to", lambda folder: None)
+    rows = "".join(f"a {number},b {number},1\n" for number in range(30))
+    (workplace / "const.csv").write_text(f"sentence1,sentence2,score\n{rows}")
+    pairs = ["evaluation=files", "evaluation.source.dev=const.csv", "tracker=none"]
+    assert run_command(Namespace(overrides=["model=tiny", *pairs], config_dir=None)) == 1
+    assert len(said) == 1
+    printed = capsys.readouterr().out
+    assert "every pair has the score" not in printed
+    assert printed.startswith("Log: multirun/")
+    assert printed.endswith("/0/run.log\n")

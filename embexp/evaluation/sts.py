@@ -21,6 +21,7 @@ from sentence_transformers.util import (
 )
 
 from embexp.config import Config, ConfigError, Similarity
+from embexp.config.schema import Files
 from embexp.config.sections import data_schema
 from embexp.data import build_source
 from embexp.data.files import FileSource
@@ -99,7 +100,7 @@ def evaluation_pairs(config: Config, *, trained_on: Source | None = None) -> dic
     for split in splits:
         rows = source.load(split)
         if rows is not None:
-            found[split] = _pairs(rows, split)
+            found[split] = _pairs(rows, split, advice=_of_a_part_of_train(config, split))
     if "dev" not in found:
         raise ConfigError(
             [
@@ -153,7 +154,18 @@ def _no_keys_of_its_own(name: str, file: str, error: ConfigError) -> list[str]:
     ]
 
 
-def _pairs(rows: Rows, called: str) -> Pairs:
+def _of_a_part_of_train(config: Config, split: Split) -> str:
+    """What gives a dev set other scores that is set aside of a train file; empty of all others."""
+    files, is_own = config.data, config.evaluation.source is None
+    if not (is_own and split == "dev" and isinstance(files, Files) and files.dev is None):
+        return ""
+    return (
+        " It is a part of train that was set aside; where train has other scores too: name data.dev=FILE, or set another data.seed or a "
+        "larger data.dev_fraction."
+    )
+
+
+def _pairs(rows: Rows, called: str, *, advice: str = "") -> Pairs:
     view = make_view(
         rows, ["scored"], positives="entailment", negatives="contradiction", threshold=0.5, seed=PAIRING_SEED
     )
@@ -162,8 +174,8 @@ def _pairs(rows: Rows, called: str) -> Pairs:
     if scores.min() == scores.max():
         raise ConfigError(
             [
-                f"{rows.name}: every pair has the score {scores[0]}; nothing can be told from that. Of a part that was set aside, where "
-                "train has other scores too: name data.dev=FILE, or set another data.seed or a larger data.dev_fraction."
+                f"{rows.name}: every pair has the score {scores[0]:g}; nothing can be told from that, score on pairs of which some are "
+                f"less alike than others.{advice}"
             ]
         )
     if rows.kind in SCORED_AS:

@@ -70,11 +70,23 @@ def test_nli_rows_of_ones_own_are_scored_by_entailment(tmp_path):
     assert pairs["dev"].scores.tolist() == [1.0, 0.0, 0.0]
 
 
+FROM = "evaluation=files evaluation.source.dev={}"
+
+
 def test_pairs_that_all_have_one_score_are_refused(tmp_path):
     file = tmp_path / "nli.csv"
     file.write_text("premise,hypothesis,label\na,b,0\nc,d,0\n")
-    with pytest.raises(ConfigError, match=r"every pair has the score 1\.0"):
-        evaluation_pairs(compose(["data=files", f"data.train={file}", f"data.dev={file}"]))
+    for named in (["data=files", f"data.train={file}", f"data.dev={file}"], FROM.format(file).split()):
+        with pytest.raises(ConfigError, match=r"every pair has the score 1; nothing can be told from that") as refused:
+            evaluation_pairs(compose(named))
+        assert "data." not in str(refused.value)
+
+
+def test_of_a_part_of_train_that_has_one_score_it_is_said_how_to_set_another_aside(tmp_path):
+    file = tmp_path / "scored.csv"
+    file.write_text("sentence1,sentence2,score\n" + "".join(f"a {number},b {number},1\n" for number in range(200)))
+    with pytest.raises(ConfigError, match=r"set aside; where train has other scores too: name data\.dev=FILE"):
+        evaluation_pairs(compose(["data=files", f"data.train={file}"]))
 
 
 def test_predictions_are_kept_pair_by_pair(model, pairs, tmp_path):
