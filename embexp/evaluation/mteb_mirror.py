@@ -162,7 +162,7 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     for split in task.eval_splits:
         file = _file(folder, (f"qrels_{split}", f"qrels/{split}", "qrels"))
         used.append(file)
-        judged = judgements(file)
+        judged = judgements(file, as_published=bool(blank))
         relevant: dict[str, dict[str, int]] = {}
         for query, document, gain in zip(*judged.values(), strict=True):
             relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(gain)
@@ -176,15 +176,20 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     return used, {"default": of_split}
 
 
-def judgements(file: Path) -> dict[str, list[Any]]:
+def judgements(file: Path, *, as_published: bool = False) -> dict[str, list[Any]]:
     """query, document and gain of a file, row by row; a gain is None where the file has none, and then 1.
+
+    Args:
+        file: the table.
+        as_published: whether a document may be judged twice and differently: of the hub's data MTEB takes the last.
 
     Raises:
         ConfigError: the file is broken, or judges a document twice and differently; or a gain is not whole: pytrec_eval, by
             which MTEB scores, takes whole ones only, and of 0.5 the hub's reader of MTEB makes an error too.
     """
     columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
-    judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"], unique=["query", "document"])
+    unique = () if as_published else ("query", "document")
+    judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"], unique=unique)
     for query, document, gain in zip(*judged.values(), strict=True):
         if gain is not None and not gain.is_integer():
             raise ConfigError(
