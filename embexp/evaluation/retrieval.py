@@ -155,11 +155,10 @@ def retrieval_evaluation(config: Config, settings: Retrieval) -> RetrievalEvalua
 
 
 def _from_files(settings: Retrieval) -> Judged:
-    queries = read_columns(
-        _file(settings, "queries", ["queries"]), QUERIES, key="evaluation.retrieval.queries", unique=["id"]
-    )
+    files = {"queries": _file(settings, "queries", ["queries"]), "corpus": _file(settings, "corpus", ["corpus"])}
+    queries = read_columns(files["queries"], QUERIES, key="evaluation.retrieval.queries", unique=["id"])
     corpus = read_columns(
-        _file(settings, "corpus", ["corpus"]),
+        files["corpus"],
         DOCUMENTS,
         key="evaluation.retrieval.corpus",
         optional=["title"],
@@ -168,8 +167,9 @@ def _from_files(settings: Retrieval) -> Judged:
         unique=["id"],
     )
     names = [f"qrels_{settings.split}", f"qrels/{settings.split}", "qrels"]
+    files["relevance"] = _file(settings, "relevance", names)
     judgements = read_columns(
-        _file(settings, "relevance", names),
+        files["relevance"],
         JUDGEMENTS,
         key="evaluation.retrieval.relevance",
         optional=["gain"],
@@ -181,31 +181,61 @@ def _from_files(settings: Retrieval) -> Judged:
     queries["id"], corpus["id"] = ([*map(str, table["id"])] for table in (queries, corpus))
     for query, document, gain in zip(judgements["query"], judgements["document"], judgements["gain"], strict=True):
         relevant.setdefault(str(query), {})[str(document)] = 1.0 if gain is None else gain
-    _tell_of_unknown_ids(relevant, set(queries["id"]), set(corpus["id"]))
+    _tell_of_unknown_ids(relevant, queries["id"], corpus["id"], files)
     texts = [f"{title or ''} {text}".strip() for title, text in zip(corpus["title"], corpus["text"], strict=True)]
     return _judged(
         dict(zip(queries["id"], queries["text"], strict=True)), dict(zip(corpus["id"], texts, strict=True)), relevant
     )
 
 
-def _tell_of_unknown_ids(relevant: Mapping[str, Mapping[str, float]], queries: Set[str], documents: Set[str]) -> None:
-    """As in trec_eval they change the score without an error; where no id is known at all `_judged` refuses the files."""
+def _tell_of_unknown_ids(
+    relevant: Mapping[str, Mapping[str, float]],
+    queries: Sequence[str],
+    documents: Sequence[str],
+    files: Mapping[str, Path],
+) -> None:
+    """As in trec_eval some that are unknown change the score without an error, and are warned of.
+
+    Raises:
+        ConfigError: all are, and every score would be 0.
+    """
     judged = {query for query, gains in relevant.items() if any(gain > 0 for gain in gains.values())}
-    if unknown := judged - queries:
+    if not judged:
+        raise ConfigError([f"{files['relevance']}: no score is above 0, so that no document is relevant to any query."])
+    unknown = judged.difference(queries)
+    if len(unknown) == len(judged):
+        raise ConfigError(
+            [_no_id_agrees("query that is judged", "query-id", unknown, queries, files["relevance"], files["queries"])]
+        )
+    if unknown:
         log.warning(
             "retrieval: %d of %d queries that have a relevant document are not in the queries' file, as %s; they are not scored",
             len(unknown),
             len(judged),
             printable(min(unknown)),
         )
-    wanted = {document for query in judged & queries for document, gain in relevant[query].items() if gain > 0}
-    if missing := wanted - documents:
+    wanted = {document for query in judged - unknown for document, gain in relevant[query].items() if gain > 0}
+    missing = wanted.difference(documents)
+    if len(missing) == len(wanted):
+        raise ConfigError(
+            [_no_id_agrees("relevant document", "corpus-id", missing, documents, files["relevance"], files["corpus"])]
+        )
+    if missing:
         log.warning(
             "retrieval: %d of %d relevant documents are not in the corpus, as %s; they count as not found",
             len(missing),
             len(wanted),
             printable(min(missing)),
         )
+
+
+def _no_id_agrees(what: str, column: str, unknown: Set[str], known: Sequence[str], judging: Path, file: Path) -> str:
+    """Of judgements none of which can count, with an id of either file beside each other."""
+    return (
+        f"evaluation.retrieval: no {what} of {judging} is in {file}: there ids are as {printable(known[0])}, in the "
+        f"judgements as {printable(min(unknown))}; every score would be 0: write the same ids in {column} of the one "
+        "and in _id of the other, or name the files that belong together."
+    )
 
 
 def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:

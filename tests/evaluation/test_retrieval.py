@@ -89,10 +89,23 @@ def test_held_out_pairs_become_queries_and_documents(model):
     assert 0 <= evaluation.score(model)["ndcg_at_10"] <= 1
 
 
-def test_ids_that_do_not_agree_are_refused(beir):
-    (beir / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\tx\t1\n")
-    with pytest.raises(ConfigError, match="do the ids of the files agree"):
+@pytest.mark.parametrize(
+    ("judged", "column", "said"),
+    [
+        ("x1\td1\t1\nx2\td2\t1\n", "query-id", r"no query .*test\.tsv is in .*queries\.jsonl: .* as q1, .* as x1;"),
+        (
+            "q1\tx1\t1\nq2\tx2\t1\nq9\td1\t1\n",
+            "corpus-id",
+            r"no relevant .*tsv is in .*corpus\.jsonl: .* as d1, .* as x1;",
+        ),
+        ("q1\td1\t0\n", "", r"test\.tsv: no score is above 0"),
+    ],
+)
+def test_judgements_of_which_none_can_count_are_refused_with_an_id_of_both_files(beir, judged, column, said):
+    (beir / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}")
+    with pytest.raises(ConfigError, match=said) as caught:
         evaluation_of(f"evaluation.retrieval.path={beir}")
+    assert f"{column} of the one" in str(caught.value) or not column
 
 
 def test_a_missing_column_is_named_with_those_that_are_there(beir):
