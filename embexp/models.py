@@ -7,7 +7,7 @@ import json
 import logging
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from embexp.config import Component, ConfigError
 from embexp.config.schema import OwnModel
-from embexp.model_files import doubt_of_a_plain, find
+from embexp.model_files import doubt_of_a_plain, find, not_waiting_for_the_hub
 from embexp.model_tokenizer import tokenizers_of, use_padding, words_of
 from embexp.own_code import code_of_classes, own_code, refuse_changed_classes
 from embexp.prompts import Prompts, prompts_of
@@ -86,7 +86,12 @@ def load_encoder(config: Component) -> Encoder:
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            built = get_object(config.target)(**arguments)
+            # Ours knows by itself what to do where there is no network.
+            with not_waiting_for_the_hub() if isinstance(config, OwnModel) else nullcontext():
+                built = get_object(config.target)(**arguments)
+    except ConfigError as error:
+        whose = f"model._target_={config.target}: " if isinstance(config, OwnModel) else ""
+        raise ConfigError([f"{whose}{problem}" for problem in error.problems]) from error
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"model._target_={config.target}: cannot be built: {error}."]) from error
     # A function of a person's own gives the model alone, as a class does.

@@ -6,13 +6,16 @@ import importlib
 import sys
 
 import pytest
+from huggingface_hub import constants
 
+from embexp import model_files
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.config.schema import OwnModel
 from embexp.evaluate import key_of
 from embexp.evaluation import Extras, Scores
 from embexp.inputs import Inputs
+from embexp.model_files import model_folder
 from embexp.models import identity_of, load_encoder
 from embexp.own_code import own_code
 from embexp.scoring import scores_before
@@ -117,3 +120,27 @@ def test_models_of_ones_own_that_were_built_otherwise_are_scored_each_for_itself
         at_step_0.append(scores_before(own, inputs, lambda name, keep=keep: Scores({"kept": keep}, {}))["dev"].metrics)
     assert len(keys) == 2
     assert at_step_0 == [{"kept": 2}, {"kept": 40}]
+
+
+@pytest.mark.parametrize("asked", ["org/of-nobody", "./no/folder"])
+def test_a_model_function_that_asks_a_hub_that_cannot_be_reached_is_told_so_at_once(keeping, monkeypatch, asked):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: False)
+
+    keeping.write_text(
+        "from sentence_transformers import SentenceTransformer\n\n\ndef build():\n"
+        f"    return SentenceTransformer({asked!r}, device='cpu')\n"
+    )
+    # What is no matter of the hub is told as it was.
+    of, said = (ConfigError, "mine_keeping.build: what it asks") if "org/" in asked else (FileNotFoundError, asked)
+    with pytest.raises(of, match=said):
+        load_encoder(OwnModel(target="mine_keeping.build"))
+    assert not constants.is_offline_mode()
+
+
+def test_the_folder_of_a_name_needs_no_network_where_a_package_has_its_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: False)
+    assert (model_folder("sentence-transformers/all-MiniLM-L6-v2") / "model.safetensors").is_file()
+    assert model_folder(str(tmp_path)) == tmp_path
+    with pytest.raises(ConfigError, match="the hub cannot be reached"):
+        model_folder("org/of-nobody")
