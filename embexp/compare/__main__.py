@@ -27,6 +27,7 @@ from embexp.naming import unquoted
 from embexp.output import say
 from embexp.tracking import EXPERIMENT, Status, param_text
 from embexp.tracking.kept import RUNS, never_sent
+from embexp.tracking.secrets import without_secrets
 
 SWEEP, LAST = "sweep", "last"
 # Runs without a score that are named: a store keeps those of weeks.
@@ -38,6 +39,8 @@ MOST_OF_GROUP = 6
 ALL = "All: --help."
 # What sweeps at training.
 OF_A_SWEEP = ("-m", "--multirun")
+# Keys of training that are flags here.
+FLAGS_OF_KEYS = {"tracker.uri": "--uri", "tracker.experiment": "--experiment"}
 
 
 @ended_in_one_line()
@@ -328,6 +331,10 @@ def _arguments() -> argparse.Namespace:
         else f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}"
         for word in unknown
     ]
+    for key, _, value in (word.lstrip("+").partition("=") for word in arguments.filters):
+        if key in FLAGS_OF_KEYS:
+            shown = without_secrets(value)
+            problems.append(f"{key}={shown}: is no filter of runs; did you mean {FLAGS_OF_KEYS[key]} {shown}?")
     if (by := arguments.group_by) not in (None, SEED):
         problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")
     if problems:

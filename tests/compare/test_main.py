@@ -226,3 +226,15 @@ def test_who_interrupts_the_table_gets_one_line_and_130(monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         main()
     assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted (Ctrl-C)\n")
+
+
+def test_training_s_key_of_the_store_is_told_to_be_a_flag_here_before_any_store_is_looked_for(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["compare", "tracker.uri=http://me:secret@127.0.0.1:5999", "loss=mnr"])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().err
+    assert "is no filter of runs; did you mean --uri http://" in said
+    assert "secret" not in said
