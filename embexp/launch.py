@@ -30,7 +30,7 @@ from omegaconf import DictConfig, OmegaConf
 from embexp.compare.runs import NEVER_BEGAN
 from embexp.config.errors import ConfigError
 from embexp.interrupts import Terminated, raise_on_sigterm
-from embexp.shares import Share
+from embexp.shares import CORES_PER_JOB, THREADS_FROM, Share
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +101,7 @@ class Fleet:
                 return None
             process = subprocess.Popen(
                 [sys.executable, "-m", "embexp.launch"],
-                env={**os.environ, **share},
+                env={**os.environ, **share, THREADS_FROM: CORES_PER_JOB},
                 stdin=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 # Ctrl-C in a terminal reaches a whole group of processes: these are told once, by `stop`.

@@ -12,6 +12,9 @@ from embexp.cores import usable_cores
 
 # Environment variables of a job's process.
 Share = Mapping[str, str]
+# One more of them, by which a job knows that its threads are its share, and says so: the setting that they came from.
+THREADS_FROM = "EMBEXP_THREADS_FROM"
+CORES_PER_JOB = "hydra.launcher.cores_per_job"
 
 
 def deal(

@@ -166,3 +166,11 @@ def test_however_the_sweep_ends_its_jobs_end_with_it(tmp_path, number, code):
     gone, alive = psutil.wait_procs(jobs, timeout=120)
     assert (sweep.returncode, len(gone), alive) == (code, 2, [])
     assert [run["status"] for run in results(tmp_path)] == ["KILLED"] * 2
+
+
+def test_a_job_s_process_is_told_where_its_threads_come_from(monkeypatch):
+    started = []
+    monkeypatch.setattr(launch.subprocess, "Popen", lambda command, **options: started.append(options["env"]))
+    launch.Fleet([])._start({"OMP_NUM_THREADS": "1"})
+    assert started[0]["EMBEXP_THREADS_FROM"] == "hydra.launcher.cores_per_job"
+    assert "EMBEXP_THREADS_FROM" not in os.environ

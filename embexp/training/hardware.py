@@ -11,6 +11,7 @@ import torch
 from embexp.config import ConfigError, Trainer
 from embexp.cores import usable_cores
 from embexp.encoding.packed import AMPERE
+from embexp.shares import THREADS_FROM
 
 CPUINFO = Path("/proc/cpuinfo")
 # Instruction sets that multiply bf16 matrices faster than fp32 ones.
@@ -84,7 +85,8 @@ def _threads(asked: int | None, devices: int) -> tuple[int, str]:
     # Of a list, one number for each level of threads within threads, the first.
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if said.isdigit() and int(said) > 0:
-        return int(said), "as OMP_NUM_THREADS says"
+        dealt = os.environ.get(THREADS_FROM)
+        return int(said), f"its share ({dealt})" if dealt else "as OMP_NUM_THREADS says"
     if devices > 1:
         return max(1, usable_cores() // devices), f"the cores that this process may use, shared by {devices} devices"
     return usable_cores(), "the cores that this process may use"

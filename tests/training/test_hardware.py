@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embexp import cores
+from embexp import cores, shares
 from embexp.config import ConfigError, Trainer
 from embexp.config.composition import compose
 from embexp.training import choose_hardware, hardware
@@ -87,6 +87,14 @@ def test_the_threads_of_openmp_are_obeyed(monkeypatch):
     assert choose_hardware(trainer(threads=1)).threads == 1
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
     assert choose_hardware(trainer()).threads == 4
+
+
+def test_threads_that_a_launcher_dealt_are_told_as_its_and_not_as_openmp_s_that_nobody_set(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    monkeypatch.delenv(shares.THREADS_FROM, raising=False)
+    assert choose_hardware(trainer()).reasons[2] == "threads: 3, as OMP_NUM_THREADS says"
+    monkeypatch.setenv(shares.THREADS_FROM, shares.CORES_PER_JOB)
+    assert choose_hardware(trainer()).reasons[2] == "threads: 3, its share (hydra.launcher.cores_per_job)"
 
 
 @pytest.mark.parametrize("said", ["0", "", "many", "-1"])
