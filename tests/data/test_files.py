@@ -432,6 +432,29 @@ def test_a_tsv_whose_texts_are_quoted_is_told_how_to_read_it(tmp_path, caplog):
     assert "quotation marks" not in caplog.text
 
 
+def test_a_tsv_some_of_whose_texts_are_quoted_as_csv_is_told_how_many_and_how_to_read_it(tmp_path, caplog):
+    plain = "".join(f"question {n}\tanswer {n}\n" for n in range(20))
+    header = "anchor\tpositive\n"
+    file = written(tmp_path, "r.tsv", f'{header}{plain}"""Not thief!"" The boy"\tb\n"so ""he"" said"\t"""a"""\n')
+    source(train=file, dev=file).load("train")
+    assert "3 of its texts stand in quotation marks with doubled ones inside" in caplog.text
+    assert "data.quoted=true takes them away" in caplog.text
+    caplog.clear()
+    assert source(train=file, dev=file, quoted=True).load("train").values("anchor")[-1] == 'so "he" said'
+    as_they_are = written(tmp_path, "s.tsv", f'{header}{plain}"Go," he said, "now"\t"no"\n""\t""x"" "\n')
+    source(train=as_they_are, dev=as_they_are).load("train")
+    assert "quotation marks" not in caplog.text
+
+
+@pytest.mark.parametrize("rows", ['"two\nlines"\tb\n', 'b\t"two\nlines"\n', '"a\ttab"\tb\n'])
+def test_a_tsv_with_line_breaks_in_quoted_cells_is_refused_with_what_reads_it(tmp_path, rows):
+    file = written(tmp_path, "r.tsv", f"anchor\tpositive\n{rows * 20}plain\trow\n")
+    assert "data.quoted=true reads them as one" in problems_of(file).splitlines()[-1]
+    assert source(train=file, dev=file, quoted=True).load("train") is not None
+    other = written(tmp_path, "s.tsv", "anchor\tpositive\n" + "one\n" * 20 + "plain\trow\n")
+    assert "quoted" not in problems_of(other)
+
+
 @pytest.mark.parametrize(("scores", "expected"), [("0.2,1", [0.2, 1.0]), ("0,5", [0.0, 1.0])])
 def test_the_scale_of_scores_is_detected(tmp_path, scores, expected):
     content = "sentence1,sentence2,score\n" + "".join(f"a{s},b{s},{s}\n" for s in scores.split(","))

@@ -13,7 +13,7 @@ from typing import Any
 from embexp.config import ConfigError, Kind
 from embexp.config.errors import printable
 from embexp.data.files.content import UnreadableError
-from embexp.data.files.records import Records, Row, Swallowed
+from embexp.data.files.records import Records, Row, Swallowed, Torn
 from embexp.data.rows import COLUMNS, CONTRADICTION, ENTAILMENT, NEUTRAL, label_number
 from embexp.units import counted
 
@@ -42,6 +42,7 @@ class Tally:
     Attributes:
         good, bad: how many rows.
         told: the first of the bad ones: (row number, what is wrong).
+        torn: how many of the bad ones may be parts of a row whose cells stand in quotation marks.
         swallowed: by the number of a broken row, how many lines it took with it.
         unknown: the first labels that nobody explained, and how many rows have one of these.
         numbered: whether a label is a number whose meaning nobody said.
@@ -49,6 +50,7 @@ class Tally:
 
     good: int = 0
     bad: int = 0
+    torn: int = 0
     told: list[tuple[int, str]] = field(default_factory=list)
     swallowed: Counter[int] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
@@ -131,6 +133,7 @@ class Checker:
             try:
                 if isinstance(record, str):
                     tally.swallowed.update([record.by] if isinstance(record, Swallowed) else ())
+                    tally.torn += isinstance(record, Torn)
                     raise ValueError(record)
                 values = tuple(self._value(kind, ours, record.get(theirs), scale) for ours, theirs in columns)
             except ValueError as error:
@@ -156,6 +159,11 @@ class Checker:
     def _cure(self, tally: Tally) -> str:
         """To leave out much of a file is none where its labels, or whatever else is wrong with it, can be mended."""
         drop = f"{self.section}.on_bad_rows=drop"
+        if tally.torn:
+            return (
+                f"; cells in quotation marks with line breaks or tabs in them, as pandas writes a .tsv? {self.section}.quoted=true reads "
+                f"them as one; if they are none, {drop} leaves all bad rows out"
+            )
         if tally.unknown.total() > FEW * tally.count:
             found = ", ".join(map(printable, tally.unknown))
             return f"; say what every label of the file means, {found} too: '{self.section}.labels={{LABEL: entailment, ...}}'"

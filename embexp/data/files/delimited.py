@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 from embexp.config.errors import printable
 from embexp.data.files.content import UnreadableError
-from embexp.data.files.records import Row, Swallowed
+from embexp.data.files.records import Row, Swallowed, Torn
 from embexp.units import counted
 
 LONGEST_CELL = 2**31 - 1  # characters
@@ -69,6 +69,8 @@ class Delimited:
                         yield first, dict(zip(columns, cells, strict=True))
                     continue
                 wrong = f"{counted(len(cells), 'cell')}, the header has {len(columns)}"
+                if not self.quoted and any(cell.count('"') % 2 for cell in cells):
+                    wrong = Torn(wrong)
             yield first, wrong
             # All its lines count: what of them is a row and what the inside of a cell is not known.
             for row in range(first + 1, skipped + reader.line_num + 1):

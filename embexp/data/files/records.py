@@ -25,6 +25,10 @@ class Swallowed(str):
         return said
 
 
+class Torn(str):
+    """What is said of a line with too few or too many cells, one of which has an odd number of quotation marks."""
+
+
 # Its number, and its values by column; a sentence instead, of what could not be read.
 Row = tuple[int, dict[str, Any] | str]
 

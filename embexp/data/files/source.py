@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from embexp.config import ConfigError, Kind
@@ -22,7 +24,7 @@ from embexp.data.files.readers import read
 from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, Rows, Split, schema_of
-from embexp.data.tables import filtered, passing, records_of, written
+from embexp.data.tables import AT_ONCE, filtered, passing, records_of, written
 from embexp.units import counted
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ DEV_FRACTION, MOST_DEV_ROWS = 0.1, 10_000
 MARKS = ("label", "score", "similarity", "similarity_score", "is_duplicate", "gold_label")
 # Rows that are looked at for quotation marks.
 LOOKED_AT = 1_000
+# A cell as csv writes one that holds some: in quotation marks, and those inside doubled.
+QUOTED = '(?s)^"(?:[^"]|"")*""(?:[^"]|"")*"$'
 
 
 class FileSource:
@@ -260,12 +264,8 @@ class FileSource:
             f"; not read: {listed(others)}" if others else "",
         )
         self._warn_of_marks(split, file, others)
-        if self.quoted is None and self._is_quoted(split, table):
-            log.warning(
-                "%s: its texts stand in quotation marks, which in a .tsv are characters like others; %s.quoted=true takes them away",
-                file.where,
-                self.section,
-            )
+        if self.quoted is None and suffix_of(self._path(str(self.paths[split]))) == ".tsv":
+            self._warn_of_quoted(file, table)
         if file.scale is not None and self.score_scale is None:
             log.info("%s: scores taken as %g to %g", file.where, *file.scale)
         if tally.numbered:
@@ -294,16 +294,27 @@ class FileSource:
         told = "%s: its column %s is not read: every row is taken for a right pair; where it scores them, %s"
         log.warning(told, file.where, mark, cure)
 
-    def _is_quoted(self, split: Split, table: Dataset) -> bool:
-        """Whether the most of what was looked at of a .tsv has a text that begins and ends with a quotation mark."""
-        if suffix_of(self._path(str(self.paths[split]))) != ".tsv":
-            return False
+    def _warn_of_quoted(self, file: File, table: Dataset) -> None:
+        """Of a .tsv whose texts stand in quotation marks: most of what is looked at, or some as csv alone writes them."""
         head = table.with_format("arrow")[:LOOKED_AT]
         rows = [
             any(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in row if isinstance(cell, str))
             for row in records_of(head)
         ]
-        return sum(rows) > len(rows) / 2
+        if sum(rows) > len(rows) / 2:
+            log.warning(
+                "%s: its texts stand in quotation marks, which in a .tsv are characters like others; %s.quoted=true takes them away",
+                file.where,
+                self.section,
+            )
+        elif as_csv := sum(map(_texts_as_csv_quotes_them, table.with_format("arrow").iter(batch_size=AT_ONCE))):
+            log.warning(
+                "%s: %s in quotation marks with doubled ones inside, as csv is written, and in a .tsv they are characters like others; "
+                "%s.quoted=true takes them away",
+                file.where,
+                "1 of its texts stands" if as_csv == 1 else f"{as_csv} of its texts stand",
+                self.section,
+            )
 
     def _part(self, split: Split, file: File, folder: Path | None) -> Rows:
         """Train, or dev: whole groups of rows that are linked by shared texts, so no text is in both."""
@@ -325,3 +336,9 @@ class FileSource:
             log.info("%s: %d of %d rows set aside as dev", file.where, in_dev.sum(), len(in_dev))
             self._halved = state, rows, in_dev
         return self._halved[1:]
+
+
+def _texts_as_csv_quotes_them(table: pa.Table) -> int:
+    """How many stand in quotation marks with only doubled ones inside, and some."""
+    texts = [column for column in table.columns if pa.types.is_string(column.type)]
+    return sum(pc.sum(pc.match_substring_regex(column, QUOTED)).as_py() or 0 for column in texts)
