@@ -28,6 +28,7 @@ from embexp.tracking.store import (
     cannot_open,
     client_of,
     is_away,
+    is_local,
     open_store,
     patience,
     store_uri,
@@ -178,7 +179,7 @@ class MLflowTracker(Tracker):
             log.warning(
                 "tracker: %s not sent yet (%s); python -m embexp.tracking sync %s  sends them",
                 "1 line is" if lines == 1 else f"{lines} lines are",
-                told(failure) if failure is not None else "there was no time" if self._held else "the server is slow",
+                told(failure) if failure is not None else self._why_not_yet(),
                 _shown(journal.path.parent),
             )
         elif owed := [entry["path"] for entry in journal.sent().owed]:
@@ -187,6 +188,11 @@ class MLflowTracker(Tracker):
                 ", ".join(owed),
                 _shown(journal.path.parent),
             )
+
+    def _why_not_yet(self) -> str:
+        """Why something is left where nothing broke."""
+        # A file is not slow: making it, or MLflow's import before it, was not over.
+        return "there was no time" if self._held or is_local(store_uri(self.uri)) else "the server is slow"
 
     def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
         """See `Tracker`. Where the server is away, the journals of this folder are all that can be asked.

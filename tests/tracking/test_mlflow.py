@@ -344,3 +344,13 @@ def test_the_null_tracker_has_the_same_face():
     tracker.log_artifact(Path("nowhere"))
     tracker.end(Status.FINISHED)
     assert (tracker.run_id, tracker.find_run("key")) == (None, None)
+
+
+def test_of_a_file_that_was_not_written_to_yet_it_is_not_said_that_a_server_is_slow(store, monkeypatch, caplog):
+    # As where MLflow is still being imported when the run is told to go.
+    for name in ("run", "finish", "wait_for_first_try"):
+        monkeypatch.setattr(f"embexp.tracking.background.Background.{name}", lambda *_: None)
+    tracker = store.started()
+    tracker.end(Status.KILLED, "terminated (SIGTERM)")
+    assert "not sent yet (there was no time)" in caplog.text
+    assert "server" not in caplog.text
