@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError
+from embexp.config.errors import nearest
 from embexp.network import hub_is_reachable
 
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -132,6 +133,25 @@ def is_no_model(path: str, key: str = "model.path") -> str | None:
     if Path(path).expanduser().is_dir() or (HUB_ID.match(path) and not path.startswith((".", "/", "~"))):
         return None
     return f"{key}={path}: there is no such folder, and it is no hub id (owner/name) either."
+
+
+def is_nowhere(path: str, key: str = "model.path") -> str | None:
+    """What is wrong with a path of one word that is no folder and that nobody knows, as a mistyped folder is where the hub cannot
+    be reached; None where there is such a folder, where the cache has something of it, or where the hub can be asked.
+
+    Told in two seconds, without what loading imports: of owner/name, which is no folder by mistake, loading it tells.
+    """
+    if "/" in path or Path(path).expanduser().is_dir() or is_no_model(path) is not None:
+        return None
+    from huggingface_hub import constants
+
+    if (Path(constants.HF_HUB_CACHE) / f"models--{path}").is_dir() or hub_is_reachable():
+        return None
+    meant = nearest(path, [folder.name for folder in Path().iterdir() if folder.is_dir()])
+    return (
+        f"{key}={path}: there is no such folder here; if it is a name on the hub, nothing of it is on this machine, and the hub "
+        f"cannot be reached.{meant} Name a local folder ({key}=FOLDER), use model=minilm, which needs no network, or connect."
+    )
 
 
 def packaged(package: str, path: str, *, revision: str | None) -> Path | None:

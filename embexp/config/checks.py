@@ -9,7 +9,7 @@ from embexp.config.cuts import with_cuts_in_order
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.pins import without_the_pins_of_others
-from embexp.config.rules import RULES, hardware_can_do_it, train_on_all
+from embexp.config.rules import OF_THIS_MACHINE, RULES, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
     Config,
@@ -40,7 +40,7 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
         raise ConfigError(problems)
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
     config = Config.model_validate({**parts, **scalars, "names": dict(names)})
-    rules = [rule for rule in RULES if not (elsewhere and rule is hardware_can_do_it)]
+    rules = [rule for rule in RULES if not (elsewhere and rule in OF_THIS_MACHINE)]
     problems = [problem for rule in rules for problem in rule(config)]
     if problems:
         raise ConfigError(problems)

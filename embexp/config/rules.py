@@ -28,7 +28,7 @@ from embexp.config.schema import (
 )
 from embexp.config.sources import sources_of, what_is_wrong_with_rows
 from embexp.config.targets import what_is_missing_of
-from embexp.model_files import is_no_model
+from embexp.model_files import is_no_model, is_nowhere
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.store import store_uri
@@ -60,6 +60,12 @@ def _targets_are_there(config: Config) -> Iterator[str]:
 
 def _model_can_be_found(config: Config) -> Iterator[str]:
     if isinstance(config.model, Pretrained) and (wrong := is_no_model(config.model.path)) is not None:
+        yield wrong
+
+
+def model_is_not_nowhere(config: Config) -> Iterator[str]:
+    """Whether a path of one word is known to this machine, or may be to the hub."""
+    if isinstance(config.model, Pretrained) and (wrong := is_nowhere(config.model.path)) is not None:
         yield wrong
 
 
@@ -213,6 +219,7 @@ def has_cuda() -> bool:
 RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _targets_are_there,
     _model_can_be_found,
+    model_is_not_nowhere,
     what_is_wrong_with_rows,
     loss_is_fed,
     negatives_are_needed,
@@ -231,3 +238,5 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     what_is_searched_is_there,
     _store_is_known,
 )
+# What may be otherwise on the machine to which a job is sent.
+OF_THIS_MACHINE = (hardware_can_do_it, model_is_not_nowhere)

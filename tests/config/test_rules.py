@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from embexp import model_files
 from embexp.config.composition import compose
+from embexp.config.rules import OF_THIS_MACHINE, model_is_not_nowhere
 from embexp.data import build_source
 from tests.config.test_composition import problems_of
 
@@ -55,3 +57,22 @@ def test_where_mteb_wants_a_folder_a_file_is_refused(tmp_path, key):
     file.write_text("text,label\na,b\n")
     (problem,) = problems_of("evaluation=[own,mteb]", f"evaluation.mteb.{key.format(file)}")
     assert f"={file}: is a file; name the folder" in problem
+
+
+def test_a_model_of_one_word_that_nobody_knows_is_told_at_once_where_the_hub_cannot_be_asked(tmp_path, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: False)
+    (tmp_path / "my-model").mkdir()
+    (told,) = problems_of("model.path=my-modl")
+    assert told.startswith("model.path=my-modl: there is no such folder here; if it is a name on the hub")
+    assert "Did you mean 'my-model'?" in told
+    # What the cache has a part of, and what a queue's other machine may reach, is left to whoever loads it.
+    (tmp_path / "cache" / "models--bert-base-uncased").mkdir(parents=True)
+    for known in (["model.path=my-model"], ["model.path=bert-base-uncased"], ["model.path=own/name"]):
+        assert compose(known).model.path == known[0].partition("=")[2]
+    assert model_is_not_nowhere in OF_THIS_MACHINE
+    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: True)
+    assert compose(["model.path=my-modl"]).model.path == "my-modl"
