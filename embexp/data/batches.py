@@ -30,6 +30,8 @@ ORDERS = 5
 # Batches that are looked at one by one for a row.
 LOOKED_AT = 32
 FEWEST_IN_A_BATCH = 4
+# The column of them.
+NEGATIVE = "negative"
 # Of the rows, in an epoch, before it is worth a warning.
 MOST_LEFT_OUT = 0.05
 
@@ -50,7 +52,10 @@ class Shuffled(DefaultBatchSampler):
 
 
 class NoDuplicates(DefaultBatchSampler):
-    """No text twice in a batch, whatever its column; rows in a new random order in every epoch, in as many batches in each.
+    """No text twice in a batch, whatever its column, but for negatives; rows in a new random order in every epoch, in as many batches.
+
+    A text that several rows have as their negative, as mined ones often are, may be that of two in a batch: it is wrong for both,
+    and counts twice. No row's negative is another's anchor or positive: for that row it would be a right text that counts as wrong.
 
     All batches are of one size, or one row less, as far as the texts allow it: `batch_size` at most, and less where a text occurs
     in more rows than there would be batches. The arguments are the library's; drop_last is refused.
@@ -91,7 +96,7 @@ class NoDuplicates(DefaultBatchSampler):
         texts, generator = self._texts(), self._generator(epoch)
         for _ in range(ORDERS):
             order = self._order(generator)
-            batches, _ = fill(texts[order], size=self.batch_size, batches=number)
+            batches, _ = fill(texts[order], size=self.batch_size, batches=number, negatives=self._negatives)
             if len(batches) == number:
                 return [order[rows] for rows in batches]
         # Few other batches are possible then. These are.
@@ -102,10 +107,10 @@ class NoDuplicates(DefaultBatchSampler):
         """Of epoch 0, where a number of batches in which all rows find room is looked for."""
         order = self._order(self._generator(0))
         texts = self._texts()[order]
-        found, asked = fill(texts, size=self.batch_size)
+        found, asked = fill(texts, size=self.batch_size, negatives=self._negatives)
         # Those that it had to add have few rows; with that number from the start all have about as many.
         while len(found) > asked:
-            found, asked = fill(texts, size=self.batch_size, batches=len(found))
+            found, asked = fill(texts, size=self.batch_size, batches=len(found), negatives=self._negatives)
         return [order[rows] for rows in found]
 
     def _generator(self, epoch: int) -> torch.Generator:
@@ -115,10 +120,19 @@ class NoDuplicates(DefaultBatchSampler):
         order: Rows = torch.randperm(len(self.sampler), generator=generator).numpy()
         return order
 
+    @property
+    def _columns(self) -> list[str]:
+        """Those of texts."""
+        return [name for name in self.sampler.column_names if name not in (self.valid_label_columns or [])]
+
+    @property
+    def _negatives(self) -> list[int]:
+        """The places of those that hold negatives."""
+        return [place for place, name in enumerate(self._columns) if name == NEGATIVE]
+
     def _texts(self) -> Rows:
         """A number for each text, equal ones for equal texts: (rows, columns of text)."""
-        table = self.sampler.with_format("arrow")
-        columns = [name for name in table.column_names if name not in (self.valid_label_columns or [])]
+        table, columns = self.sampler.with_format("arrow"), self._columns
         found = np.empty((len(table), len(columns)), dtype=np.int64)
         begin = 0
         for part in table.iter(100_000):
@@ -155,8 +169,8 @@ SAMPLERS: dict[str, type[DefaultBatchSampler]] = {
 }
 
 
-def fill(texts: Rows, *, size: int, batches: int = 0) -> tuple[list[Rows], int]:
-    """The rows in batches, evenly, so that no text occurs twice in one: each a list of places in `texts`.
+def fill(texts: Rows, *, size: int, batches: int = 0, negatives: Sequence[int] = ()) -> tuple[list[Rows], int]:
+    """The rows in batches, evenly, so that no text occurs twice in one, but as a negative: each a list of places in `texts`.
 
     A row that can stand in none that has not its share yet makes one larger, up to `size`; what finds room in none at all gets
     more batches, which have few rows.
@@ -166,6 +180,7 @@ def fill(texts: Rows, *, size: int, batches: int = 0) -> tuple[list[Rows], int]:
             the row's own affair.
         size: of a batch, at most.
         batches: at least.
+        negatives: columns whose texts may be those of two rows of a batch, but not what another row has in another column.
 
     Returns:
         the batches, and how many it began with.
@@ -175,17 +190,28 @@ def fill(texts: Rows, *, size: int, batches: int = 0) -> tuple[list[Rows], int]:
         return [], 0
     _, number, counts = np.unique(texts, return_inverse=True, return_counts=True)
     number = number.reshape(texts.shape)
-    often = counts[number] > 1
+    is_negative = np.isin(np.arange(texts.shape[1]), negatives)
+    # What is a negative and nothing else may stand anywhere.
+    elsewhere = np.zeros(len(counts), dtype=bool)
+    elsewhere[number[:, ~is_negative]] = True
+    often = (counts[number] > 1) & elsewhere[number]
     # A text in more rows than there are batches wants more batches.
-    batches = max(batches, math.ceil(rows / size), int(_rows_of_the_commonest(number)))
+    batches = max(batches, math.ceil(rows / size), int(_rows_of_the_commonest(number[:, ~is_negative])))
     room = [rows // batches + (batch < rows % batches) for batch in range(batches)]
     some = _Filled(room)
     place = 0
-    for row in np.flatnonzero(often.any(axis=1)).tolist():
-        its = set(number[row][often[row]].tolist())
-        found = some.next_with_room(place, its)
-        place = some.smallest(its, size=size) if found is None else found
-        some.add(row, its, place)
+    # First what many have as their negative: when these stand in every batch it finds room in none.
+    avoiding = np.bincount(number[:, is_negative].ravel(), minlength=len(counts))
+    avoided = np.where(is_negative, 0, avoiding[number]).max(axis=1)
+    crowded = np.flatnonzero(often.any(axis=1))
+    for row in crowded[np.argsort(-avoided[crowded], kind="stable")].tolist():
+        its = set(number[row][often[row] & ~is_negative].tolist())
+        wrong = set(number[row][often[row] & is_negative].tolist())
+        # In a batch a negative is held as ~text, so that a negative does not meet it, and any other text does.
+        unlike = its | wrong | ({~text for text in its} if negatives else set())
+        found = some.next_with_room(place, unlike)
+        place = some.smallest(unlike, size=size) if found is None else found
+        some.add(row, its | {~text for text in wrong}, place)
         place = (place + 1) % len(some.rows)
     filled = some.rows
     free = np.flatnonzero(~often.any(axis=1))
@@ -256,8 +282,8 @@ def _tell_if_small(batches: list[Rows], *, size: int) -> None:
     full = math.ceil(rows / size)
     if len(batches) > 1.1 * full:
         log.warning(
-            "batches: %d of about %d rows, not %d of %d: some text stands in many rows, and no batch may hold it twice; "
-            "drop such rows, or use loss.batches=shuffled, where it may be its own negative",
+            "batches: %d of about %d rows, not %d of %d: some text is the anchor or a positive of many rows, or is so where others have it "
+            "as their negative, and no batch may hold both; drop such rows, or use loss.batches=shuffled, where it may be its own negative",
             len(batches),
             rows // len(batches),
             full,

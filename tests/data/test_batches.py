@@ -158,3 +158,36 @@ def test_every_epoch_has_an_order_of_its_own_that_its_seed_repeats():
     assert list(again) == first
     again.set_epoch(1)
     assert list(again) == list(made)
+
+
+def with_one_hard_negative_for_many(seed: int) -> list[tuple[str, str, str]]:
+    """Answers of few texts, a fifth of which rows have as their negative, and questions that are negatives too."""
+    draw = random.Random(seed)
+    hard = ["answer 3", "answer 7", "question 5", "nobody's", "nobody's"]
+    return [(f"question {n}", f"answer {n // 2}", hard[draw.randrange(5)]) for n in range(400)]
+
+
+@pytest.mark.parametrize("size", [16, 64])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_negative_of_many_rows_costs_no_batch_and_is_no_other_row_s_anchor_or_positive(seed, size):
+    rows = with_one_hard_negative_for_many(seed)
+    dataset = Dataset.from_dict(dict(zip(("anchor", "positive", "negative"), zip(*rows, strict=True), strict=True)))
+    made = sampler(dataset, size, seed=seed)
+    twice = 0
+    for epoch in range(3):
+        made.set_epoch(epoch)
+        batches = list(made)
+        assert len(batches) == len(made) <= math.ceil(len(rows) / size) + 1
+        assert sorted(row for batch in batches for row in batch) == list(range(len(rows)))
+        for batch in batches:
+            right = Counter(text for row in batch for text in set(rows[row][:2]))
+            assert max(right.values()) == 1
+            assert not [row for row in batch if right[rows[row][2]] and rows[row][2] not in rows[row][:2]]
+            twice += max(Counter(rows[row][2] for row in batch).values()) > 1
+    assert twice
+
+
+def test_small_batches_are_told_with_what_makes_them_small(caplog):
+    rows = {"anchor": ["same"] * 30 + [f"{n}" for n in range(30)], "positive": [f"+{n}" for n in range(60)]}
+    assert len(sampler(Dataset.from_dict(rows), 30)) == 30
+    assert "some text is the anchor or a positive of many rows" in caplog.text
