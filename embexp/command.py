@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from math import isnan
 
 import hydra
@@ -26,7 +26,7 @@ from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.imports import uncollected
-from embexp.interrupts import Terminated, end_at_once_from_now_on, raise_on_sigterm
+from embexp.interrupts import Terminated, end_at_once_from_now_on, leaving_while_importing, raise_on_sigterm
 from embexp.output import caution, saying
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
@@ -39,6 +39,7 @@ IN_TORCHRUN_A_RUN = (
     "inside torchrun the same run would be started {0} times: start it once, as python -m embexp devices={0}, and it starts "
     "the other devices' processes itself."
 )
+WHAT_NEXT = "the same command again goes on from here"
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -54,7 +55,8 @@ def job(composed: DictConfig) -> float:
     # A sweep has told it before its first job.
     if alone:
         tell_of_loading()
-    with uncollected():
+    # Of a sweep a record is open, which a signal has to close.
+    with uncollected(), leaving_while_importing(WHAT_NEXT) if alone else nullcontext():
         from embexp.job import run_job
 
     objective = run_job(composed)
@@ -72,7 +74,7 @@ def run_hydra() -> None:
 def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
     """All jobs under one parent run, then the table of them."""
     tell_of_loading()
-    with uncollected():
+    with uncollected(), leaving_while_importing(WHAT_NEXT):
         from embexp.sweep import open_sweep
 
     config = compose(an_instance_of(jobs[0]), config_dir=config_dir)
@@ -149,7 +151,7 @@ def main() -> None:
         code = 1
     except (KeyboardInterrupt, Terminated) as error:
         # What comes when all is done says so itself.
-        what_next = str(error) or "the same command again goes on from here"
+        what_next = str(error) or WHAT_NEXT
         print(f"{SAID_OF.get(type(error), 'told to go')}; {what_next}", file=sys.stderr)
         code = INTERRUPTED if isinstance(error, KeyboardInterrupt) else TERMINATED
     end_at_once_from_now_on()

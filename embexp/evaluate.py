@@ -27,6 +27,7 @@ from embexp.interrupts import (
     end_at_once_from_now_on,
     ended_in_one_line,
     leave_on_interrupt,
+    leaving_while_importing,
     raise_on_sigterm,
 )
 
@@ -62,6 +63,7 @@ INTERRUPTED_BY = {
     KeyboardInterrupt: ("interrupted (Ctrl-C)", 128 + signal.SIGINT),
     Terminated: ("terminated (SIGTERM)", 128 + signal.SIGTERM),
 }
+WHAT_NEXT = "the same command again scores what is missing"
 RUN_LOG = "run.log"
 # What decides how a model is trained, and nothing here.
 OF_TRAINING = ("loss", "batch_size", "experiment", *(key for key in SCALARS if key != "seed"))
@@ -261,7 +263,7 @@ def run_command(arguments: argparse.Namespace) -> int:
     caution(cautions)
     raise_on_sigterm()
     ask_for_large_pages()
-    with uncollected():
+    with uncollected(), leaving_while_importing(WHAT_NEXT):
         from rich.console import Console
 
         from embexp.compare.ranking import METRIC
@@ -331,7 +333,7 @@ def main() -> None:
     except (KeyboardInterrupt, Terminated) as error:
         told, code = INTERRUPTED_BY[type(error)]
         # What comes when all is done says so itself.
-        print(f"{told}; {str(error) or 'the same command again scores what is missing'}", file=sys.stderr)
+        print(f"{told}; {str(error) or WHAT_NEXT}", file=sys.stderr)
     end_at_once_from_now_on()
     sys.exit(code)
 

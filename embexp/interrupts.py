@@ -145,6 +145,36 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 
 
 @contextmanager
+def leaving_while_importing(what_next: str) -> Iterator[None]:
+    """While a program whose work has not begun imports what it needs, Ctrl-C and SIGTERM end it at once, with a line.
+
+    What they raise is not to be trusted to come through an import: numpy's makes an ImportError of it, others go on without.
+
+    Args:
+        what_next: what is said behind who told it to go.
+    """
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        with suppress(OSError):
+            sys.stdout.flush()
+        told = "interrupted (Ctrl-C)" if signum == signal.SIGINT else "terminated (SIGTERM)"
+        with suppress(OSError):
+            os.write(2, f"{told}; {what_next}\n".encode())
+        os._exit(128 + signum)
+
+    raising = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: _terminate}
+    # Of another framework's, and of what is ignored, nothing is changed.
+    replaced = {number: handler for number, handler in raising.items() if signal.getsignal(number) is handler}
+    for number in replaced:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def ended_in_one_line() -> Iterator[None]:
     """A program's whole work: Ctrl-C, and SIGTERM where it raises, end it with a line and their exit codes, 130 and 143."""
     if signal.getsignal(signal.SIGINT) is _leave:

@@ -131,6 +131,39 @@ def test_who_interrupts_a_program_while_it_is_loaded_sees_no_traceback(tmp_path,
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
+# As numpy's C code does, whatever was raised in what it imports.
+TAKEN_FOR_ANOTHER = """
+import importlib.abc, os, signal, sys
+
+class Interrupting(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name == "embexp.job":
+            try:
+                os.kill(os.getpid(), signal.{})
+            except BaseException:
+                raise ImportError("initialization failed")
+
+sys.meta_path.insert(0, Interrupting())
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "number", "said"),
+    [
+        ("embexp", signal.SIGTERM, "terminated (SIGTERM); the same command again goes on from here\n"),
+        ("embexp.evaluate", signal.SIGINT, "interrupted (Ctrl-C); the same command again scores what is missing\n"),
+    ],
+)
+def test_a_signal_ends_a_run_that_is_being_loaded_whatever_an_import_makes_of_exceptions(
+    tmp_path, program, number, said
+):
+    (tmp_path / "sitecustomize.py").write_text(TAKEN_FOR_ANOTHER.format(number.name))
+    command = [sys.executable, "-m", program, "model=tiny", "tracker=none"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (128 + number, said)
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [(KeyboardInterrupt, 130, "interrupted (Ctrl-C)\n"), (Terminated, 143, "terminated (SIGTERM)\n")],
