@@ -23,6 +23,11 @@ BESIDE = {
     "classification/accuracy": ("accuracy", "of classification"),
     "latency/p50_ms": ("latency", "median of the calls with the smallest batch of short texts"),
 }
+# Of these, the settings that name their data, and what they are of where none is set.
+BUILT_IN = {
+    "retrieval": (("path", "corpus"), "the built-in articles"),
+    "classification": (("path", "test"), "the built-in intents"),
+}
 
 
 @dataclass(frozen=True)
@@ -136,13 +141,43 @@ def least(of: Sequence[Column], metric: str) -> tuple[list[str], list[str]]:
     return [title for title in (*LEAST, *extra, *MORE) if title in others], [title for title in LAST if title in others]
 
 
-def legend(of: Sequence[Column]) -> str:
-    """What the titles of what was scored beside the pairs stand for; empty where there are none."""
+def legend(of: Sequence[Column], runs: Sequence[Run]) -> str:
+    """What the titles of what was scored beside the pairs stand for, and of what data; empty where there are none.
+
+    Args:
+        of: the columns that are shown.
+        runs: of the tables.
+    """
     titles = {column.title for column in of}
-    said = [f"{title}: {what}." for title, what in BESIDE.values() if title in titles]
+    said = [f"{title}: {what}{_on(key, runs)}." for key, (title, what) in BESIDE.items() if title in titles]
     if any(OF_DIMS.fullmatch(key) for column in of for key in column.keys):
         said.insert(0, "dims: dev Spearman by the first so many dimensions alone.")
     return " ".join(said)
+
+
+def _on(metric: str, runs: Sequence[Run]) -> str:
+    """ " on the built-in articles": what a metric of BUILT_IN is of, as far as the runs' settings tell and they agree."""
+    group = metric.partition("/")[0]
+    there = [run for run in runs if metric in run.metrics]
+    if group not in BUILT_IN or not there:
+        return ""
+    if len({run.scored_on.get(group) for run in there}) > 1:
+        return ", not on the same data in all rows"
+    found = {_data_of(group, run) for run in there}
+    data = found.pop() if len(found) == 1 else None
+    return "" if data is None else f" on {data}"
+
+
+def _data_of(group: str, run: Run) -> str | None:
+    """What a run's settings say that it was scored on; None where they do not."""
+    keys, built_in = BUILT_IN[group]
+    typed = [run.params[key] for name in keys if (key := f"evaluation.{group}.{name}") in run.params]
+    if typed:
+        return typed[0] if typed[0] != "null" else None
+    # An option of a person's own, or an experiment, may name files that no setting of the run tells.
+    shipped = group in run.params.get("evaluation", "").split("+") and "experiment" not in run.params
+    source = run.params.get(f"evaluation.{group}.source", "helpdesk")
+    return built_in if shipped and source == "helpdesk" else None
 
 
 def signed(value: float) -> str:

@@ -155,8 +155,8 @@ def _draw_set(groups: Sequence[Group], console: Console, metric: str) -> None:
         console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
     for line in told(groups, keys, metric):
         console.print(escape(line), highlight=False, soft_wrap=True)
-    if what := legend([column]):
-        console.print(what, style="dim", highlight=False)
+    if what := legend([column], [run for group in groups for run in group.runs]):
+        console.print(escape(what), style="dim", highlight=False)
 
 
 def _left_out(runs: Sequence[Run], metric: str, anew: int) -> str:

@@ -88,8 +88,8 @@ def draw(
         trained = ", of the weights that were best on dev. gain: over the model before training."
         said += trained if any(run.is_trained for run in finished) else "."
         console.print(said, style="dim", highlight=False)
-    if what := legend(seen):
-        console.print(what, style="dim", highlight=False)
+    if what := legend(seen, finished):
+        console.print(escape(what), style="dim", highlight=False)
     is_ranked = {id(run) for run in finished}
     unranked = [run for run in runs if id(run) not in is_ranked]
     named = unranked if most_unranked is None else unranked[-most_unranked:]

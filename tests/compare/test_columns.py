@@ -118,3 +118,27 @@ def test_a_cut_that_costs_nothing_is_shown_as_any_other():
     scores = {"best/dev/spearman_cosine": 0.5, "dims/16/dev/spearman_cosine": 0.5, "dims/8/dev/spearman_cosine": 0.4}
     scored = Run("a", Status.FINISHED, None, metrics=scores)
     assert [column.title for column in beside([scored])] == ["16 dims", "8 dims"]
+
+
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        ({}, " on the built-in articles"),
+        ({"evaluation.retrieval.path": "faq"}, " on faq"),
+        ({"evaluation.retrieval.source": "pairs"}, ""),
+        ({"experiment": "mine"}, ""),
+        ({"evaluation": "own+mine"}, ""),
+    ],
+)
+def test_the_line_below_says_what_data_a_metric_beside_the_pairs_is_of_as_far_as_the_settings_tell(given, on):
+    params = {"loss": "mnr", "data": "files", "evaluation": "own+retrieval+classification", **given}
+    text = " ".join(drawn([replace(scored(), params=params)]).split())
+    assert f"nDCG@10: of retrieval{on}. accuracy: of classification" in text
+    assert ("accuracy: of classification on the built-in intents." in text) == ("mine" not in str(given))
+
+
+def test_where_the_data_of_a_metric_beside_the_pairs_differ_the_line_below_says_so():
+    params = {"loss": "mnr", "data": "files", "evaluation": "own+retrieval"}
+    runs = [replace(scored(), params=params, scored_on={"retrieval": f"fingerprint {number}"}) for number in (1, 2)]
+    text = " ".join(drawn(runs).split())
+    assert "nDCG@10: of retrieval, not on the same data in all rows." in text
