@@ -59,6 +59,15 @@ SCORED_AS: dict[Kind, str] = {
     "labelled": "{}pairs of one label count 1, and {}of two labels 0",
     "pairs": "{}right pairs count 1, and {}wrong ones, each with a text of another row, 0",
 }
+# Why rows are not in it, as a person is told.
+LEFT_OUT = {
+    "dropped_equal_texts": "with two equal texts",
+    "dropped_repeated": "with what another row has",
+    "dropped_repeated_text": "with a text that another row has",
+    "dropped_other_label": "with a text that has another label before",
+    "dropped_alone_in_label": "with a label of no other text",
+    "dropped_no_negative": "for which no text is a wrong one",
+}
 # Of texts by themselves.
 FLAT: tuple[ViewName, ...] = ("noisy", "twins")
 

@@ -26,11 +26,12 @@ from embexp.config.sections import data_schema
 from embexp.data import build_source
 from embexp.data.files import FileSource
 from embexp.data.rows import Rows, Source, Split
-from embexp.data.views import SCORED_AS, make_view
+from embexp.data.views import LEFT_OUT, SCORED_AS, make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import NO_PROMPTS, Prompts, Role
 from embexp.routes import encoding_of, refuse_missing_routes
+from embexp.units import counted
 
 log = logging.getLogger(__name__)
 
@@ -181,7 +182,8 @@ def _pairs(rows: Rows, called: str, *, advice: str = "") -> Pairs:
     if rows.kind in SCORED_AS:
         right = int(scores.sum())
         said = SCORED_AS[rows.kind].format(f"{right} ", f"{len(scores) - right} ")
-        log.info("%s: %s: %s", called, rows.name, said)
+        lost = [f"{counted(view.counts[key], 'row')} {why}" for key, why in LEFT_OUT.items() if key in view.counts]
+        log.info("%s: %s: %s%s", called, rows.name, said, f"; left out: {', '.join(lost)}" if lost else "")
     sentences = list(table["sentence1"]), list(table["sentence2"])
     return Pairs(rows.name, *sentences, scores, view.directed, rows)
 

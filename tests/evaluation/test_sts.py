@@ -142,6 +142,18 @@ def test_a_file_whose_dev_part_is_set_aside_is_read_and_told_of_once(tmp_path, c
     assert [sum(word in line for line in told) for word in ("read as", "set aside", "scores taken")] == [1, 1, 1]
 
 
+def test_rows_that_give_no_pair_to_score_are_counted_with_why(tmp_path, caplog):
+    file = tmp_path / "mine.csv"
+    rows = [f"q{n},a{n}" for n in range(12)]
+    file.write_text("\n".join(["question,answer", *rows, "same,same", "alike,alike", *rows[3:5]]))
+    with caplog.at_level("INFO"):
+        evaluation_pairs(compose(["data=files", f"data.train={file}", f"data.dev={file}"]))
+    assert (
+        "12 right pairs count 1, and 12 wrong ones, each with a text of another row, 0; left out: 2 rows with two equal texts, "
+        "2 rows with what another row has"
+    ) in caplog.text
+
+
 @pytest.mark.parametrize(
     ("head", "row", "said"),
     [
