@@ -316,6 +316,22 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, case):
     assert name in told
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("sentence1,sentence2,x", "sentence1, sentence2 want score or label beside them; known are"),
+        ("Query,text1", "Query wants answer or document or passage or positive beside it; known are"),
+        ("premise,hypothesis", "premise, hypothesis want label beside them; known are"),
+        ("label,note", "label wants text or sentence beside it; known are"),
+        ("foo,bar", "its columns are foo, bar; known are anchor"),
+    ],
+)
+def test_columns_that_lack_one_are_told_which_before_all_that_are_known(tmp_path, header, said):
+    told = problems_of(written(tmp_path, "r.csv", f"{header}\n{header}\n"))
+    assert said.replace("known are anchor", "known are ") in told
+    assert len(told.partition("known are")[2]) < 200
+
+
 def test_a_missing_file_is_told(tmp_path):
     assert "there is no such file" in problems_of(tmp_path / "nowhere.csv")
 

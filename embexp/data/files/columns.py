@@ -68,13 +68,33 @@ def match(
     for known, columns in KNOWN:
         if kind in (None, known) and all(theirs in lower for theirs in columns.values()):
             return known, {ours: lower[theirs] for ours, theirs in columns.items()}
-    options = "; ".join(dict.fromkeys(", ".join(columns.values()) for known, columns in KNOWN if kind in (None, known)))
+    # Of each kind ours alone, which is how it is best called: all ways to call them would hide what is wrong.
+    options = "; ".join(", ".join(columns) for known, columns in COLUMNS.items() if kind in (None, known))
     if delimiter_hinted(found) is None and any(map(_is_content, found)):
         return (
             f"its first line looks like a row, not like names of columns: {listed(found)}; write the names in a line above it; known are "
             f"{options}; or, if these are the names, say with {section}.columns which is which"
         )
-    return f"its columns are {listed(found) or 'none'}; known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+    nearest = _nearest(lower, kind)
+    own = listed(found) or "none"
+    return f"its columns are {own}; {nearest}known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+
+
+def _nearest(lower: Mapping[str, str], kind: Kind | None) -> str:
+    """What the columns lack that are of some known kind, of the kind that lacks the fewest; nothing where none is known."""
+    there = [
+        ([name for name in columns.values() if name in lower], [name for name in columns.values() if name not in lower])
+        for known, columns in KNOWN
+        if kind in (None, known)
+    ]
+    some = [(has, lacks) for has, lacks in there if has]
+    if not some:
+        return ""
+    nearest, fewest = min(some, key=lambda each: (len(each[1]), -len(each[0])))
+    ways = dict.fromkeys(", ".join(lacks) for has, lacks in some if has == nearest and len(lacks) == len(fewest))
+    has = ", ".join(lower[name] for name in nearest)
+    said = f"{has} want {{}} beside them" if len(nearest) > 1 else f"{has} wants {{}} beside it"
+    return f"{said.format(' or '.join(ways))}; "
 
 
 def listed(names: Sequence[str]) -> str:
