@@ -20,7 +20,7 @@ from sentence_transformers import SentenceTransformer
 from embexp.config import ConfigError, Mteb
 from embexp.config.errors import first_line, nearest
 from embexp.evaluation.mteb_mirror import load_mirror, mirror_of
-from embexp.evaluation.mteb_own import folder_of, own_task, tables_hash
+from embexp.evaluation.mteb_own import folder_of, kind_of_own, own_task, tables_hash
 from embexp.evaluation.parts import Part, one_line
 from embexp.evaluation.tables import fingerprint_of
 from embexp.identity import code_of
@@ -182,6 +182,10 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
         ConfigError: a task, a type or a benchmark that MTEB does not know; a task that is in none of the languages; an own
             folder that makes no task.
     """
+    own = {name: Path(folder).expanduser() for name, folder in (settings.own or {}).items()}
+    # Before MTEB, which takes seconds to import.
+    kinds = {name: kind_of_own(name, folder) for name, folder in own.items()}
+
     import mteb
     from mteb.abstasks import AbsTask
     from mteb.get_tasks import TASK_LIST
@@ -204,14 +208,12 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
         ]
         problems += [
             f"evaluation.mteb.own.{name}: MTEB has a task of this name; give yours another."
-            for name in settings.own or {}
+            for name in own
             if name in known
         ]
         if problems:
             raise ConfigError(problems)
-        chosen: list[AbsTask] = [
-            own_task(name, Path(folder).expanduser()) for name, folder in (settings.own or {}).items()
-        ]
+        chosen: list[AbsTask] = [own_task(name, folder, kind=kinds[name]) for name, folder in own.items()]
         chosen += _in_languages(settings, {name: known[name].languages for name in settings.tasks})
         if settings.benchmark is not None:
             chosen += mteb.get_benchmark(settings.benchmark).tasks

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
 
 
-def own_task(name: str, folder: Path) -> AbsTask:
+def own_task(name: str, folder: Path, *, kind: str) -> AbsTask:
     """The task of this name; its revision is the hash of the folder's tables, so that changed data is scored anew.
 
-    Raises:
-        ConfigError: the folder holds none of the layouts, or not all of one.
+    Args:
+        name: in the config.
+        folder: of its tables.
+        kind: from `kind_of_own`.
     """
     from mteb.abstasks import AbsTaskClassification, AbsTaskRetrieval, AbsTaskSTS
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    kind = _kind(name, folder)
     bases = {"Retrieval": AbsTaskRetrieval, "STS": AbsTaskSTS, "Classification": AbsTaskClassification}
     main_scores = {"Retrieval": "ndcg_at_10", "STS": "cosine_spearman", "Classification": "accuracy"}
     metadata = TaskMetadata(
@@ -45,7 +46,12 @@ def own_task(name: str, folder: Path) -> AbsTask:
     return task
 
 
-def _kind(name: str, folder: Path) -> str:
+def kind_of_own(name: str, folder: Path) -> str:
+    """MTEB's word for the kind of task that a folder makes, by its tables' columns; nothing of MTEB is imported.
+
+    Raises:
+        ConfigError: the folder holds none of the layouts, or not all of one.
+    """
     if find_table(folder, ("corpus",)) and find_table(folder, ("queries",)):
         judged = find_table(folder, QRELS)
         if judged is None:

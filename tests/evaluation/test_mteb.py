@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 
 import mteb
 import pytest
@@ -283,11 +284,21 @@ def test_an_own_folder_that_lacks_a_part_of_its_task_is_refused_before_the_train
         own_evaluation(tmp_path, mine=folder)
 
 
+def test_an_own_folder_that_makes_no_task_is_refused_before_mteb_is_imported(tmp_path, monkeypatch):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "test.csv").write_text("anchor,positive\na,b\n")
+    monkeypatch.setitem(sys.modules, "mteb", None)
+    with pytest.raises(ConfigError, match=r"mine=.*: holds test with anchor, positive; what makes a task is"):
+        own_evaluation(tmp_path, mine=folder)
+
+
 def test_an_own_folder_that_makes_no_task_is_refused_with_what_does(tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / "test.csv").write_text("words,label\na,b\n")
     with pytest.raises(ConfigError, match="test with words, label; what makes a task is corpus, queries"):
         own_evaluation(tmp_path, mine=folder)
+    (folder / "test.csv").write_text("sentence1,sentence2,score\na,b,1\n")
     with pytest.raises(ConfigError, match="MTEB has a task of this name"):
         own_evaluation(tmp_path, STSBenchmark=folder)
