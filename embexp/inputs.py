@@ -44,9 +44,10 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn.
 
     Raises:
-        ConfigError: rows, pairs or the model cannot be had; or the loss: nothing need be loaded to tell that.
+        ConfigError: rows, pairs or the model cannot be had; or the loss, or a task of MTEB: nothing need be loaded to tell that.
     """
     loss_target(config.loss)
+    _refuse_unknown_tasks(config)
     hardware = choose_hardware(config.trainer, devices=config.devices)
     hardware.set_up()
     # set_seed only switches it on, and a process may train more than one run.
@@ -66,6 +67,17 @@ def load_inputs(config: Config, record: Record) -> Inputs:
         log.info("%s", reason)
     record.params |= {"device": hardware.device, "precision": hardware.precision, "threads": hardware.threads}
     return Inputs(hardware, rows, pairs, extras, encoder)
+
+
+def _refuse_unknown_tasks(config: Config) -> None:
+    """Asks MTEB for the tasks that are named, before rows are read, which may take minutes."""
+    asked = config.evaluation.mteb
+    if asked is not None and asked.tasks:
+        # Here, because MTEB takes seconds to import.
+        from embexp.evaluation.mteb import mteb_evaluation
+
+        # The names alone: to make a type's, a benchmark's or own tasks twice would cost more than it saves.
+        mteb_evaluation(asked.model_copy(update={"own": None, "types": [], "benchmark": None}))
 
 
 def what_embeds(config: Config, inputs: Inputs) -> dict[str, Any]:

@@ -74,16 +74,26 @@ def test_what_is_scored_beside_does_not_decide_what_a_loss_draws(monkeypatch, tm
     assert torch.equal(*drawn)
 
 
-def test_a_loss_that_is_not_there_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
-    (tmp_path / "loss").mkdir()
-    (tmp_path / "loss" / "own.yaml").write_text("_target_: sentence_transformers.losses.Zzz\nview: pairs\n")
-    config = compose([*SMALL, "loss=own"], config_dir=tmp_path)
-
+@pytest.fixture
+def nothing_is_loaded(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("loaded")
 
     for name in ("build_source", "load_encoder", "choose_hardware"):
         monkeypatch.setattr(inputs, name, refuse)
+
+
+def test_a_task_that_mteb_does_not_know_is_told_before_anything_is_loaded(tmp_path, nothing_is_loaded):
+    config = compose([*SMALL, "evaluation=[own,mteb]", "evaluation.mteb.tasks=[Banking77Clasification]"])
+    record = Record(tracker=NullTracker(), folder=tmp_path / "run", name="x", params={})
+    with pytest.raises(ConfigError, match=r"tasks=Banking77Clasification: .* Did you mean 'Banking77Classification'\?"):
+        load_inputs(config, record)
+
+
+def test_a_loss_that_is_not_there_is_told_before_anything_is_loaded(tmp_path, nothing_is_loaded):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / "own.yaml").write_text("_target_: sentence_transformers.losses.Zzz\nview: pairs\n")
+    config = compose([*SMALL, "loss=own"], config_dir=tmp_path)
     record = Record(tracker=NullTracker(), folder=tmp_path / "run", name="x", params={})
     with pytest.raises(ConfigError) as refused:
         load_inputs(config, record)
