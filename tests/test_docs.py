@@ -95,17 +95,13 @@ def as_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        pytest.param(words, id=" ".join(words) or "defaults")
-        for page in PAGES
-        for module, words in commands(page)
-        if module == "embexp"
-    ],
-)
-def test_what_is_told_to_be_typed_is_accepted(as_a_reader: Path, words: list[str]) -> None:
-    if words == ["--help"]:
+# What two pages tell to be typed stands here once.
+TYPED = dict.fromkeys(tuple(words) for page in PAGES for module, words in commands(page) if module == "embexp")
+
+
+@pytest.mark.parametrize("words", TYPED, ids=[" ".join(words) or "defaults" for words in TYPED])
+def test_what_is_told_to_be_typed_is_accepted(as_a_reader: Path, words: tuple[str, ...]) -> None:
+    if words == ("--help",):
         return
     own = words.index("--config-dir") if "--config-dir" in words else None
     config_dir = words[own + 1] if own is not None else None

@@ -81,7 +81,7 @@ def test_gradient_checkpointing_leaves_the_losses_as_they_are(tmp_path, recwarn,
 
 
 @pytest.mark.skipif(not can_be_fast(), reason="needs a CPU on which oneDNN computes in bf16")
-@pytest.mark.parametrize("loss", ["mnr", "tsdae"])
+@pytest.mark.parametrize("loss", ["mnr", pytest.param("tsdae", marks=pytest.mark.slow)])
 def test_in_bf16_fast_linear_layers_leave_the_losses_about_as_near_to_fp32s(tmp_path, loss):
     told = {
         way: losses(tmp_path / way, f"loss={loss}", *more)
