@@ -35,7 +35,7 @@ KEPT = "trainer.save_model=true"
 WEIGHTS = ("model.safetensors", "*.safetensors", "*.bin")
 # The files without which a module of sentence-transformers' own is not loaded; each by the names that it may have.
 NEEDED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "Transformer": (("config.json",), WEIGHTS),
+    "Transformer": (("config.json", "adapter_config.json"), WEIGHTS),
     "Pooling": (("config.json",),),
     "Dense": (("config.json",), WEIGHTS),
     "StaticEmbedding": (("tokenizer.json",), WEIGHTS),
@@ -159,7 +159,10 @@ def _missing_in(model: Path, there: Sequence[Path]) -> list[str]:
         parts = set(json.loads(listed.read_text(encoding="utf-8")).get("weight_map", {}).values())
         missing += [listed.parent / part for part in sorted(parts) if not (listed.parent / part).is_file()]
     for module in json.loads((model / "modules.json").read_text(encoding="utf-8")):
-        folder, needed = model / module["path"], NEEDED.get(module["type"].rpartition(".")[2], ())
+        package, _, kind = module["type"].rpartition(".")
+        # A person's own module of such a name may save other files.
+        needed = NEEDED.get(kind, ()) if package.partition(".")[0] == "sentence_transformers" else ()
+        folder = model / module["path"]
         # Any of the names: weights are in one format or the other.
         missing += [folder / names[0] for names in needed if not any(True for name in names for _ in folder.glob(name))]
     return [f"{path.relative_to(model)} is missing" for path in missing]

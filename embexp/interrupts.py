@@ -60,8 +60,8 @@ def _raising_notices() -> list[signal.Signals]:
 
 def end_at_once_from_now_on() -> None:
     """All is said and recorded: a signal that comes now only ends the process sooner, without a traceback."""
-    # What ends at once writes out nothing any more. A reader may have left, as `head` does.
-    with suppress(OSError):
+    # What ends at once writes out nothing any more. A reader may have left, as `head` does, or nobody ever read.
+    with suppress(OSError, ValueError):
         sys.stdout.flush()
     for number in (signal.SIGINT, signal.SIGTERM):
         # Ignored, as in what a shell starts in the background, it stays.
@@ -155,7 +155,8 @@ def leaving_while_importing(what_next: str) -> Iterator[None]:
     """
 
     def leave(signum: int, frame: FrameType | None) -> None:
-        with suppress(OSError):
+        # Whatever is wrong with stdout, as that it is being written to at this moment, the process ends.
+        with suppress(Exception):
             sys.stdout.flush()
         told = "interrupted (Ctrl-C)" if signum == signal.SIGINT else "terminated (SIGTERM)"
         with suppress(OSError):

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 
 class TemporaryFolder:
-    """A folder that lives as long as this object, and no longer than the process, however that ends.
+    """A folder that lives as long as this object; a killed process's until the next that makes one.
 
     Its lock stands beside it, and is the system's: of a killed process nobody holds it, and the next who makes such a folder
     removes what is left.

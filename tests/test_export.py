@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -127,6 +128,20 @@ def test_weights_of_torch_that_are_cut_off_and_parts_that_are_missing_are_told(i
     assert damages_of(model) == ["model-00001-of-00002.safetensors is missing"]
     os.truncate(model / "pytorch_model.bin", 1000)
     assert damages_of(model) == ["pytorch_model.bin is cut off"]
+
+
+def test_a_module_of_ones_own_and_an_adapter_need_not_have_what_the_library_s_need(inside, store, tmp_path):
+    (kept,) = store[0].glob(f"mlruns/{inside[0]}/artifacts/model")
+    model = shutil.copytree(kept, tmp_path / "model")
+    (model / "config.json").rename(model / "adapter_config.json")
+    assert damages_of(model) == []
+    (model / "1_Pooling" / "config.json").unlink()
+    assert damages_of(model) == ["1_Pooling/config.json is missing"]
+    modules = json.loads((model / "modules.json").read_text())
+    (pooling,) = (module for module in modules if module["path"] == "1_Pooling")
+    pooling["type"] = "mine.Pooling"
+    (model / "modules.json").write_text(json.dumps(modules))
+    assert damages_of(model) == []
 
 
 def test_the_first_digits_of_the_run_id_are_enough(inside, tmp_path):
