@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.config import ConfigError
-from embexp.config.errors import nearest
+from embexp.config.errors import first_line, nearest
 from embexp.network import hub_is_reachable
 
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -94,7 +94,8 @@ def not_waiting_for_the_hub() -> Iterator[None]:
         raise ConfigError(
             [
                 "what it asks the hub for is not on this machine, and the hub cannot be reached; have it load a folder "
-                "(embexp.model_files.model_folder(NAME) gives that of a name, and knows minilm's, which need no network), or connect."
+                "(embexp.model_files.model_folder(NAME) gives that of a name, and knows minilm's, which need no network), connect, or "
+                f"name a mirror that answers within two seconds as HF_ENDPOINT. It said: {first_line(error)}"
             ]
         ) from error
     finally:
