@@ -296,7 +296,7 @@ class Record:
         """The card of the model that was kept; it tells of all scores, and so is written when they are there."""
         if self.model is None:
             return None
-        # Not above: it reads what this module writes.
+        # Not above: most runs keep no model, and need no card.
         from embexp.report.card import write_card
 
         try:

@@ -211,7 +211,7 @@ class Journal:
         os.replace(partial, self._beside(SENT))
 
     def unsent(self) -> int:
-        """How many bytes of whole lines have not been acknowledged yet; of files that are owed the lines do not count."""
+        """How many bytes have not been acknowledged yet; 0 where no whole line is among them. Lines of owed files do not count."""
         sent = self.sent().bytes
         lines = self.read(sent)
         # Of what is being written, or was cut off, it is not known yet whether it will be a line.
