@@ -11,24 +11,20 @@ from __future__ import annotations
 
 import logging
 import math
-from array import array
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sentence_transformers.base.sampler import DefaultBatchSampler, GroupByLabelBatchSampler
+
+from embexp.data.filling import Rows, fill
 
 log = logging.getLogger(__name__)
 
-Rows = NDArray[np.int64]
 # In which an epoch's rows are tried to find room.
 ORDERS = 5
-# Batches that are looked at one by one for a row.
-LOOKED_AT = 32
 FEWEST_IN_A_BATCH = 4
 # The column of them.
 NEGATIVE = "negative"
@@ -169,114 +165,6 @@ SAMPLERS: dict[str, type[DefaultBatchSampler]] = {
 }
 
 
-def fill(texts: Rows, *, size: int, batches: int = 0, negatives: Sequence[int] = ()) -> tuple[list[Rows], int]:
-    """The rows in batches, evenly, so that no text occurs twice in one, but as a negative: each a list of places in `texts`.
-
-    A row that can stand in none that has not its share yet makes one larger, up to `size`; what finds room in none at all gets
-    more batches, which have few rows.
-
-    Args:
-        texts: (rows, columns), equal numbers for equal texts; the rows are taken in this order. A text twice in one row is
-            the row's own affair.
-        size: of a batch, at most.
-        batches: at least.
-        negatives: columns whose texts may be those of two rows of a batch, but not what another row has in another column.
-
-    Returns:
-        the batches, and how many it began with.
-    """
-    rows = len(texts)
-    if rows == 0:
-        return [], 0
-    _, number, counts = np.unique(texts, return_inverse=True, return_counts=True)
-    number = number.reshape(texts.shape)
-    is_negative = np.isin(np.arange(texts.shape[1]), negatives)
-    # What is a negative and nothing else may stand anywhere.
-    elsewhere = np.zeros(len(counts), dtype=bool)
-    elsewhere[number[:, ~is_negative]] = True
-    often = (counts[number] > 1) & elsewhere[number]
-    # A text in more rows than there are batches wants more batches.
-    batches = max(batches, math.ceil(rows / size), int(_rows_of_the_commonest(number[:, ~is_negative])))
-    room = [rows // batches + (batch < rows % batches) for batch in range(batches)]
-    some = _Filled(room)
-    place = 0
-    # First what many have as their negative: when these stand in every batch it finds room in none.
-    avoiding = np.bincount(number[:, is_negative].ravel(), minlength=len(counts))
-    avoided = np.where(is_negative, 0, avoiding[number]).max(axis=1)
-    crowded = np.flatnonzero(often.any(axis=1))
-    for row in crowded[np.argsort(-avoided[crowded], kind="stable")].tolist():
-        its = set(number[row][often[row] & ~is_negative].tolist())
-        wrong = set(number[row][often[row] & is_negative].tolist())
-        # In a batch a negative is held as ~text, so that a negative does not meet it, and any other text does.
-        unlike = its | wrong | ({~text for text in its} if negatives else set())
-        found = some.next_with_room(place, unlike)
-        place = some.smallest(unlike, size=size) if found is None else found
-        some.add(row, its | {~text for text in wrong}, place)
-        place = (place + 1) % len(some.rows)
-    filled = some.rows
-    free = np.flatnonzero(~often.any(axis=1))
-    spaces = [max(0, space - len(there)) for space, there in zip(room[:batches], filled[:batches], strict=True)]
-    ends = np.cumsum(spaces)
-    parts = [*np.split(free, ends)[:batches], *[free[:0]] * (len(filled) - batches)]
-    made = [np.concatenate([np.array(there, dtype=np.int64), part]) for there, part in zip(filled, parts, strict=True)]
-    return [batch for batch in made if len(batch)], batches
-
-
-class _Filled:
-    """Batches while they are filled.
-
-    Few are looked at one by one; where none of these will do, all at once: of a text that every tenth row has there are so many batches
-    that to go through them for each row would take longer than the training.
-
-    Attributes:
-        rows: of each batch.
-    """
-
-    def __init__(self, room: Sequence[int]) -> None:
-        self.rows: list[list[int]] = [[] for _ in room]
-        self._room = np.array(room)
-        self._counts = np.zeros(len(room), dtype=np.int64)
-        self._texts: list[set[int]] = [set() for _ in room]
-        # Of each text the batches that hold it.
-        self._holding: dict[int, array[int]] = defaultdict(lambda: array("q"))
-
-    def next_with_room(self, place: int, its: set[int]) -> int | None:
-        """The first batch from a place on, and around, that has not its share yet and none of these texts; None: there is none."""
-        count = len(self.rows)
-        for tried in range(min(LOOKED_AT, count)):
-            at = (place + tried) % count
-            if self._counts[at] < self._room[at] and its.isdisjoint(self._texts[at]):
-                return at
-        fits = self._without(its, self._counts < self._room)
-        return next(
-            (first + int(part.argmax()) for first, part in ((place, fits[place:]), (0, fits)) if part.any()), None
-        )
-
-    def smallest(self, its: set[int], *, size: int) -> int:
-        """The first of the smallest batches that have none of these texts and not `size` rows; a new one where there is none."""
-        fits = self._without(its, self._counts < size)
-        if fits.any():
-            return int(np.where(fits, self._counts, size).argmin())
-        self.rows.append([])
-        self._texts.append(set())
-        self._room, self._counts = np.append(self._room, size), np.append(self._counts, 0)
-        return len(self.rows) - 1
-
-    def add(self, row: int, its: set[int], place: int) -> None:
-        """A row to a batch."""
-        self.rows[place].append(row)
-        self._counts[place] += 1
-        self._texts[place] |= its
-        for text in its:
-            self._holding[text].append(place)
-
-    def _without(self, its: set[int], fits: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        for text in its:
-            if text in self._holding:
-                fits[np.frombuffer(self._holding[text], dtype=np.int64)] = False
-        return fits
-
-
 def _tell_if_small(batches: list[Rows], *, size: int) -> None:
     rows = sum(map(len, batches))
     full = math.ceil(rows / size)
@@ -289,11 +177,3 @@ def _tell_if_small(batches: list[Rows], *, size: int) -> None:
             full,
             size,
         )
-
-
-def _rows_of_the_commonest(number: Rows) -> np.int64:
-    """In how many rows the commonest text is; twice in one row counts once."""
-    once = np.sort(number, axis=1)
-    first = np.ones_like(once, dtype=bool)
-    first[:, 1:] = once[:, 1:] != once[:, :-1]
-    return np.bincount(once[first]).max()

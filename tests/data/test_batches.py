@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import random
-import time
 from collections import Counter
 
-import numpy as np
 import pytest
 import torch
 from accelerate.data_loader import SeedableRandomSampler
 from datasets import Dataset
 from sentence_transformers.base.sampler import DefaultBatchSampler
 
-from embexp.data.batches import NoDuplicates, Shuffled, fill
+from embexp.data.batches import NoDuplicates, Shuffled
 
 
 def premises_often_shared(seed: int) -> Dataset:
@@ -101,37 +98,6 @@ def test_rows_without_repeats_fill_the_batches_evenly():
     assert sorted(map(len, sampler(rows, 32))) == [25, 25, 25, 25]
     with pytest.raises(ValueError, match="drop_last"):
         sampler(rows, 50, drop_last=True)
-
-
-def test_a_text_in_every_second_row_makes_as_many_batches_as_it_has_rows():
-    texts = np.array([[0 if n % 2 else 100 + n, 1000 + n] for n in range(40)])
-    batches, asked = fill(texts, size=16)
-    assert [len(batch) for batch in batches] == [2] * 20
-    assert asked == 20
-
-
-def rows_of_a_common_text(rows: int, every: int) -> np.ndarray:
-    """Two texts a row: one of its own, and one of 500, of which the commonest is in every so manyth row."""
-    row = np.arange(rows)
-    return np.stack([row, rows + np.where(row * 7919 % rows % every, row * 31 % 500, 0)], axis=1)
-
-
-@pytest.mark.parametrize(
-    ("every", "known"), [(2, "d2d1ab1a3f1af62b"), (3, "ea6f00eeeab982dd"), (10, "892783a75bf8cf1a")]
-)
-def test_batches_are_those_that_looking_at_each_one_by_one_gave(every, known):
-    batches, _ = fill(rows_of_a_common_text(3000, every), size=16)
-    assert hashlib.sha256(repr([batch.tolist() for batch in batches]).encode()).hexdigest()[:16] == known
-
-
-def test_a_text_in_a_third_of_many_rows_is_no_matter_of_minutes():
-    draw, rows = np.random.default_rng(0), 60_000
-    texts = np.where(draw.random(rows) < 0.3, 0, draw.integers(1, 5_000, rows))
-    began = time.process_time()
-    batches, _ = fill(np.stack([np.arange(rows), rows + texts], axis=1), size=64)
-    assert sum(map(len, batches)) == rows
-    # Where each batch was looked at by itself it took 26 s.
-    assert time.process_time() - began < 10
 
 
 def test_batches_that_are_far_from_full_are_told_once(caplog):
