@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from embexp.config.errors import ConfigError, closest, first_line, nearest
+from embexp.config.errors import ConfigError, closest, did_you_mean, first_line, nearest
 from embexp.shipped import conf_folder
 
 # What Hydra says of an option that a defaults list names, of a group that none names, and where the first line is missing.
@@ -241,7 +241,7 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
     likely = _likely(key, known, in_a_section=node is not None)
     if (likely is None or likely.rpartition(".")[0] != parent) and (meant := _alike_in_the_group(parent, name)):
         return f"{key}: nothing reads this key here.{meant} See them all with --cfg job."
-    said = "" if likely is None else f" Did you mean {likely!r}?"
+    said = "" if likely is None else did_you_mean(name, likely)
     return f"{key}: nothing reads this key.{said} See them all with --cfg job."
 
 
@@ -285,8 +285,9 @@ def _alike_in_the_group(group: str, name: str) -> str | None:
     for file in files:
         for key in map(str, OmegaConf.load(file)):
             options.setdefault(key, []).append(f"{group}={file.stem}")
-    found = closest(name, options)
-    return None if found is None else f" Did you mean '{group}.{found}', a key of {' and of '.join(options[found])}?"
+    if (found := closest(name, options)) is None:
+        return None
+    return did_you_mean(name, f"{group}.{found}", f", a key of {' and of '.join(options[found])}")
 
 
 def _options_that_have(name: str, known: Sequence[str]) -> list[str]:

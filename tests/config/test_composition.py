@@ -76,6 +76,11 @@ def test_every_shipped_option_opens_with_what_it_is_and_its_command(group, optio
     [
         ("batchsize=32", "Did you mean 'batch_size'?"),
         ("loss.scal=3", "Did you mean 'loss.scale'?"),
+        ("wormup=1", "wormup: nothing reads this key. Did you mean 'warmup_steps'?"),
+        ("+wormup=1", "wormup: nothing reads this key. Did you mean 'warmup_steps'?"),
+        ("loss.temperature=0.05", "Did you mean 'loss.scale', which is 1/temperature?"),
+        ("temperature=0.05", "Did you mean 'loss.scale', which is 1/temperature?"),
+        ("+loss.temperature=0.05", "Did you mean 'scale', which is 1/temperature?"),
         ("loss=mrn", "Did you mean 'mnr'?"),
         ("loss=32", "there is no such option"),
         (
@@ -460,6 +465,8 @@ def test_a_key_is_known_by_its_last_words_though_they_are_misspelt():
     assert "Did you mean 'loss.triplet_margin'? See them all" in problem
     (problem,) = problems_of("loss.margn=0.5")
     assert "Did you mean 'loss.triplet_margin', a key of " in problem
+    (problem,) = problems_of("loss=cosine", "loss.temperature=0.05")
+    assert "Did you mean 'loss.scale', which is 1/temperature, a key of loss=angle and of " in problem
     (problem,) = problems_of("evaluation.sise=8")
     assert "Did you mean 'evaluation.batch_size'? See" in problem
 
