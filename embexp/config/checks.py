@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from embexp.config.cuts import with_cuts_in_order
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.pins import without_the_pins_of_others
-from embexp.config.rules import OF_THIS_MACHINE, RULES, train_on_all
+from embexp.config.rules import OF_THIS_MACHINE, RULES, Rule, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
     Config,
@@ -19,6 +20,7 @@ from embexp.config.schema import (
     Trainer,
 )
 from embexp.config.sections import collect, schema_of
+from embexp.config.sources import PAIRS
 from embexp.shares import too_few, visible_gpus
 
 
@@ -36,21 +38,31 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
     """
     values = without_the_pins_of_others(values)
     parts, problems = check_sections(values)
-    if problems:
-        raise ConfigError(problems)
-    scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping)}
-    config = Config.model_validate({**parts, **scalars, "names": dict(names)})
     rules = [rule for rule in RULES if not (elsewhere and rule in OF_THIS_MACHINE)]
-    problems = [problem for rule in rules for problem in rule(config)]
+    config = (
+        Config.model_construct(**parts, names=dict(names))
+        if problems
+        else Config.model_validate({**parts, "names": dict(names)})
+    )
+    problems += [problem for rule in rules for problem in _as_far_as_known(rule, config)]
     if problems:
         raise ConfigError(problems)
     return with_cuts_in_order(train_on_all(config))
 
 
-def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[str]]:
+def _as_far_as_known(rule: Rule, config: Config) -> Iterator[str]:
+    """The problems that a rule finds in a config that lacks what is wrong in itself: none from where it asks for that."""
+    try:
+        yield from rule(config)
+    except AttributeError as error:
+        if error.name not in Config.model_fields.keys() - config.model_fields_set:
+            raise
+
+
+def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """Every section against its schema, and the scalars: those that keep to theirs, and the problems of the others."""
     problems: list[str] = []
-    parts: dict[str, Schema] = {}
+    parts: dict[str, Any] = {}
     plain: dict[str, type[Schema]] = {"trainer": Trainer, "evaluation": Evaluation}
     groups = [*SCHEMAS, *plain]
     for group, section in values.items():
@@ -64,9 +76,16 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Schema], list[s
         elif group in groups:
             what = "a list" if isinstance(section, list) else repr(section)
             problems.append(f"{group}: the file of the chosen option must hold KEY: VALUE lines, it holds {what}.")
+    evaluation = values.get("evaluation")
+    source = evaluation.get("source") if isinstance(evaluation, Mapping) else None
+    if isinstance(source, Mapping) and collect(problems, schema_of("data", source), source, PAIRS) is None:
+        parts.pop("evaluation", None)
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping) and key not in groups}
-    collect(problems, Scalars, scalars, "")
-    return parts, problems
+    of_scalars: list[str] = []
+    collect(of_scalars, Scalars, scalars, "")
+    wrong = {re.split("[=:.]", problem, maxsplit=1)[0] for problem in of_scalars}
+    parts |= {key: value for key, value in scalars.items() if key not in wrong}
+    return parts, [*problems, *of_scalars]
 
 
 def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], config: Config) -> None:

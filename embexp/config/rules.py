@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from embexp.config.cuts import cuts_go_together
-from embexp.config.errors import nearest
 from embexp.config.feeding import (
     files_to_score_on_are_scored,
     loss_is_fed,
@@ -33,6 +32,7 @@ from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.store import store_uri
 
+Rule = Callable[[Config], Iterator[str]]
 # NVIDIA's driver, a container's device file, WSL2's and AMD's (whose GPUs torch calls CUDA too).
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 # What the library's losses take, and find out to be no number in the first step.
@@ -162,20 +162,12 @@ def _twins_differ(config: Config) -> Iterator[str]:
         )
 
 
-def _selection_is_scored(config: Config) -> Iterator[str]:
-    evaluation = config.evaluation
-    patience = config.trainer.early_stopping
-    if patience is not None and patience >= evaluation.times:
+def _stopping_is_possible(config: Config) -> Iterator[str]:
+    patience, times = config.trainer.early_stopping, config.evaluation.times
+    if patience is not None and patience >= times:
         yield (
-            f"trainer.early_stopping={patience}: of evaluation.times={evaluation.times} evaluations never so many are without "
+            f"trainer.early_stopping={patience}: of evaluation.times={times} evaluations never so many are without "
             "a better one while it trains; lower it, or raise evaluation.times."
-        )
-    names = [*evaluation.similarities, *(["max"] if len(evaluation.similarities) > 1 else [])]
-    scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
-    if evaluation.select_by not in scored:
-        yield (
-            f"evaluation.select_by={evaluation.select_by}: must be one of {', '.join(scored)}."
-            f"{nearest(evaluation.select_by, scored)}"
         )
 
 
@@ -216,7 +208,7 @@ def has_cuda() -> bool:
     return platform.system() == "Windows" or any(Path(device).exists() for device in GPU_DEVICES)
 
 
-RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
+RULES: tuple[Rule, ...] = (
     _targets_are_there,
     _model_can_be_found,
     model_is_not_nowhere,
@@ -231,7 +223,7 @@ RULES: tuple[Callable[[Config], Iterator[str]], ...] = (
     _decoder_is_named_where_needed,
     cuts_go_together,
     _twins_differ,
-    _selection_is_scored,
+    _stopping_is_possible,
     _evaluations_have_their_files,
     something_is_scored,
     files_to_score_on_are_scored,

@@ -9,8 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PrivateAttr, SerializeAsAny
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+)
 
+from embexp.config.errors import nearest
 from embexp.config.kinds import Kind, ViewName
 
 Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
@@ -308,6 +319,19 @@ class Evaluation(Schema):
     retrieval: Retrieval | None
     classification: Classification | None
     latency: Latency | None
+
+    @field_validator("select_by")
+    @classmethod
+    def _is_scored(cls, value: str, info: ValidationInfo) -> str:
+        similarities = info.data.get("similarities")
+        # What is wrong with these is told of them.
+        if similarities is None:
+            return value
+        names = [*similarities, *(["max"] if len(similarities) > 1 else [])]
+        scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
+        if value not in scored:
+            raise ValueError(f"must be one of {', '.join(scored)}.{nearest(value, scored)}")
+        return value
 
 
 class Tracker(Component):

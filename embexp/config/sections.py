@@ -109,5 +109,7 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
             return f"{key}={value}: must be a list of at most {context['max_length']}."
         case "list_type":
             return f"{key}={value}: must be a list: {key}=[a,b]."
+        case "value_error":
+            return f"{key}={value}: {context['error']}"
         case _:
             return f"{key}={value}: {detail['msg'][0].lower()}{detail['msg'][1:]}."

@@ -390,6 +390,8 @@ def test_all_problems_are_told_at_once():
     [
         (["batchsize=3", "epochs=-1"], ["batchsize: ", "epochs=-1: "]),
         (["loss=mnrr", "trainer.foo=1", "seed=x"], ["loss=mnrr: ", "trainer.foo: ", "seed=x: "]),
+        (["batchsize=3", "evaluation.select_by=foo"], ["batchsize: ", "evaluation.select_by=foo: "]),
+        (["lss=mnr", "evaluation=helpdesk", "evaluation.source.rows=1"], ["lss: ", "evaluation.source.rows=1: "]),
         # Of a loss that is not known, neither its keys nor what goes with it can be judged.
         (["loss=cosin", "loss.margin=3", "batch_size=1"], ["loss=cosin: "]),
     ],
@@ -399,6 +401,28 @@ def test_a_wrong_value_is_told_beside_a_misspelt_word(overrides, told):
         with pytest.raises(ConfigError) as refused:
             check_command(words, multirun=multirun)
         assert [f"{problem.split(': ')[0]}: " for problem in refused.value.problems] == told
+
+
+def test_what_does_not_go_together_is_told_beside_what_is_wrong_in_itself_as_far_as_it_is_known():
+    typed = ["batch_size=0", "devices=33", "evaluation.select_by=foo", "loss.directions=[doc_to_query]"]
+    # Of a batch size that is none it cannot be told whether 33 devices share it.
+    assert [problem.partition(": ")[0] for problem in problems_of(*typed)] == [
+        "evaluation.select_by=foo",
+        "batch_size=0",
+        "loss.directions=['doc_to_query']",
+    ]
+    typed = ["evaluation=helpdesk", "evaluation.source.rows=1", "evaluation.times=0", "trainer.early_stopping=4"]
+    assert [problem.partition(": ")[0] for problem in problems_of(*typed)] == [
+        "evaluation.times=0",
+        "evaluation.source.rows=1",
+    ]
+
+
+def test_a_rule_that_breaks_is_not_taken_for_one_that_lacks_what_is_wrong(monkeypatch):
+    monkeypatch.setattr("embexp.config.checks.RULES", (lambda config: iter([config.nothing]),))
+    for typed in ([], ["batch_size=0"]):
+        with pytest.raises(AttributeError, match="nothing"):
+            compose(typed)
 
 
 def test_a_loss_whose_view_the_data_cannot_give_names_the_data_that_would_do(tmp_path):
