@@ -17,7 +17,8 @@ from sentence_transformers.util import batch_to_device
 from torch import nn
 
 from embexp.config import ConfigError, Loss, ViewName
-from embexp.config.errors import first_line, nearest
+from embexp.config.errors import first_line
+from embexp.config.targets import what_is_not_taken
 from embexp.data.noise import WordDeletion
 from embexp.data.views import View
 from embexp.matryoshka import matryoshka
@@ -79,15 +80,9 @@ def build_loss(
         noise = WordDeletion(arguments.pop("deletion_ratio"), seed=seed)
     parameters = inspect.signature(target).parameters
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    unknown = [] if takes_any else [key for key in arguments if key not in parameters]
-    if unknown:
-        allowed = [name for name in parameters if name not in ("self", "model")]
-        raise ConfigError(
-            [
-                f"loss.{key}: {config.target} takes no such argument; it takes {', '.join(allowed)}.{nearest(key, allowed)}"
-                for key in unknown
-            ]
-        )
+    allowed = [name for name in parameters if name not in ("self", "model")]
+    if not takes_any and (problems := what_is_not_taken(config.target, arguments, allowed)):
+        raise ConfigError(problems)
     decided: dict[str, float] = {}
     if target is TripletLoss and arguments.get(MARGIN) is None:
         decided[MARGIN] = margin_for(model, cut=dims is not None)

@@ -265,8 +265,11 @@ def test_a_loss_of_ones_own_is_one_yaml(tmp_path):
     assert plan.module.margin == 0.3
 
 
-def test_an_argument_that_a_loss_does_not_take_is_told_with_the_nearest(tmp_path):
-    own(tmp_path, CONTRASTIVE.replace("margin", "margn"))
+@pytest.mark.parametrize("made", ["sentence_transformers.sentence_transformer.losses", "sentence_transformers.losses"])
+def test_an_argument_that_a_loss_does_not_take_is_told_with_the_nearest(tmp_path, made):
+    # Of the second an import alone tells what it takes.
+    text = CONTRASTIVE.replace("sentence_transformers.sentence_transformer.losses", made)
+    own(tmp_path, text.replace("margin", "margn"))
     with pytest.raises(ConfigError, match="Did you mean 'margin'"):
         built("loss=own", config_dir=tmp_path)
 

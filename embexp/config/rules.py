@@ -26,7 +26,7 @@ from embexp.config.schema import (
     Pretrained,
 )
 from embexp.config.sources import sources_of, what_is_wrong_with_rows
-from embexp.config.targets import what_is_missing_of
+from embexp.config.targets import arguments_of, what_is_missing_of, what_is_not_taken
 from embexp.model_files import is_no_model, is_nowhere
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
@@ -56,6 +56,15 @@ def _targets_are_there(config: Config) -> Iterator[str]:
         shipped = target in SCHEMAS["data" if group == "evaluation.source" else group]
         if not shipped and (missing := what_is_missing_of(target)) is not None:
             yield f"{group}._target_={target}: {missing}"
+
+
+def _arguments_are_taken(config: Config) -> Iterator[str]:
+    loss = config.loss
+    # Of embexp's own targets the schema says it.
+    if not isinstance(loss, OwnLoss) or (allowed := arguments_of(loss.target)) is None:
+        return
+    of_the_view = ["deletion_ratio"] if "noisy" in loss.view else []
+    yield from what_is_not_taken(loss.target, [key for key in loss.arguments() if key not in of_the_view], allowed)
 
 
 def _model_can_be_found(config: Config) -> Iterator[str]:
@@ -210,6 +219,7 @@ def has_cuda() -> bool:
 
 RULES: tuple[Rule, ...] = (
     _targets_are_there,
+    _arguments_are_taken,
     _model_can_be_found,
     model_is_not_nowhere,
     what_is_wrong_with_rows,

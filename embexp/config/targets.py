@@ -1,18 +1,25 @@
-"""Whether an option's `_target_` exists, as far as files tell: importing it takes seconds, and every job of a sweep would tell it anew."""
+"""Whether an option's `_target_` exists and takes its arguments, as far as files tell.
+
+To import it takes seconds, and every job of a sweep would tell it anew.
+"""
 
 from __future__ import annotations
 
+import ast
 import re
 import symtable
 import sys
+from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import find_spec
+from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 from embexp.config.errors import nearest
 
 # A module that has one of these may have names which its text does not show.
 HIDES = re.compile(r"import\s*\*|__getattr__|globals\(|vars\(|setattr\(|exec\(|sys\.modules|^\s*global\s", re.MULTILINE)
+# From module to module, where a name is imported from another.
+MOST_IMPORTS = 5
 
 
 def what_is_missing_of(target: str) -> str | None:
@@ -41,6 +48,88 @@ def what_is_missing_of(target: str) -> str | None:
     if _submodule(target, spec) is not None:
         return None
     return _missing_name(rest[-1], path, spec.origin)
+
+
+def what_is_not_taken(target: str, arguments: Iterable[str], allowed: Sequence[str]) -> list[str]:
+    """What is to be said of the arguments that a loss's target does not take.
+
+    Args:
+        target: of the loss.
+        arguments: by name.
+        allowed: those that it takes beside the model.
+    """
+    takes = ", ".join(allowed) or "none beside the model"
+    return [
+        f"loss.{key}: {target} takes no such argument; it takes {takes}.{nearest(key, allowed)}"
+        for key in arguments
+        if key not in allowed
+    ]
+
+
+def arguments_of(target: str) -> list[str] | None:
+    """The arguments that a class or function of this dotted path takes beside the model; None where only an import can tell."""
+    for _ in range(MOST_IMPORTS):
+        module, _, name = target.rpartition(".")
+        spec = _spec_of(module)
+        bound = None if spec is None else _binding(spec.origin, name)
+        if isinstance(bound, ast.ClassDef):
+            return _parameters_of_class(bound)
+        if isinstance(bound, ast.FunctionDef):
+            return _parameters(bound)
+        if spec is None or not isinstance(bound, ast.ImportFrom):
+            return None
+        try:
+            there = resolve_name(f"{'.' * bound.level}{bound.module or ''}", spec.parent)
+        except ImportError:
+            return None
+        target = next(f"{there}.{alias.name}" for alias in bound.names if name == (alias.asname or alias.name))
+    return None
+
+
+def _spec_of(module: str) -> ModuleSpec | None:
+    first, *rest = module.split(".")
+    try:
+        spec = find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    path = first
+    for part in rest:
+        path = f"{path}.{part}"
+        spec = None if spec is None else _submodule(path, spec)
+    return spec
+
+
+def _binding(file: str | None, name: str) -> ast.stmt | None:
+    """The statement of a module that binds a name, where it is the only one, and stands by itself."""
+    if file is None or not file.endswith(".py"):
+        return None
+    try:
+        module = ast.parse(Path(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return None
+    found = [node for node in ast.walk(module) if _binds(node, name)]
+    return next((statement for statement in module.body if found == [statement]), None)
+
+
+def _binds(node: ast.AST, name: str) -> bool:
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return any(name == (alias.asname or alias.name) for alias in node.names)
+    if isinstance(node, ast.Name):
+        return node.id == name and isinstance(node.ctx, ast.Store)
+    return isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
+
+
+def _parameters_of_class(of: ast.ClassDef) -> list[str] | None:
+    made = [each for each in of.body if isinstance(each, ast.FunctionDef) and each.name in ("__init__", "__new__")]
+    return None if of.decorator_list or of.keywords or len(made) != 1 else _parameters(made[0], of_method=True)
+
+
+def _parameters(of: ast.FunctionDef, *, of_method: bool = False) -> list[str] | None:
+    """By name, but the first: the model, which is handed over; before it a method has its object."""
+    if of.decorator_list or of.args.kwarg is not None:
+        return None
+    by_place = [*of.args.posonlyargs, *of.args.args][2 if of_method else 1 :]
+    return [each.arg for each in (*by_place, *of.args.kwonlyargs)]
 
 
 def _submodule(path: str, package: ModuleSpec) -> ModuleSpec | None:

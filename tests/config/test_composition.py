@@ -545,7 +545,7 @@ def test_a_named_sweep_is_a_sweep_by_itself(tmp_path):
 def test_checking_a_command_imports_no_torch():
     script = (
         "import sys; from embexp.config.composition import check_command;"
-        "check_command(['loss=mnr', 'batch_size=32,64'], multirun=True);"
+        "check_command(['loss=mnr,triplet', 'batch_size=32,64'], multirun=True);"
         "sys.exit(int('torch' in sys.modules or 'mlflow' in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -13,7 +13,7 @@ import yaml
 
 from embexp.config import ConfigError
 from embexp.config.composition import compose
-from embexp.config.targets import what_is_missing_of
+from embexp.config.targets import arguments_of, what_is_missing_of
 from embexp.shipped import conf_folder
 
 LOSSES = "sentence_transformers.sentence_transformer.losses"
@@ -68,6 +68,94 @@ def test_a_name_that_was_given_to_an_imported_module_is_there(workplace, monkeyp
     two = importlib.import_module("two")
     two.Own = two.Owns
     assert what_is_missing_of("two.Own") is None
+
+
+OWN = """
+from functools import partial, wraps
+from dataclasses import dataclass
+from lying_elsewhere import Elsewhere as Named
+import three as Module
+
+class Own:
+    def __init__(self, model, margin, *, scale=1.0): ...
+
+class Inherits(Own): ...
+
+class Any:
+    def __init__(self, model, **others): ...
+
+@dataclass
+class Written:
+    margin: float
+
+def function(encoder, /, weight): ...
+
+@wraps(function)
+def wrapped(model, margin): ...
+
+class Changed:
+    def __init__(self, model, margin): ...
+
+Changed = partial(Changed, margin=1)
+if Own:
+    class Sometimes:
+        def __init__(self, model): ...
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "taken"),
+    [
+        (f"{LOSSES}.TripletLoss", ["distance_metric", "triplet_margin"]),
+        (f"{LOSSES}.AnglELoss", ["scale"]),
+        ("one.Own", ["margin", "scale"]),
+        ("one.Named", ["weight"]),
+        ("one.function", ["weight"]),
+        *[
+            (target, None)
+            for target in (
+                "sentence_transformers.losses.TripletLoss",  # made by sentence_transformers as it is imported
+                "torch.nn.Linear",  # star imports
+                "os.system",
+                "nowhere.Own",
+                "Own",
+                "one.Nothing",
+                "one.Module",
+                "one.Inherits",
+                "one.Any",
+                "one.Written",
+                "one.wrapped",
+                "one.Changed",
+                "one.Sometimes",
+                "lying_elsewhere.Round",
+            )
+        ],
+    ],
+)
+def test_what_a_target_takes_beside_the_model_is_read_off_its_text_where_that_tells(
+    target, taken, workplace, monkeypatch
+):
+    (workplace / "one.py").write_text(OWN)
+    (workplace / "lying_elsewhere.py").write_text(
+        "from lying_elsewhere import Round\nclass Elsewhere:\n    def __init__(self, model, weight): ...\n"
+    )
+    monkeypatch.syspath_prepend(workplace)
+    assert arguments_of(target) == taken
+
+
+def test_a_key_that_the_loss_does_not_take_is_refused_with_all_that_is_wrong(tmp_path):
+    taken = "takes no such argument; it takes distance_metric, triplet_margin."
+    for typed in ("+loss.margn=0.3", "+loss.temperature=0.1"):
+        with pytest.raises(ConfigError) as refused:
+            compose(["loss=triplet", typed, "batch_size=0"])
+        first, second = refused.value.problems
+        assert first == "batch_size=0: must be at least 1."
+        near = " Did you mean 'triplet_margin'?" if "margn" in typed else ""
+        assert second == f"{typed[1:].partition('=')[0]}: {LOSSES}.TripletLoss {taken}{near}"
+    (tmp_path / "loss").mkdir()
+    own = f"_target_: {LOSSES}.MSELoss\nview: noisy\ndeletion_ratio: 0.5\n"
+    (tmp_path / "loss" / "own.yaml").write_text(own)
+    assert compose(["loss=own"], config_dir=tmp_path).loss.arguments() == {"deletion_ratio": 0.5}
 
 
 def test_every_shipped_target_is_found():
