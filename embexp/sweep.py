@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -135,15 +136,18 @@ class Sweep:
 
 
 def _left_in(folder: Path, typed: Sequence[str], swept: Sequence[str]) -> Run:
-    """What a job left in its folder, called, where no result says how, by what tells the job from the others."""
-    drawn = None if (folder / RESULT).is_file() else _drawn(folder, typed)
+    """What a job left in its folder. One that did not finish is called by what tells it from the others, with a result or without."""
+    if not (folder / RESULT).is_file():
+        return Run.lost(_called(folder, typed, swept), folder)
     try:
-        return read_result(folder / RESULT) if drawn is None else Run.lost(_called(drawn, swept), folder)
+        run = read_result(folder / RESULT)
     except ConfigError as error:
-        return Run(_called(typed, swept), Status.FAILED, str(error), where=str(folder))
+        return Run(_called(folder, typed, swept), Status.FAILED, str(error), where=str(folder))
+    return run if run.status == Status.FINISHED else replace(run, name=_called(folder, typed, swept) or run.name)
 
 
-def _called(overrides: Sequence[str], swept: Sequence[str]) -> str:
+def _called(folder: Path, typed: Sequence[str], swept: Sequence[str]) -> str:
+    overrides = _drawn(folder, typed)
     return job_name(overrides, swept) or " ".join(overrides)
 
 

@@ -122,6 +122,15 @@ def test_a_job_that_left_no_result_is_called_by_what_tells_it_from_the_others(sw
     assert "- NOT BEGUN: batch_size=64: left no result" in (sweep.folder / "table.md").read_text()
 
 
+def test_a_job_that_failed_is_called_as_one_that_never_began(sweep, capsys):
+    leave_run(sweep.folder / "2", "mnr", 16, status="FAILED", reason="train/loss is nan at step 7", metrics={})
+    sweep.jobs = [["loss=mnr", f"batch_size={size}"] for size in (16, 32, 64, 128)]
+    assert sweep.close(None) == 1
+    told = capsys.readouterr().out
+    assert "FAILED batch_size=64: train/loss is nan at step 7\n" in told
+    assert "NOT BEGUN batch_size=128: left no result" in told
+
+
 @pytest.mark.parametrize(
     ("jobs", "name", "keys"),
     [
