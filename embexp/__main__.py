@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 from embexp.help import help_text
+from embexp.interrupts import leave_on_interrupt, raise_on_interrupt
 from embexp.output import say
 
 
@@ -41,10 +41,10 @@ def main() -> None:
                 sys.exit(f"--config-dir {asked.config_dir}: there is no such folder.")
             say(help_text(asked.config_dir))
             return
-    try:
-        from embexp import command
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
+    leave_on_interrupt()
+    from embexp import command
+
+    raise_on_interrupt()
     command.main()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from math import isnan
 
 import hydra
@@ -26,7 +26,14 @@ from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
 from embexp.imports import uncollected
-from embexp.interrupts import Terminated, end_at_once_from_now_on, leaving_while_importing, raise_on_sigterm
+from embexp.interrupts import (
+    LOADED,
+    Terminated,
+    end_at_once_from_now_on,
+    leaving_while_importing,
+    raise_on_sigterm,
+    waiting_for_a_good_moment,
+)
 from embexp.output import caution, saying
 from embexp.pages import ask_for_large_pages
 from embexp.shipped import conf_folder
@@ -55,8 +62,8 @@ def job(composed: DictConfig) -> float:
     # A sweep has told it before its first job.
     if alone:
         tell_of_loading()
-    # Of a sweep a record is open, which a signal has to close.
-    with uncollected(), leaving_while_importing(WHAT_NEXT) if alone else nullcontext():
+    # Of a sweep a record is open, which a signal has to close; and a job that its queue ends has to be queued again.
+    with uncollected(), leaving_while_importing(WHAT_NEXT) if alone else waiting_for_a_good_moment(LOADED):
         from embexp.job import run_job
 
     objective = run_job(composed)

@@ -20,6 +20,8 @@ class Preempted(Terminated):
     """A queue's notice reached the process: the run ends KILLED, and its job is queued again."""
 
 
+# When what waits for a good moment obeys, as whoever presses Ctrl-C is told.
+WITH_THE_STEP, LOADED = "with this step, and saves a checkpoint", "when what it needs is loaded"
 # What Slurm can be asked to send before it ends a job; submitit asks for SIGUSR2.
 NOTICES = tuple(getattr(signal, name) for name in ("SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
@@ -73,10 +75,13 @@ class Preemption:
     """Whether SIGTERM, Ctrl-C or a queue's notice has come, since it is waited for a good moment to obey.
 
     Attributes:
+        until: when that is, as whoever presses Ctrl-C at a terminal is told.
         asked: what is to be raised then; None as long as none has come.
     """
 
-    asked: type[BaseException] | None = None
+    def __init__(self, until: str = WITH_THE_STEP) -> None:
+        self.until = until
+        self.asked: type[BaseException] | None = None
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
         # The first is obeyed at the end of the step, the second at once.
@@ -84,7 +89,7 @@ class Preemption:
         signal.signal(signal.SIGTERM, _terminate)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         if signum == signal.SIGINT and os.isatty(2):
-            os.write(2, b"\ninterrupted: it ends with this step, and saves a checkpoint; again to end it at once\n")
+            os.write(2, f"\ninterrupted: it ends {self.until}; again to end it at once\n".encode())
 
     def _note_notice(self, signum: int, frame: FrameType | None) -> None:
         # It outweighs a SIGTERM that came before it: the job is to come back. What comes after it adds nothing.
@@ -94,14 +99,18 @@ class Preemption:
 
 
 @contextmanager
-def waiting_for_a_good_moment() -> Iterator[Preemption]:
+def waiting_for_a_good_moment(until: str = WITH_THE_STEP) -> Iterator[Preemption]:
     """SIGTERM, Ctrl-C and a queue's notice are noted, and left to whoever looks at the `Preemption`.
 
-    At the end of the block they are obeyed.
+    At the end of the block they are obeyed, whatever broke in it meanwhile. Imports are such a block too: what is raised in one
+    may not come through. numpy makes an ImportError of it, others go on without.
 
     A program that does not raise on SIGTERM (a notebook, another framework) keeps its own way.
+
+    Args:
+        until: when that is, as whoever presses Ctrl-C at a terminal is told: "it ends ...".
     """
-    preemption = Preemption()
+    preemption = Preemption(until)
     if signal.getsignal(signal.SIGTERM) is not _terminate:
         yield preemption
         return
@@ -133,11 +142,25 @@ def waiting_for_a_good_moment() -> Iterator[Preemption]:
 def leave_on_interrupt() -> None:
     """From now on, while a program imports what it needs, Ctrl-C ends it at once: there is nothing yet to be closed or told.
 
-    `ended_in_one_line` ends that.
+    `raise_on_interrupt` ends that.
     """
     # Ignored, as in what a shell starts in the background, it stays.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+
+
+def leave_on_sigterm() -> None:
+    """From now on SIGTERM ends the process at once, as one that was told to go and not as one that was killed.
+
+    `raise_on_sigterm` ends that.
+    """
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def raise_on_interrupt() -> None:
+    """From now on Ctrl-C raises KeyboardInterrupt again, where it was to end the program at once."""
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _leave(signum: int, frame: FrameType | None) -> None:
@@ -148,7 +171,7 @@ def _leave(signum: int, frame: FrameType | None) -> None:
 def leaving_while_importing(what_next: str) -> Iterator[None]:
     """While a program whose work has not begun imports what it needs, Ctrl-C and SIGTERM end it at once, with a line.
 
-    What they raise is not to be trusted to come through an import: numpy's makes an ImportError of it, others go on without.
+    What they raise may not come through: see `waiting_for_a_good_moment`.
 
     Args:
         what_next: what is said behind who told it to go.
@@ -178,8 +201,7 @@ def leaving_while_importing(what_next: str) -> Iterator[None]:
 @contextmanager
 def ended_in_one_line() -> Iterator[None]:
     """A program's whole work: Ctrl-C, and SIGTERM where it raises, end it with a line and their exit codes, 130 and 143."""
-    if signal.getsignal(signal.SIGINT) is _leave:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise_on_interrupt()
     try:
         yield
     except KeyboardInterrupt:

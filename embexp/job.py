@@ -20,7 +20,7 @@ from embexp.config import Tracker
 from embexp.config.composition import checked
 from embexp.config.schema import MLflow
 from embexp.experiment import TOLD_IN_WORDS, run_experiment
-from embexp.interrupts import Terminated, end_at_once_from_now_on, raise_on_sigterm
+from embexp.interrupts import Terminated, end_at_once_from_now_on, raise_on_interrupt, raise_on_sigterm
 from embexp.naming import job_name, run_name
 from embexp.output import from_here
 from embexp.record import Result
@@ -45,6 +45,8 @@ def run_job(composed: DictConfig) -> float:
     hydra = HydraConfig.get()
     alone = hydra.mode is RunMode.RUN
     config = checked(composed, hydra)
+    # Its process may have been one that a signal ends at once, until now.
+    raise_on_interrupt()
     raise_on_sigterm()
     # Hydra's own record of the command, written a moment ago.
     scrub_file(Path(str(hydra.sweep.dir)) / "multirun.yaml")

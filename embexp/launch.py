@@ -22,6 +22,19 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Lock, Thread
 
+from embexp.interrupts import (
+    LOADED,
+    Terminated,
+    leave_on_interrupt,
+    leave_on_sigterm,
+    waiting_for_a_good_moment,
+)
+
+if __name__ == "__main__":
+    # Until its libraries are loaded no run has begun.
+    leave_on_interrupt()
+    leave_on_sigterm()
+
 from hydra._internal.callbacks import Callbacks
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext
@@ -29,12 +42,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from embexp.compare.runs import NEVER_BEGAN
 from embexp.config.errors import ConfigError
-from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.run_folder import RESULT
 from embexp.shares import CORES_PER_JOB, THREADS_FROM, Share
 
 log = logging.getLogger(__name__)
 
-RESULT = "result.json"
 LOOK_EVERY = 0.2  # seconds
 # Those that have a name.
 SIGNALS = {each.value: each.name for each in signal.Signals}
@@ -166,7 +178,9 @@ def perform(job: DictConfig) -> None:
     Raises:
         Exception: whatever kept the run from its beginning; what breaks in it is in its result.
     """
-    from embexp.command import job as task
+    # What a queue says meanwhile is not to be lost.
+    with waiting_for_a_good_moment(LOADED):
+        from embexp.command import job as task
 
     setup_globals()
     done = run_job(
@@ -187,7 +201,6 @@ def perform(job: DictConfig) -> None:
 
 def main() -> None:
     """The process of one job, as `launch` starts it."""
-    raise_on_sigterm()
     try:
         job, sys.argv = pickle.load(sys.stdin.buffer)
         Thread(target=_end_with_the_sweep, daemon=True, name="embexp-sweep-watch").start()

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
+from embexp import command, interrupts, launch
+from embexp.config.composition import compose
+from embexp.evaluation.mteb import mteb_evaluation
 from embexp.interrupts import (
+    LOADED,
     Preempted,
     Terminated,
     end_at_once_from_now_on,
     ended_in_one_line,
     leave_on_interrupt,
+    leave_on_sigterm,
     raise_on_notice,
     raise_on_sigterm,
     waiting_for_a_good_moment,
 )
+from tests.test_launch import job_of
 
 NOTICE = signal.SIGUSR2
 
@@ -101,43 +112,13 @@ def test_a_program_that_knows_no_queue_keeps_its_own_way_with_the_signal():
     assert (heard, preemption.asked) == ([NOTICE], None)
 
 
-HOOK = """
-import importlib.abc, os, signal, sys
-
-class Interrupting(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name == {!r}:
-            os.kill(os.getpid(), signal.SIGINT)
-
-sys.meta_path.insert(0, Interrupting())
-"""
-
-
-@pytest.mark.parametrize(
-    ("program", "imported"),
-    [
-        ("compare", "yaml"),
-        ("compare", "embexp.statistics"),
-        ("reproduce", "yaml"),
-        ("export", "embexp.compare.runs"),
-        ("evaluate", "yaml"),
-    ],
-)
-def test_who_interrupts_a_program_while_it_is_loaded_sees_no_traceback(tmp_path, program, imported):
-    (tmp_path / "sitecustomize.py").write_text(HOOK.format(imported))
-    command = [sys.executable, "-m", f"embexp.{program}", "--help"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
-
-
 # As numpy's C code does, whatever was raised in what it imports.
 TAKEN_FOR_ANOTHER = """
 import importlib.abc, os, signal, sys
 
 class Interrupting(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name == "embexp.job":
+        if name == {!r}:
             try:
                 os.kill(os.getpid(), signal.{})
             except BaseException:
@@ -145,6 +126,39 @@ class Interrupting(importlib.abc.MetaPathFinder):
 
 sys.meta_path.insert(0, Interrupting())
 """
+
+
+def told_to_go(number: signal.Signals, imported: str, *program: str, at: Path) -> subprocess.CompletedProcess[str]:
+    """A program that is sent a signal when it imports a module."""
+    (at / "sitecustomize.py").write_text(TAKEN_FOR_ANOTHER.format(imported, number.name))
+    return subprocess.run(
+        [sys.executable, "-m", *program],
+        cwd=at,
+        env={**os.environ, "PYTHONPATH": str(at)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("program", "imported", "number"),
+    [
+        ("embexp.compare --help", "yaml", signal.SIGINT),
+        ("embexp.compare --help", "embexp.statistics", signal.SIGINT),
+        ("embexp.reproduce --help", "yaml", signal.SIGINT),
+        ("embexp.export --help", "embexp.compare.runs", signal.SIGINT),
+        ("embexp.evaluate --help", "yaml", signal.SIGINT),
+        ("embexp batch_size=none", "embexp.command", signal.SIGINT),
+        # The process of a sweep's job.
+        ("embexp.launch", "hydra", signal.SIGINT),
+        ("embexp.launch", "hydra", signal.SIGTERM),
+    ],
+)
+def test_who_interrupts_a_program_while_it_is_loaded_sees_no_traceback(tmp_path, program, imported, number):
+    done = told_to_go(number, imported, *program.split(), at=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "")
 
 
 @pytest.mark.parametrize(
@@ -157,11 +171,101 @@ sys.meta_path.insert(0, Interrupting())
 def test_a_signal_ends_a_run_that_is_being_loaded_whatever_an_import_makes_of_exceptions(
     tmp_path, program, number, said
 ):
-    (tmp_path / "sitecustomize.py").write_text(TAKEN_FOR_ANOTHER.format(number.name))
-    command = [sys.executable, "-m", program, "model=tiny", "tracker=none"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = told_to_go(number, "embexp.job", program, "model=tiny", "tracker=none", at=tmp_path)
     assert (done.returncode, done.stderr) == (128 + number, said)
+
+
+@pytest.fixture
+def sent_while_loaded(monkeypatch):
+    """Puts modules in the place of others: who imports something from one is sent a signal, and numpy's kind of error."""
+
+    def send_from(number: int, *names: str) -> None:
+        def imported(asked: str) -> object:
+            if asked.startswith("__"):
+                raise AttributeError(asked)
+            try:
+                signal.raise_signal(number)
+            except BaseException:
+                raise ImportError("initialization failed") from None
+            return lambda *_: pytest.fail("it was run")
+
+        for name in names:
+            module = ModuleType(name)
+            module.__getattr__ = imported
+            monkeypatch.setitem(sys.modules, name, module)
+
+    return send_from
+
+
+OF_A_JOB = [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (NOTICE, Preempted)]
+
+
+@pytest.mark.parametrize(("number", "raised"), OF_A_JOB)
+def test_a_job_in_the_sweep_s_process_that_is_told_to_go_while_it_is_loaded_goes_when_it_is(
+    monkeypatch, sent_while_loaded, number, raised
+):
+    monkeypatch.setattr(command.HydraConfig, "get", lambda: OmegaConf.create({"mode": RunMode.MULTIRUN}))
+    sent_while_loaded(number, "embexp.job")
+    with pytest.raises(raised):
+        command.job(OmegaConf.create())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_job_in_a_process_of_its_own_ends_at_once_while_it_is_loaded(
+    tmp_path, monkeypatch, sent_while_loaded, number
+):
+    left = []
+
+    def leave(code: int) -> None:
+        left.append(code)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "_exit", leave)
+    monkeypatch.setattr(launch, "Thread", lambda **_: SimpleNamespace(start=lambda: None))
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    given = BytesIO(pickle.dumps((job_of(tmp_path), ["embexp"])))
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=given))
+    # As it begins.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    leave_on_interrupt()
+    leave_on_sigterm()
+    sent_while_loaded(number, "embexp.job")
+    with pytest.raises(ImportError):
+        launch.main()
+    assert left == [128 + number]
+
+
+@pytest.mark.parametrize(("number", "raised"), OF_A_JOB)
+def test_who_is_told_to_go_while_mteb_is_loaded_goes_when_it_is(sent_while_loaded, number, raised):
+    sent_while_loaded(number, "mteb", "mteb.abstasks")
+    with pytest.raises(raised):
+        mteb_evaluation(compose(["evaluation=[own,mteb]"]).evaluation.mteb)
+
+
+@pytest.mark.parametrize("loaded", ["embexp.command", "embexp.job"])
+def test_a_job_that_its_queue_ends_while_it_is_loaded_is_queued_again(tmp_path, monkeypatch, sent_while_loaded, loaded):
+    submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
+    monkeypatch.setattr(submission, "comes_back", lambda *, noticed: noticed)
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    queued = []
+    # As submitit sets it before it calls the job.
+    signal.signal(NOTICE, lambda number, frame: queued.append(number))
+    sent_while_loaded(NOTICE, loaded)
+    submission.Work(job_of(tmp_path), ["embexp"], None)()
+    assert queued == [NOTICE]
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [((), "with this step, and saves a checkpoint"), ((LOADED,), "when what it needs is loaded")],
+)
+def test_who_presses_ctrl_c_at_a_terminal_is_told_when_it_is_obeyed(monkeypatch, until, said):
+    told = []
+    terminal = {"isatty": lambda descriptor: True, "write": lambda descriptor, text: told.append(text.decode())}
+    monkeypatch.setattr(interrupts, "os", SimpleNamespace(**terminal))
+    with pytest.raises(KeyboardInterrupt), waiting_for_a_good_moment(*until):
+        send(signal.SIGINT)
+    assert told == [f"\ninterrupted: it ends {said}; again to end it at once\n"]
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from embexp.evaluation.mteb_own import folder_of, kind_of_own, own_task, tables_
 from embexp.evaluation.parts import Part, one_line
 from embexp.evaluation.tables import fingerprint_of
 from embexp.identity import code_of
+from embexp.interrupts import LOADED, waiting_for_a_good_moment
 from embexp.models import identity_of
 from embexp.network import hub_is_reachable
 
@@ -185,10 +186,10 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
     own = {name: Path(folder).expanduser() for name, folder in (settings.own or {}).items()}
     # Before MTEB, which takes seconds to import.
     kinds = {name: kind_of_own(name, folder) for name, folder in own.items()}
-
-    import mteb
-    from mteb.abstasks import AbsTask
-    from mteb.get_tasks import TASK_LIST
+    with waiting_for_a_good_moment(LOADED):
+        import mteb
+        from mteb.abstasks import AbsTask
+        from mteb.get_tasks import TASK_LIST
 
     with quiet_mteb():
         # The classes: to make a task seeds torch anew, and there are two thousand; a benchmark makes all of its own.
