@@ -14,7 +14,7 @@ from embexp.cores import usable_cores
 Share = Mapping[str, str]
 # One more of them, by which a job knows that its threads are its share, and says so: the setting that they came from.
 THREADS_FROM = "EMBEXP_THREADS_FROM"
-CORES_PER_JOB = "hydra.launcher.cores_per_job"
+CORES_PER_JOB, CPUS_PER_TASK = "hydra.launcher.cores_per_job", "hydra.launcher.cpus_per_task"
 
 
 def deal(

@@ -28,8 +28,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from embexp.interrupts import Preempted, Terminated, raise_on_notice, raise_on_sigterm
-from embexp.launch import LOOK_EVERY, RESULT, objective, perform, returned
+from embexp.launch import LOOK_EVERY, objective, perform, returned
 from embexp.parcel import pack, unpack
+from embexp.run_folder import RESULT
+from embexp.shares import CPUS_PER_TASK, THREADS_FROM
 from embexp.tracking.processes import is_there, started_at
 
 log = logging.getLogger(__name__)
@@ -126,7 +128,10 @@ def slurm_executor(
         job_name="embexp",
         cpus_per_task=cpus_per_task,
         # How many threads a job has changes a result's last digits: as many on every machine.
-        setup=[f"export {THREADS}={threads_of_each(cpus_per_task, devices=devices)}", *setup],
+        setup=[
+            f"export {THREADS}={threads_of_each(cpus_per_task, devices=devices)} {THREADS_FROM}={CPUS_PER_TASK}",
+            *setup,
+        ],
         **words,
     )
     return executor

@@ -81,11 +81,13 @@ class LocalLauncher(ComposingLauncher):
 
     def run(self, jobs: Sequence[DictConfig]) -> list[JobReturn]:
         from embexp.cores import usable_cores
+        from embexp.shares import CPUS_PER_TASK, THREADS_FROM
         from embexp.submission import THREADS, local_executor, submit, threads_of_each
 
         devices = _most_devices(jobs)
         # Its jobs have this process's environment.
         os.environ[THREADS] = str(threads_of_each(self.cpus_per_task, devices=devices))
+        os.environ[THREADS_FROM] = CPUS_PER_TASK
         at_a_time = self.n_jobs or max(1, usable_cores() // max(self.cpus_per_task, devices))
         return submit(jobs, local_executor(Path(self.config.hydra.sweep.dir), **self.asked), at_a_time=at_a_time)
 

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from embexp.config import launching
 from embexp.config.composition import compose
 from embexp.interrupts import Terminated, raise_on_sigterm
+from embexp.shares import THREADS_FROM
 from hydra_plugins.embexp_launcher import LocalLauncher, SlurmLauncher
 from tests import slurm_stand_in
 from tests.config.test_composition import problems_of
@@ -270,7 +271,9 @@ def sent(monkeypatch) -> dict:
     submission = pytest.importorskip("embexp.submission", reason="the extra slurm is not installed")
     given = {}
     monkeypatch.setattr(submission, "submit", lambda jobs, executor, at_a_time: given.update(locals()))
-    monkeypatch.setenv("OMP_NUM_THREADS", "9")
+    # Set here, they are afterwards as they were.
+    for name in ("OMP_NUM_THREADS", THREADS_FROM):
+        monkeypatch.setenv(name, "9")
     return given
 
 
@@ -283,16 +286,20 @@ def launch(launcher, folder: Path, *, devices: list[int]) -> None:
     ("cpus", "devices", "threads", "at_a_time"),
     [(4, [1, 4], "1", 2), (4, [2], "2", 2), (2, [1], "2", 4), (1, [4], "1", 2)],
 )
-def test_the_devices_of_a_local_job_share_its_cores(tmp_path, monkeypatch, sent, cpus, devices, threads, at_a_time):
+def test_the_devices_of_a_local_job_share_its_cores_and_are_told_whose_they_are(
+    tmp_path, monkeypatch, sent, cpus, devices, threads, at_a_time
+):
     monkeypatch.setattr("embexp.cores.usable_cores", lambda: 8)
     launch(LocalLauncher(n_jobs=None, cpus_per_task=cpus, max_num_timeout=1), tmp_path, devices=devices)
     assert (os.environ["OMP_NUM_THREADS"], sent["at_a_time"]) == (threads, at_a_time)
+    assert os.environ[THREADS_FROM] == "hydra.launcher.cpus_per_task"
 
 
 @pytest.mark.usefixtures("slurm")
-def test_the_devices_of_a_job_on_slurm_share_its_cores(tmp_path, sent):
+def test_the_devices_of_a_job_on_slurm_share_its_cores_and_are_told_whose_they_are(tmp_path, sent):
     launch(SlurmLauncher(cpus_per_task=8, setup=["module load cuda"], max_num_timeout=1), tmp_path, devices=[4, 2])
-    assert sent["executor"].parameters["setup"] == ["export OMP_NUM_THREADS=2", "module load cuda"]
+    threads = "export OMP_NUM_THREADS=2 EMBEXP_THREADS_FROM=hydra.launcher.cpus_per_task"
+    assert sent["executor"].parameters["setup"] == [threads, "module load cuda"]
     assert sent["executor"].parameters["cpus_per_task"] == 8
 
 
