@@ -61,6 +61,8 @@ KILLED_BY = {
 }
 # What a person or the numbers did wrong: its message says all. Anything else that breaks a run leaves its traceback.
 TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed, MemberLost)
+# What who told a run to go is told where that came while its end was recorded.
+HAD_FINISHED = "the run had finished"
 
 
 def run_experiment(
@@ -88,7 +90,8 @@ def run_experiment(
         CheckpointFailed: the disk is full.
         MemberLost: of several devices, one's process ended before the run.
 
-    All are recorded as FAILED before they are raised, as is any other exception; KeyboardInterrupt and Terminated as KILLED.
+    All are recorded as FAILED before they are raised, as is any other exception; KeyboardInterrupt and Terminated as KILLED. One that
+    comes while the end of the run is recorded says that it had finished.
     """
     overrides = config.typed if overrides is None else overrides
     name = run_name(config, overrides or ())
@@ -117,6 +120,8 @@ def recorded(config: Config, record: Record, overrides: Sequence[str] | None, pa
         with alone_in(checkpoints_of(config, record.key), waiting=waiting) as place:
             return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
     except BaseException as error:
+        if record.ended and isinstance(error, tuple(KILLED_BY)):
+            raise type(error)(HAD_FINISHED) from None
         # Of what is interrupted before it began there is no run: the next start could not know it for its own.
         if not record.started and not isinstance(error, tuple(KILLED_BY)):
             # Where it is the tracker that cannot be reached, the run's folder still tells.
@@ -157,7 +162,12 @@ def made_or_found(
         # From there it would only diverge again. Here, where no other process may be making the same run.
         remove_checkpoints(config, record.key)
         raise
-    result = record.end(Status.FINISHED)
+    try:
+        result = record.end(Status.FINISHED)
+    except tuple(KILLED_BY):
+        # Its tracker was not waited for, but its end is in the journal.
+        remove_checkpoints(config, record.key)
+        raise
     # Not before: a run that is killed while its end is recorded goes on from its last step.
     remove_checkpoints(config, record.key)
     return result

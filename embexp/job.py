@@ -19,7 +19,7 @@ from embexp.compare.table import draw
 from embexp.config import Tracker
 from embexp.config.composition import checked
 from embexp.config.schema import MLflow
-from embexp.experiment import TOLD_IN_WORDS, run_experiment
+from embexp.experiment import HAD_FINISHED, TOLD_IN_WORDS, run_experiment
 from embexp.interrupts import Terminated, end_at_once_from_now_on, raise_on_interrupt, raise_on_sigterm
 from embexp.naming import job_name, run_name
 from embexp.output import from_here
@@ -62,6 +62,11 @@ def run_job(composed: DictConfig) -> float:
             parent=os.environ.get(PARENT_RUN),
             label=label,
         )
+    except (KeyboardInterrupt, Terminated) as error:
+        # Of a sweep there are other jobs to go on with.
+        if not (alone and error.args):
+            raise type(error) from None
+        raise type(error)(f"{error}; {what_shows_it(config.tracker, Path(hydra.runtime.output_dir))}") from None
     except Exception as error:
         tell_failure(error)
         if alone:
@@ -81,7 +86,7 @@ def run_job(composed: DictConfig) -> float:
         tell_run(result, config.tracker, metric=f"dev/{select_by}")
         end_at_once_from_now_on()
     except (KeyboardInterrupt, Terminated) as error:
-        raise type(error)(f"the run had finished; {what_shows_it(config.tracker, result.folder)}") from None
+        raise type(error)(f"{HAD_FINISHED}; {what_shows_it(config.tracker, result.folder)}") from None
     return score
 
 

@@ -249,6 +249,21 @@ def test_what_interrupts_the_end_of_a_run_while_its_tracker_is_waited_for_does_n
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "FINISHED"
 
 
+def test_a_run_whose_end_is_interrupted_says_that_it_had_finished_and_leaves_no_checkpoints(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train_and_score", lambda *_: None)
+    monkeypatch.setattr(NullTracker, "end", interrupted)
+    with pytest.raises(KeyboardInterrupt, match=r"^the run had finished$"):
+        run_experiment(compose(SMALL), folder=tmp_path / "run")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["status"] == "FINISHED"
+    assert not (tmp_path / "multirun" / "checkpoints" / result["key"]).exists()
+
+
 def test_the_result_has_the_id_that_the_tracker_gave_last_of_all(tmp_path):
     class Late(NullTracker):
         run_id = None

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from embexp import job
 from embexp.config import ConfigError
 from embexp.config.composition import compose
+from embexp.experiment import HAD_FINISHED
 from embexp.interrupts import Terminated
 from embexp.record import Result
 from embexp.tracking import Status
@@ -145,3 +146,29 @@ def test_who_interrupts_the_table_at_the_end_is_told_that_the_run_had_finished(f
     with pytest.raises(kind) as ended:
         job.run_job(OmegaConf.create())
     assert str(ended.value) == f"the run had finished; {said}"
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, Terminated])
+@pytest.mark.parametrize(
+    ("mode", "raised", "said"),
+    [
+        (RunMode.RUN, [HAD_FINISHED], "the run had finished; its scores: multirun/day/time"),
+        (RunMode.RUN, [], ""),
+        # The sweep goes on with the same command, whatever has become of this job.
+        (RunMode.MULTIRUN, [HAD_FINISHED], ""),
+    ],
+)
+def test_who_interrupts_the_end_of_a_run_is_told_that_it_had_finished_unless_there_are_others(
+    folder, monkeypatch, kind, mode, raised, said
+):
+    def interrupted(*_, **__):
+        raise kind(*raised)
+
+    hydra = {"sweep": {"dir": str(folder)}, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
+    monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({**hydra, "mode": mode}))
+    monkeypatch.setattr(job, "checked", lambda *_: compose(["tracker=none"]))
+    monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
+    monkeypatch.setattr(job, "run_experiment", interrupted)
+    with pytest.raises(kind) as ended:
+        job.run_job(OmegaConf.create())
+    assert str(ended.value) == said
