@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.evaluation.mteb_mirror import OWN, QRELS, judgements
-from embexp.evaluation.tables import add_to, advised, find_table, opened
+from embexp.evaluation.tables import add_to, find_table, opened
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -97,7 +97,7 @@ def _columns(name: str, file: Path) -> list[str]:
     try:
         return list(opened(file).columns)
     except UnreadableError as error:
-        raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {advised(str(error))}."]) from error
+        raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {error}."]) from error
 
 
 def tables_hash(folder: Path) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -23,24 +22,15 @@ from embexp.data.files.records import Records
 # Our columns of documents that may be empty: BEIR has some with a title only.
 BLANK = ("title", "text")
 MOST_TOLD = 10
-# Where a reader's keys would stand, which `data` has, and nothing reads here: what names them is said otherwise.
-SECTION = "evaluation"
-OF_ANOTHER_ENCODING = re.compile(rf"; (set )?{SECTION}\.encoding=[\w-]+( would read it)?")
-QUOTED = re.compile(rf", and with {SECTION}\.quoted=false it is a character like others")
 
 
 def opened(path: Path) -> Records:
-    """The records of a table, which is of utf-8.
+    """The records of a table, which is of utf-8: no key changes how it is read.
 
     Raises:
-        UnreadableError: it cannot be read; `advised` says it without keys that there are for `data` alone.
+        UnreadableError: it cannot be read.
     """
-    return read(path, encoding="utf-8", delimiter=None, section=SECTION)
-
-
-def advised(problem: str) -> str:
-    """What is wrong with a file or a row, and what can be done about a table of an evaluation, whose reading no key changes."""
-    return OF_ANOTHER_ENCODING.sub("; save it as utf-8", QUOTED.sub("", problem))
+    return read(path, encoding="utf-8", delimiter=None, section=None)
 
 
 def find_table(folder: Path, names: Sequence[str]) -> Path | None:
@@ -142,14 +132,14 @@ def _read(path: Path, names: Collection[str], key: str) -> _Table:
         there = set(records.columns)
         for number, row in records.read([name for name in names if name in there]):
             if isinstance(row, str):
-                problems += [f"{path} row {number}: {advised(row)}."] if len(problems) < MOST_TOLD else []
+                problems += [f"{path} row {number}: {row}."] if len(problems) < MOST_TOLD else []
                 continue
             rows.append(number)
             there.update(row)
             for name, values in cells.items():
                 values.append(row.get(name))
     except UnreadableError as error:
-        raise ConfigError([f"{key}={path}: {advised(str(error))}."]) from error
+        raise ConfigError([f"{key}={path}: {error}."]) from error
     return _Table(records.columns, rows, {name: values for name, values in cells.items() if name in there}, problems)
 
 

@@ -247,7 +247,7 @@ BAD = {
     ),
     "excel named csv": ("r.csv", b"PK\x03\x04rest", "Excel file; export it as csv"),
     "gzip named csv": ("r.csv", b"\x1f\x8b\x08rest", "compressed by gzip; name it r.csv.gz"),
-    "utf-16": ("r.csv", "anchor,positive\na,b\n".encode("utf-16"), "set data.encoding=utf-16"),
+    "utf-16": ("r.csv", "anchor,positive\na,b\n".encode("utf-16"), "it is utf-16; data.encoding=utf-16 would read it"),
     "binary": ("r.csv", b"anchor,positive\n\0\1\2,b\n", "binary data"),
     "json named csv": ("r.csv", '{"text": "a"}\n', "name it .jsonl"),
     "blank header": ("r.csv", "\nanchor,positive\na,b\n", "row 1 is blank"),

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from embexp.data.files.content import UnreadableError
+from embexp.data.files.readers import read
 from tests.data.test_files import problems_of, source, written
 
 
@@ -53,3 +55,28 @@ def test_columns_of_jsonl_are_those_of_its_first_objects_before_and_when_it_is_r
     assert source(train=file).kinds(["train"])["train"] == "pairs"
     assert source(train=file, dev=file, on_bad_rows="drop").load("train").kind == "pairs"
     assert "row 1: positive is missing" in problems_of(file)
+
+
+@pytest.mark.parametrize(
+    ("content", "told", "by_key"),
+    [
+        (
+            "_id,text\na,é\n".encode("cp1252"),
+            "row 2: byte 0xe9 is no utf-8",
+            "evaluation.encoding=cp1252 would read it",
+        ),
+        ("_id,text\na,b\n".encode("utf-16"), "it is utf-16", "evaluation.encoding=utf-16 would read it"),
+    ],
+)
+def test_where_no_key_changes_how_a_file_is_read_it_is_to_be_saved_otherwise(tmp_path, content, told, by_key):
+    (tmp_path / "r.csv").write_bytes(content)
+    for section, cure in (("evaluation", by_key), (None, "save it as utf-8")):
+        with pytest.raises(UnreadableError) as refused:
+            read(tmp_path / "r.csv", encoding="utf-8", delimiter=None, section=section)
+        assert str(refused.value) == f"{told}; {cure}"
+
+
+def test_where_no_key_changes_how_a_file_is_read_a_mark_is_to_be_written_twice(tmp_path):
+    file = written(tmp_path, "r.csv", '_id,text\n"a" b,c\n')
+    ((row, told),) = read(file, encoding="utf-8", delimiter=None, section=None).read([])
+    assert (row, told) == (2, "',' expected after '\"'; in a quoted cell a quotation mark is written twice")

@@ -29,8 +29,8 @@ FOREIGN = {
     b"PK\x03\x04": "a zip or Excel file; export it as csv",
     b"\xd0\xcf\x11\xe0": "an old Excel file; export it as csv",
     b"\x1f\x8b": "compressed by gzip; name it {name}.gz",
-    codecs.BOM_UTF16_LE: "utf-16; set {section}.encoding=utf-16",
-    codecs.BOM_UTF16_BE: "utf-16; set {section}.encoding=utf-16",
+    codecs.BOM_UTF16_LE: "utf-16; {cure}",
+    codecs.BOM_UTF16_BE: "utf-16; {cure}",
 }
 MARK = "\ufeff"
 # Of a file that is read, and its rows judged, in half a second.
@@ -92,13 +92,13 @@ def is_small(path: Path) -> bool:
     return held.num_rows <= SMALL_ROWS and size <= SMALL_BYTES
 
 
-def check_format(path: Path, encoding: str, section: str) -> None:
+def check_format(path: Path, encoding: str, section: str | None) -> None:
     """Refuses what is not of the format that its suffix says, as far as the first bytes tell.
 
     Args:
         path: of the file.
         encoding: of text.
-        section: of the config, where the keys stand that help.
+        section: of the config, where the keys stand that help; None: there are none.
 
     Raises:
         UnreadableError: with what it is, where that can be told, and what to do.
@@ -118,7 +118,7 @@ def check_format(path: Path, encoding: str, section: str) -> None:
         return
     foreign = next((kind for magic, kind in FOREIGN.items() if start.startswith(magic)), None)
     if foreign is not None:
-        raise UnreadableError(f"it is {foreign.format(section=section, name=path.name)}")
+        raise UnreadableError(f"it is {foreign.format(cure=_cure('utf-16', section), name=path.name)}")
     if b"\0" in start:
         raise UnreadableError("it holds binary data, not text")
     if suffix in DELIMITED and start.lstrip(codecs.BOM_UTF8 + b" \r\n").startswith((b"{", b"[")):
@@ -128,13 +128,13 @@ def check_format(path: Path, encoding: str, section: str) -> None:
 
 
 @contextmanager
-def text_of(path: Path, encoding: str, section: str) -> Iterator[TextIO]:
+def text_of(path: Path, encoding: str, section: str | None) -> Iterator[TextIO]:
     """The text of a file, read on as it is asked for, its ends of lines as they are, without a byte order mark.
 
     Args:
         path: of the file.
         encoding: of it.
-        section: of the config, where the keys stand that help.
+        section: of the config, where the keys stand that help; None: there are none.
 
     Raises:
         UnreadableError: in the block too, it is not in this encoding.
@@ -154,8 +154,8 @@ def text_of(path: Path, encoding: str, section: str) -> Iterator[TextIO]:
             raise _not_of(encoding, path, section) from None
 
 
-def _not_of(encoding: str, path: Path, section: str) -> UnreadableError:
-    """Where the first byte stands that is not of an encoding, and which one would read it."""
+def _not_of(encoding: str, path: Path, section: str | None) -> UnreadableError:
+    """Where the first byte stands that is not of an encoding, and what helps."""
     decoder = codecs.getincrementaldecoder(encoding)()
     row, wrong = 1, b""
     with opened(path) as file:
@@ -168,11 +168,14 @@ def _not_of(encoding: str, path: Path, section: str) -> UnreadableError:
             wrong = error.object[error.start :]
         except UnicodeError as error:
             # Of utf-16 and utf-32, whose bytes come in either order.
-            return UnreadableError(f"{error}; {section}.encoding={encoding}-le or {encoding}-be would read it")
+            return UnreadableError(f"{error}; {_cure(f'{encoding}-le or {encoding}-be', section)}")
     better = next((name for name in ("utf-8", "cp1252") if _decodes(path, name)), "latin-1")
-    return UnreadableError(
-        f"row {row}: byte 0x{wrong[0]:02x} is no {encoding}; {section}.encoding={better} would read it"
-    )
+    return UnreadableError(f"row {row}: byte 0x{wrong[0]:02x} is no {encoding}; {_cure(better, section)}")
+
+
+def _cure(encoding: str, section: str | None) -> str:
+    """What helps with a file of this encoding that is read as another."""
+    return "save it as utf-8" if section is None else f"{section}.encoding={encoding} would read it"
 
 
 def _decodes(path: Path, encoding: str) -> bool:

@@ -22,12 +22,12 @@ class Delimited:
     Attributes:
         delimiter: between two of them, one character.
         quoted: whether a cell may stand in quotation marks.
-        section: of the config, where the keys stand that help.
+        section: of the config, where the keys stand that help; None: there are none.
     """
 
     delimiter: str
     quoted: bool
-    section: str
+    section: str | None
 
     def columns(self, text: TextIO) -> list[str]:
         """Those that the header names.
@@ -87,10 +87,10 @@ class Delimited:
         )
 
     def _told(self, error: csv.Error) -> str:
-        return (
-            f"{error}; in a quoted cell a quotation mark is written twice, and with {self.section}.quoted=false it is a character "
-            "like others"
-        )
+        told = f"{error}; in a quoted cell a quotation mark is written twice"
+        if self.section is None:
+            return told
+        return f"{told}, and with {self.section}.quoted=false it is a character like others"
 
 
 def _noted(text: TextIO, record: list[str]) -> Iterator[str]:

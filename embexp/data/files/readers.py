@@ -35,7 +35,7 @@ def read(
     encoding: str,
     delimiter: str | None,
     quoted: bool | None = None,
-    section: str = "data",
+    section: str | None = "data",
 ) -> Records:
     """The records of a file, by its suffix; only its head is read before they are asked for.
 
@@ -45,7 +45,7 @@ def read(
         delimiter: of csv and tsv, a tab also as it is typed, \\t; None: a comma, or a tab in .tsv.
         quoted: whether a cell of csv or tsv may stand in quotation marks; None: in .csv it may, in .tsv a mark is a
             character like others, as in the public corpora.
-        section: of the config, where the keys stand that help.
+        section: of the config, where the keys stand that help; None: there are none, as of a table that an evaluation reads.
 
     Raises:
         UnreadableError: missing, empty, of another format than its suffix says, or not in this encoding.
