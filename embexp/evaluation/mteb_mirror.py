@@ -24,6 +24,9 @@ ALSO = {"stsbenchmark-sts": ("stsb", "stsbenchmark"), "sickr-sts": ("sickr",)}
 FILES = {"train": ("train",), "test": ("test",), "validation": ("validation", "dev"), "dev": ("dev", "validation")}
 # How a retrieval task's judgements of its test split may be called.
 QRELS = ("qrels_test", "qrels/test", "qrels")
+# How files call the columns of a query and of a document.
+IDS = ("_id", "id")
+IDENTIFIED = {"id": IDS, "text": ("text",)}
 KEY = "evaluation.mteb.path"
 # What the data of a person's own tasks is called, with the task's name after it.
 OWN = "own/"
@@ -146,38 +149,49 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     from datasets import Dataset
 
     texts, of_split = [_file(folder, ("corpus",)), _file(folder, ("queries",))], {}
-    identifier = {"id": ("_id", "id"), "text": ("text",)}
     corpus = read_columns(
         texts[0],
-        {**identifier, "title": ("title",)},
+        {**IDENTIFIED, "title": ("title",)},
         key=KEY,
         optional=["title"],
         blank=BLANK,
         one_of=() if blank else BLANK,
         unique=["id"],
     )
-    queries = read_columns(texts[1], identifier, key=KEY, blank=blank, unique=["id"])
+    queries = queries_of(texts[1], as_published=bool(blank))
     corpus = {key: ["" if value is None else str(value) for value in values] for key, values in corpus.items()}
     used = list(texts)
     for split in task.eval_splits:
         file = _file(folder, (f"qrels_{split}", f"qrels/{split}", "qrels"))
         used.append(file)
-        judged = judgements(file, as_published=bool(blank))
-        relevant: dict[str, dict[str, int]] = {}
-        for query, document, gain in zip(*judged.values(), strict=True):
-            relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(gain)
-        kept = [(str(key), text) for key, text in zip(*queries.values(), strict=True) if str(key) in relevant]
+        relevant = judgements(file, as_published=bool(blank))
+        kept = {key: text for key, text in queries.items() if key in relevant}
         of_split[split] = {
             "corpus": Dataset.from_dict(corpus),
-            "queries": Dataset.from_dict({"id": [key for key, _ in kept], "text": [text for _, text in kept]}),
+            "queries": Dataset.from_dict({"id": list(kept), "text": list(kept.values())}),
             "relevant_docs": relevant,
             "top_ranked": None,
         }
     return used, {"default": of_split}
 
 
-def judgements(file: Path, *, as_published: bool = False) -> dict[str, list[Any]]:
-    """query, document and gain of a file, row by row; a gain is None where the file has none, and then 1.
+def queries_of(file: Path, *, as_published: bool = False) -> dict[str, Any]:
+    """The text of each query, by its id.
+
+    Args:
+        file: the table.
+        as_published: whether a text may be empty.
+
+    Raises:
+        ConfigError: the file is broken, or has two queries of one id.
+    """
+    blank = ["text"] if as_published else []
+    queries = read_columns(file, IDENTIFIED, key=KEY, blank=blank, unique=["id"])
+    return dict(zip(map(str, queries["id"]), queries["text"], strict=True))
+
+
+def judgements(file: Path, *, as_published: bool = False) -> dict[str, dict[str, int]]:
+    """Of each query that a file judges the gain of each of its documents, by their ids; 1 where the file has no gains.
 
     Args:
         file: the table.
@@ -190,6 +204,7 @@ def judgements(file: Path, *, as_published: bool = False) -> dict[str, list[Any]
     columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
     unique = () if as_published else ("query", "document")
     judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"], unique=unique)
+    relevant: dict[str, dict[str, int]] = {}
     for query, document, gain in zip(*judged.values(), strict=True):
         if gain is not None and not gain.is_integer():
             raise ConfigError(
@@ -198,4 +213,5 @@ def judgements(file: Path, *, as_published: bool = False) -> dict[str, list[Any]
                     "a number that makes them whole, or score by evaluation.retrieval.path, which takes them as they are."
                 ]
             )
-    return judged
+        relevant.setdefault(str(query), {})[str(document)] = 1 if gain is None else int(gain)
+    return relevant

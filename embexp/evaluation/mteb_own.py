@@ -8,13 +8,15 @@ Classification.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
-from embexp.evaluation.mteb_mirror import OWN, QRELS, judgements
-from embexp.evaluation.tables import add_to, find_table, opened
+from embexp.evaluation.mteb_mirror import IDS, OWN, QRELS, judgements, queries_of
+from embexp.evaluation.tables import add_to, find_table, no_id_agrees, opened
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -50,16 +52,17 @@ def kind_of_own(name: str, folder: Path) -> str:
     """MTEB's word for the kind of task that a folder makes, by its tables' columns; nothing of MTEB is imported.
 
     Raises:
-        ConfigError: the folder holds none of the layouts, or not all of one.
+        ConfigError: the folder holds none of the layouts, or not all of one; or queries and judgements, which are small beside
+            a corpus, are broken or say nothing of it: it would cost the task after the training.
     """
-    if find_table(folder, ("corpus",)) and find_table(folder, ("queries",)):
-        judged = find_table(folder, QRELS)
-        if judged is None:
+    corpus, queries = find_table(folder, ("corpus",)), find_table(folder, ("queries",))
+    if corpus is not None and queries is not None:
+        judging = find_table(folder, QRELS)
+        if judging is None:
             raise _incomplete(
                 name, folder, "corpus and queries without qrels_test: which documents answer which queries"
             )
-        # It may be broken in ways that cost the task after the training, and is small beside the corpus.
-        judgements(judged)
+        _refuse_what_finds_nothing(name, corpus=corpus, queries=queries, judging=judging)
         return "Retrieval"
     test = find_table(folder, ("test",))
     columns = _columns(name, test) if test is not None else []
@@ -79,6 +82,52 @@ def kind_of_own(name: str, folder: Path) -> str:
     )
 
 
+def _refuse_what_finds_nothing(name: str, *, corpus: Path, queries: Path, judging: Path) -> None:
+    """Judgements by which every score would be 0. Of the corpus no more is read than up to the first relevant document."""
+    key = f"evaluation.mteb.own.{name}"
+    relevant = {
+        query: {document for document, gain in gains.items() if gain > 0}
+        for query, gains in judgements(judging).items()
+    }
+    judged = {query for query, documents in relevant.items() if documents}
+    if not judged:
+        raise ConfigError([f"{key}: {judging}: no score is above 0, so that no document is relevant to any query."])
+    known = queries_of(queries)
+    if judged.isdisjoint(known):
+        told = no_id_agrees(
+            "query that is judged",
+            "query-id",
+            judging=judging,
+            unknown=min(judged),
+            file=queries,
+            known=next(iter(known)),
+        )
+        raise ConfigError([f"{key}: {told}."])
+    wanted = {document for query in judged.intersection(known) for document in relevant[query]}
+    first = None
+    for identifier in _ids(name, corpus):
+        if identifier in wanted:
+            return
+        first = first or identifier
+    if first is not None:
+        told = no_id_agrees(
+            "relevant document", "corpus-id", judging=judging, unknown=min(wanted), file=corpus, known=first
+        )
+        raise ConfigError([f"{key}: {told}."])
+
+
+def _ids(name: str, corpus: Path) -> Iterator[str]:
+    """Of a corpus, which is read as far as they are asked for; rows that are broken have none."""
+    columns = _columns(name, corpus)
+    column = next((column for column in IDS if column in columns), None)
+    if column is None:
+        raise _incomplete(name, corpus.parent, f"{corpus.name} without a column {IDS[0]}")
+    with _told(name, corpus):
+        for _, row in opened(corpus).read([column]):
+            if not isinstance(row, str) and row.get(column) is not None:
+                yield str(row[column])
+
+
 def _refuse_without_train(name: str, folder: Path) -> None:
     """The classes are learnt from it: without it the task would be missing after the training, and not before."""
     train = find_table(folder, ("train",))
@@ -94,8 +143,15 @@ def _incomplete(name: str, folder: Path, what: str) -> ConfigError:
 
 
 def _columns(name: str, file: Path) -> list[str]:
-    try:
+    with _told(name, file):
         return list(opened(file).columns)
+
+
+@contextmanager
+def _told(name: str, file: Path) -> Iterator[None]:
+    """Says of what cannot be read which file it is."""
+    try:
+        yield
     except UnreadableError as error:
         raise ConfigError([f"evaluation.mteb.own.{name}: {file}: {error}."]) from error
 

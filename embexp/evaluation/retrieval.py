@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ from embexp.data.helpdesk import retrieval as helpdesk_articles
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.ranking import MAP_AT, ranking_metrics
-from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, read_columns
+from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, no_id_agrees, read_columns
 
 log = logging.getLogger(__name__)
 
@@ -199,14 +199,11 @@ def _tell_of_unknown_ids(
     Raises:
         ConfigError: all are, and every score would be 0.
     """
+    judging = files["relevance"]
     judged = {query for query, gains in relevant.items() if any(gain > 0 for gain in gains.values())}
     if not judged:
-        raise ConfigError([f"{files['relevance']}: no score is above 0, so that no document is relevant to any query."])
-    unknown = judged.difference(queries)
-    if len(unknown) == len(judged):
-        raise ConfigError(
-            [_no_id_agrees("query that is judged", "query-id", unknown, queries, files["relevance"], files["queries"])]
-        )
+        raise ConfigError([f"{judging}: no score is above 0, so that no document is relevant to any query."])
+    unknown = _unknown(judged, queries, "query that is judged", "query-id", judging=judging, file=files["queries"])
     if unknown:
         log.warning(
             "retrieval: %d of %d queries that have a relevant document are not in the queries' file, as %s; they are not scored",
@@ -215,11 +212,7 @@ def _tell_of_unknown_ids(
             printable(min(unknown)),
         )
     wanted = {document for query in judged - unknown for document, gain in relevant[query].items() if gain > 0}
-    missing = wanted.difference(documents)
-    if len(missing) == len(wanted):
-        raise ConfigError(
-            [_no_id_agrees("relevant document", "corpus-id", missing, documents, files["relevance"], files["corpus"])]
-        )
+    missing = _unknown(wanted, documents, "relevant document", "corpus-id", judging=judging, file=files["corpus"])
     if missing:
         log.warning(
             "retrieval: %d of %d relevant documents are not in the corpus, as %s; they count as not found",
@@ -229,13 +222,17 @@ def _tell_of_unknown_ids(
         )
 
 
-def _no_id_agrees(what: str, column: str, unknown: Set[str], known: Sequence[str], judging: Path, file: Path) -> str:
-    """Of judgements none of which can count, with an id of either file beside each other."""
-    return (
-        f"evaluation.retrieval: no {what} of {judging} is in {file}: there ids are as {printable(known[0])}, in the "
-        f"judgements as {printable(min(unknown))}; every score would be 0: write the same ids in {column} of the one "
-        "and in _id of the other, or name the files that belong together."
-    )
+def _unknown(judged: set[str], known: Sequence[str], what: str, column: str, *, judging: Path, file: Path) -> set[str]:
+    """The ids of judgements that a file has not.
+
+    Raises:
+        ConfigError: it has none of them.
+    """
+    unknown = judged.difference(known)
+    if len(unknown) == len(judged):
+        told = no_id_agrees(what, column, judging=judging, unknown=min(unknown), file=file, known=known[0])
+        raise ConfigError([f"evaluation.retrieval: {told}, or name the files that belong together."])
+    return unknown
 
 
 def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:

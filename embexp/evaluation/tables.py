@@ -222,6 +222,23 @@ def _as_typed(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
+def no_id_agrees(what: str, column: str, *, judging: Path, unknown: str, file: Path, known: str) -> str:
+    """What is to be said of judgements of which none can count.
+
+    Args:
+        what: they are of, as "query that is judged".
+        column: of the judgements that names it.
+        judging: their file.
+        unknown: an id of theirs.
+        file: in which none of these is.
+        known: an id of that file.
+    """
+    return (
+        f"no {what} of {judging} is in {file}: there ids are as {printable(known)}, in the judgements as {printable(unknown)}; every "
+        f"score would be 0: write the same ids in {column} of the one and in _id of the other"
+    )
+
+
 def add_to(digest: hashlib._Hash, file: Path) -> None:
     """A file's bytes, of which a part at a time is in memory: a corpus has gigabytes."""
     with file.open("rb") as opened:

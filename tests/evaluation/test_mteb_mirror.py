@@ -135,3 +135,27 @@ def test_a_document_that_is_judged_twice_is_told_of_ones_own_and_scored_where_it
     # The last counts, as where MTEB reads it from the hub.
     (published,) = evaluation_of(folder.parent, ("SciFact",)).parts(model)
     assert published.scores["ndcg_at_10"] == 1
+
+
+@pytest.mark.parametrize(
+    ("corpus", "judged", "told"),
+    [
+        ("a,one\nb,two\n", "q1,a,1\nq2,b,1\n", "no query .*qrels_test.csv is in .*queries.csv: .* as 1, .* as q1;"),
+        ("a,one\nb,two\n", "1,d1,1\nq2,a,1\n", "no relevant .*qrels_test.csv is in .*corpus.csv: .* as a, .* as d1;"),
+        ("a,one\nb,two\n", "1,a,0\n", "qrels_test.csv: no score is above 0"),
+    ],
+)
+def test_judgements_of_which_none_can_count_are_told_before_the_training(tmp_path, corpus, judged, told):
+    folder = searched(tmp_path / "mine", corpus=corpus, judged=judged)
+    with pytest.raises(ConfigError, match=rf"^evaluation\.mteb\.own\.mine: .*{told}"):
+        own_evaluation(tmp_path, mine=folder)
+
+
+def test_a_corpus_without_ids_and_queries_that_are_broken_are_told_before_the_training(tmp_path):
+    folder = searched(tmp_path / "mine")
+    (folder / "corpus.csv").write_text("name,text\na,one\n")
+    with pytest.raises(ConfigError, match=f"mine={folder}: holds corpus.csv without a column _id; add it"):
+        own_evaluation(tmp_path, mine=folder)
+    (folder / "queries.csv").write_text("_id,text\n1,one\n1,two\n")
+    with pytest.raises(ConfigError, match=r"queries\.csv row 3: the id 1 is that of row 2"):
+        own_evaluation(tmp_path, mine=folder)
