@@ -50,6 +50,8 @@ def mirror_of(task: Any, path: str | None) -> Path | None:
 def load_mirror(task: Any, folder: Path) -> str:
     """Gives the task the mirror's data; returns the sha256 of the files that it came from.
 
+    Of a task in several languages it is the part that the task was cut to: the mirror says nothing of languages.
+
     Raises:
         ConfigError: a file is missing or broken, or tasks of this type cannot be read from files.
     """
@@ -63,26 +65,30 @@ def load_mirror(task: Any, folder: Path) -> str:
 
     if len(task.hf_subsets) > 1:
         raise ConfigError([f"{KEY}: {task.metadata.name} has several languages; a mirror is read of one only."])
+    (subset,) = task.hf_subsets
     # What others published is scored as it is; in a person's own data an empty text is a mistake.
     empty = () if str(task.metadata.dataset["path"]).startswith(OWN) else ("text", "sentence1", "sentence2")
     if isinstance(task, AbsTaskRetrieval):
-        used, task.dataset = _retrieval(task, folder, blank=empty)
+        used, data = _retrieval(task, folder, blank=empty)
     elif isinstance(task, AbsTaskClassification):
         splits = {task.train_split, *task.eval_splits}
         text = str(task.input_column_name)
         texts_and_classes = {text: ("text",), str(task.label_column_name): ("label",)}
-        used, task.dataset = _splits(folder, splits, texts_and_classes, blank=[text] if empty else [])
+        used, data = _splits(folder, splits, texts_and_classes, blank=[text] if empty else [])
     elif isinstance(task, AbsTaskSTS):
         columns = {"sentence1": ("sentence1",), "sentence2": ("sentence2",), "score": ("score", "label")}
-        used, task.dataset = _splits(folder, set(task.eval_splits), columns, numbers=["score"], blank=empty)
+        used, data = _splits(folder, set(task.eval_splits), columns, numbers=["score"], blank=empty)
     else:
         raise ConfigError([f"{KEY}: tasks of type {task.metadata.type} are not read from files."])
+    # As MTEB has it when it comes from the hub.
+    by_subset = task.metadata.is_multilingual or isinstance(task, AbsTaskRetrieval)
+    task.dataset = {subset: data} if by_subset else data
     if not isinstance(task, AbsTaskRetrieval):
         task.dataset_transform()
     # Neither several labels of a text nor a number that is to be told is a class.
     others = AbsTaskMultilabelClassification, AbsTaskRegression
     if isinstance(task, AbsTaskClassification) and not isinstance(task, others):
-        task.dataset = _with_numbered_classes(task.dataset, task.label_column_name, folder)
+        _number_classes(task.dataset[subset] if by_subset else task.dataset, task.label_column_name, folder)
     task.data_loaded = True
     digest = hashlib.sha256()
     for file in sorted(used):
@@ -116,8 +122,8 @@ def _splits(
     return list(files.values()), DatasetDict({split: Dataset.from_dict(values) for split, values in tables.items()})
 
 
-def _with_numbered_classes(dataset: Any, label: str, folder: Path) -> Any:
-    """The same with each class by its number, in all splits alike; one that is a number stays it, so that scores are the hub's.
+def _number_classes(dataset: Any, label: str, folder: Path) -> None:
+    """Puts each class's number in its place, in all splits alike; one that is a number stays it, so that scores are the hub's.
 
     Of two classes MTEB takes 1 for the positive one, and breaks where none is called so: in csv every label is a word.
 
@@ -142,7 +148,6 @@ def _with_numbered_classes(dataset: Any, label: str, folder: Path) -> Any:
     for split, of_split in words.items():
         numbers = [number[word] for word in of_split]
         dataset[split] = dataset[split].remove_columns(label).add_column(label, numbers)
-    return dataset
 
 
 def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[Path], Any]:
@@ -172,7 +177,7 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
             "relevant_docs": relevant,
             "top_ranked": None,
         }
-    return used, {"default": of_split}
+    return used, of_split
 
 
 def queries_of(file: Path, *, as_published: bool = False) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import pytest
 
 from embexp.config import ConfigError
 from embexp.config.composition import compose
+from embexp.data.helpdesk import scored
 from embexp.evaluation import mteb as of_mteb
 from embexp.evaluation.mteb_mirror import load_mirror
 from embexp.evaluation.retrieval import retrieval_evaluation
-from tests.evaluation.test_mteb import evaluation_of, own_evaluation, scores_of
+from tests.evaluation.test_mteb import evaluation_of, own_evaluation, scores_of, write_pairs
 
 
 def classes(folder, labels, *, suffix="csv"):
@@ -159,3 +160,24 @@ def test_a_corpus_without_ids_and_queries_that_are_broken_are_told_before_the_tr
     (folder / "queries.csv").write_text("_id,text\n1,one\n1,two\n")
     with pytest.raises(ConfigError, match=r"queries\.csv row 3: the id 1 is that of row 2"):
         own_evaluation(tmp_path, mine=folder)
+
+
+def in_pairs(folder):
+    folder.mkdir(parents=True)
+    write_pairs(folder / "test.csv", [*scored("test", count=30, seed=0)])
+
+
+@pytest.mark.parametrize(("task", "write"), [("SemRel24STS", in_pairs), ("PublicHealthQA", searched)])
+def test_of_a_task_in_several_languages_the_one_that_is_asked_for_is_read_and_scored(tmp_path, model, task, write):
+    write(tmp_path / "data" / task)
+    (part,) = evaluation_of(tmp_path / "data", (task,)).parts(model)
+    assert part.error is None
+    assert 0 < part.scores["main_score"] <= 1
+
+
+def test_of_classes_in_several_languages_those_of_the_one_that_is_asked_for_are_numbered(tmp_path):
+    task = mteb.get_task("MTOPDomainClassification", languages=["eng"], eval_splits=["test"])
+    load_mirror(task, classes(tmp_path / "d", {"b": "bird", "a": "ape"}))
+    assert {split: list(rows["label"]) for split, rows in task.dataset["en"].items()} == dict.fromkeys(
+        ("test", "train"), [1] * 12 + [0] * 12
+    )
