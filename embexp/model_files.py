@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from embexp.config import ConfigError
 from embexp.config.errors import first_line, nearest
@@ -74,7 +75,7 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
 @contextmanager
 def not_waiting_for_the_hub() -> Iterator[None]:
     """Where the hub cannot be reached, huggingface_hub is offline inside, as by HF_HUB_OFFLINE=1: what is asked of it fails at
-    once, instead of after minutes of trying; what its cache has is found.
+    once, instead of after minutes of trying; what its cache has is found. A mirror that is named to it (`endpoint=`) is asked.
 
     Raises:
         ConfigError: what broke is that something was asked of it which is not on this machine.
@@ -82,10 +83,19 @@ def not_waiting_for_the_hub() -> Iterator[None]:
     if hub_is_reachable():
         yield
         return
-    from huggingface_hub import constants
+    from huggingface_hub import constants, get_session
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 
-    before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
+    def refuse(request: Any) -> None:
+        if urlsplit(str(request.url)).netloc == urlsplit(constants.ENDPOINT).netloc:
+            raise OfflineModeIsEnabled(f"{constants.ENDPOINT} cannot be reached")
+
+    before = constants.HF_HUB_OFFLINE
+    hooks: list[Any] = get_session().event_hooks["request"]
+    kept = [*hooks]
+    # The library's own hook refuses whatever is asked while it is offline, mirrors too; where a person said so, it shall.
+    hooks[:] = kept if before else [refuse]
+    constants.HF_HUB_OFFLINE = True
     try:
         yield
     except OSError as error:
@@ -100,11 +110,13 @@ def not_waiting_for_the_hub() -> Iterator[None]:
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = before
+        hooks[:] = kept
 
 
 def _came_of(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
+    """Whether the error, or one that a traceback would show above it, is of these kinds."""
     while error is not None and not isinstance(error, kinds):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return error is not None
 
 

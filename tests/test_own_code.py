@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants, get_session
 
 from embexp import model_files
 from embexp.config import ConfigError
@@ -16,16 +17,27 @@ from embexp.evaluate import key_of
 from embexp.evaluation import Extras, Scores
 from embexp.inputs import Inputs
 from embexp.model_files import model_folder
-from embexp.models import identity_of, load_encoder
+from embexp.models import identity_of, load_encoder, tiny, weights_hash
 from embexp.own_code import own_code
 from embexp.scoring import scores_before
 from embexp.training import choose_hardware
+from tests.hub_server import HubServer
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "layers": 1,
+    "vocabulary_size": 500,
+    "pooling": "mean",
+    "max_length": 16,
+    "dropout": 0.0,
+    "seed": 0,
+}
 
 # A model whose code does more than its weights and settings tell: only the first values of an embedding are kept.
-KEEPING = """
+KEEPING = f"""
 from embexp.models import tiny
 
-SIZES = dict(hidden_size=32, layers=1, vocabulary_size=500, pooling="mean", max_length=16, dropout=0.0, seed=0)
+SIZES = {SIZES}
 
 
 def build(keep):
@@ -122,20 +134,63 @@ def test_models_of_ones_own_that_were_built_otherwise_are_scored_each_for_itself
     assert at_step_0 == [{"kept": 2}, {"kept": 40}]
 
 
-@pytest.mark.parametrize("asked", ["org/of-nobody", "./no/folder"])
-def test_a_model_function_that_asks_a_hub_that_cannot_be_reached_is_told_so_at_once(keeping, monkeypatch, asked):
+def asking(keeping, monkeypatch, build: str) -> None:
+    """A model function in the file, where the hub cannot be reached."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(model_files, "hub_is_reachable", lambda: False)
-
     keeping.write_text(
-        "from sentence_transformers import SentenceTransformer\n\n\ndef build():\n"
-        f"    return SentenceTransformer({asked!r}, device='cpu')\n"
+        "from huggingface_hub import snapshot_download\nfrom sentence_transformers import SentenceTransformer\n\n\n"
+        + build
     )
+
+
+@pytest.mark.parametrize("asked", ["org/of-nobody", "./no/folder"])
+def test_a_model_function_that_asks_a_hub_that_cannot_be_reached_is_told_so_at_once(keeping, monkeypatch, asked):
+    asking(keeping, monkeypatch, f"def build():\n    return SentenceTransformer({asked!r}, device='cpu')\n")
     # What is no matter of the hub is told as it was.
     of, said = (ConfigError, "mine_keeping.build: what it asks") if "org/" in asked else (FileNotFoundError, asked)
     with pytest.raises(of, match=said):
         load_encoder(OwnModel(target="mine_keeping.build"))
     assert not constants.is_offline_mode()
+
+
+def test_a_model_function_asks_a_mirror_of_its_own_where_the_hub_cannot_be_reached(keeping, tmp_path, monkeypatch):
+    asking(
+        keeping,
+        monkeypatch,
+        "def build(cache, **mirror):\n"
+        "    return SentenceTransformer(snapshot_download('org/model', cache_dir=cache, **mirror), device='cpu')\n",
+    )
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    # The environment is read once for all its requests.
+    close_session()
+    tiny(**SIZES)[0].save_pretrained(str(tmp_path / "model"))
+    asked = {"target": "mine_keeping.build", "cache": str(tmp_path / "cache")}
+    with HubServer(home=tmp_path / "home", models={"org/model": tmp_path / "model"}) as hub:
+        with pytest.raises(ConfigError, match="the hub cannot be reached"):
+            load_encoder(OwnModel(**asked))
+        assert hub.requests == []
+        hooks = [*get_session().event_hooks["request"]]
+        encoder = load_encoder(OwnModel(**asked, endpoint=hub.endpoint))
+        assert hub.requests
+    assert encoder.weights_hash == weights_hash(tiny(**SIZES)[0])
+    assert get_session().event_hooks["request"] == hooks != []
+    # Who has set it has a reason.
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match="offline mode is enabled"):
+        load_encoder(OwnModel(target="mine_keeping.build", cache=str(tmp_path / "other"), endpoint=hub.endpoint))
+
+
+def test_what_a_model_function_says_in_place_of_the_hub_s_answer_is_told_as_it_was(keeping, monkeypatch):
+    asking(
+        keeping,
+        monkeypatch,
+        "def build():\n    try:\n        return SentenceTransformer(snapshot_download('org/of-nobody'))\n"
+        "    except OSError:\n        raise FileNotFoundError('weights/ has no such model') from None\n",
+    )
+    with pytest.raises(FileNotFoundError, match="weights/ has no such model"):
+        load_encoder(OwnModel(target="mine_keeping.build"))
 
 
 def test_the_folder_of_a_name_needs_no_network_where_a_package_has_its_weights(monkeypatch, tmp_path):
