@@ -14,12 +14,12 @@ from transformers import set_seed
 
 from embexp import identity
 from embexp.config import Config, ConfigError
-from embexp.config.schema import DenoisingAutoEncoder
+from embexp.config.schema import DenoisingAutoEncoder, Pretrained
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
 from embexp.loss_plan import loss_target
-from embexp.model_files import find
+from embexp.model_files import find, refuse_unknown
 from embexp.models import Encoder, load_encoder
 from embexp.own_code import is_pinned, own_code
 from embexp.prompts import prompts_of
@@ -44,9 +44,12 @@ def load_inputs(config: Config, record: Record) -> Inputs:
     """Hardware chosen and told, rows, pairs and encoder loaded; the seed set before any weight is drawn.
 
     Raises:
-        ConfigError: rows, pairs or the model cannot be had; or the loss, or a task of MTEB: nothing need be loaded to tell that.
+        ConfigError: rows, pairs or the model cannot be had; or the loss, a task of MTEB, or a model of this name: nothing need be
+            loaded to tell that.
     """
     loss_target(config.loss)
+    if isinstance(config.model, Pretrained):
+        refuse_unknown(config.model.path, revision=config.model.revision, package=config.model.package)
     _refuse_unknown_tasks(config)
     hardware = choose_hardware(config.trainer, devices=config.devices)
     hardware.set_up()
@@ -74,10 +77,9 @@ def _refuse_unknown_tasks(config: Config) -> None:
     asked = config.evaluation.mteb
     if asked is not None and asked.tasks:
         # Here, because MTEB takes seconds to import.
-        from embexp.evaluation.mteb import mteb_evaluation
+        from embexp.evaluation.mteb import refuse_unknown_tasks
 
-        # The names alone: to make a type's, a benchmark's or own tasks twice would cost more than it saves.
-        mteb_evaluation(asked.model_copy(update={"own": None, "types": [], "benchmark": None}))
+        refuse_unknown_tasks(asked)
 
 
 def what_embeds(config: Config, inputs: Inputs) -> dict[str, Any]:

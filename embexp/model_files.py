@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from embexp.config import ConfigError
 from embexp.config.errors import first_line, nearest
-from embexp.network import hub_is_reachable
+from embexp.network import TIMEOUT, hub_is_reachable
 
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 # What a model needs of a repository: no pickles, no copies in other formats.
@@ -139,6 +139,34 @@ def find(path: str, *, revision: str | None, package: str | None, key: str = "mo
     if package is not None and (folder := packaged(package, path, revision=revision)) is not None:
         return folder, f"the PyPI package {package}"
     return _from_hub(path, revision, key)
+
+
+def refuse_unknown(path: str, *, revision: str | None, package: str | None, key: str = "model.path") -> None:
+    """Asks the hub whether it has a model of this name, where nothing nearer has it: one question, and nothing is fetched.
+
+    So is a mistyped name told before rows are read, which may take minutes. What else may be wrong, `find` tells.
+
+    Args:
+        path, revision, package, key: as `find` takes them.
+
+    Raises:
+        ConfigError: the hub has no such model or revision, or cannot be reached within two seconds.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+
+    if Path(path).expanduser().is_dir() or (package is not None and _in_package(package, path, revision) is not None):
+        return
+    try:
+        if _cached(path, revision) is None:
+            _refuse_without_the_hub(path, key)
+            HfApi().model_info(path, revision=revision, timeout=TIMEOUT)
+    except ConfigError:
+        raise
+    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise _answer_of_the_hub(error, path, key) from None
+    except Exception:  # whatever a network makes of it: it may be better when the model is loaded
+        return
 
 
 def is_no_model(path: str, key: str = "model.path") -> str | None:
@@ -269,11 +297,24 @@ def _listed(snapshot: Path) -> set[str] | None:
 
 def _from_hub(path: str, revision: str | None, key: str) -> tuple[Path, str]:
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError
 
     cached = _cached(path, revision)
     if cached is not None:
         return _completed(path, cached), "the hub's cache"
+    _refuse_without_the_hub(path, key)
+    try:
+        folder = Path(snapshot_download(path, revision=revision, **OF_A_MODEL))
+    except HfHubHTTPError as error:
+        raise _answer_of_the_hub(error, path, key) from error
+    if not list(folder.glob("**/*.safetensors")):
+        raise ConfigError(
+            [f"{key}={path}: has no safetensors, and pickled weights are not loaded; convert it and name the folder."]
+        )
+    return folder, "the hub"
+
+
+def _refuse_without_the_hub(path: str, key: str) -> None:
     if not hub_is_reachable():
         raise ConfigError(
             [
@@ -281,19 +322,14 @@ def _from_hub(path: str, revision: str | None, key: str) -> tuple[Path, str]:
                 f"({key}=FOLDER), use model=minilm, which needs no network, or connect."
             ]
         )
-    try:
-        folder = Path(snapshot_download(path, revision=revision, **OF_A_MODEL))
-    except RepositoryNotFoundError:
-        raise ConfigError(
-            [f"{key}={path}: the hub has no such model, or it is gated: log in with `hf auth login`."]
-        ) from None
-    except HfHubHTTPError as error:
-        raise ConfigError([f"{key}={path}: the hub answered: {str(error).splitlines()[0]}"]) from error
-    if not list(folder.glob("**/*.safetensors")):
-        raise ConfigError(
-            [f"{key}={path}: has no safetensors, and pickled weights are not loaded; convert it and name the folder."]
-        )
-    return folder, "the hub"
+
+
+def _answer_of_the_hub(error: Exception, path: str, key: str) -> ConfigError:
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    if isinstance(error, RepositoryNotFoundError):
+        return ConfigError([f"{key}={path}: the hub has no such model, or it is gated: log in with `hf auth login`."])
+    return ConfigError([f"{key}={path}: the hub answered: {str(error).splitlines()[0]}"])
 
 
 def _cached(path: str, revision: str | None) -> Path | None:

