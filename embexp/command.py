@@ -47,6 +47,7 @@ IN_TORCHRUN_A_RUN = (
     "the other devices' processes itself."
 )
 WHAT_NEXT = "the same command again goes on from here"
+TASKS = "evaluation.mteb.tasks="
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -101,6 +102,22 @@ def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
             raise type(error)(f"all jobs of the sweep had ended; {shown}") from None
 
 
+def refuse_unknown_tasks(jobs: list[list[str]], config_dir: str | None) -> None:
+    """Where tasks of MTEB are typed, asks it for them before anything is made or sent: it is imported for them anyway."""
+    # Of the jobs that name the same ones, one.
+    naming = {word: job for job in jobs for word in job if word.lstrip("+").startswith(TASKS)}
+    if not naming:
+        return
+    tell_of_loading()
+    with uncollected(), leaving_while_importing(WHAT_NEXT):
+        from embexp.evaluation import mteb
+
+        for job in naming.values():
+            asked = compose(an_instance_of(job), config_dir=config_dir).evaluation.mteb
+            if asked is not None:
+                mteb.refuse_unknown_tasks(asked)
+
+
 def instead_of_a_flag(word: str) -> str:
     """Whose flag it is, or what to write for a key or a group that was given as a flag, as most other programs want it."""
     # Not above: most commands have no such word.
@@ -139,6 +156,7 @@ def run_command() -> int:
     sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]
     raise_on_sigterm()
     nothing_is_said_yet()
+    refuse_unknown_tasks(jobs, config_dir)
     if multirun:
         return run_sweep(jobs, config_dir)
     run_hydra()

@@ -77,10 +77,9 @@ def _refuse_unknown_tasks(config: Config) -> None:
     asked = config.evaluation.mteb
     if asked is not None and asked.tasks:
         # Here, because MTEB takes seconds to import.
-        from embexp.evaluation.mteb import mteb_evaluation
+        from embexp.evaluation.mteb import refuse_unknown_tasks
 
-        # The names alone: to make a type's, a benchmark's or own tasks twice would cost more than it saves.
-        mteb_evaluation(asked.model_copy(update={"own": None, "types": [], "benchmark": None}))
+        refuse_unknown_tasks(asked)
 
 
 def what_embeds(config: Config, inputs: Inputs) -> dict[str, Any]:

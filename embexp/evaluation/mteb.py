@@ -222,6 +222,11 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
     return MtebEvaluation(settings, [unique[name] for name in dict.fromkeys(task.metadata.name for task in chosen)])
 
 
+def refuse_unknown_tasks(settings: Mteb) -> None:
+    """What `mteb_evaluation` says of the tasks that are named; to make a type's, a benchmark's or own ones too would take long."""
+    mteb_evaluation(settings.model_copy(update={"own": None, "types": [], "benchmark": None}))
+
+
 def _in_languages(settings: Mteb, named: Mapping[str, Sequence[str]]) -> list[Any]:
     """The named tasks, then those of the types; of each the parts in the languages that are asked for.
 

@@ -1,0 +1,69 @@
+"""What a command is refused for before anything is made."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from embexp import command
+from embexp.config import ConfigError, Mteb
+from embexp.identity import COMMAND
+
+
+@pytest.fixture
+def given(monkeypatch, tmp_path):
+    """Gives a command in an empty folder, up to where it would be begun."""
+
+    def give(*typed: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["embexp", *typed])
+        return command.run_command()
+
+    def begin(*_) -> int:
+        (tmp_path / "multirun").mkdir()
+        return 0
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(COMMAND, os.environ.get(COMMAND, ""))
+    for name in ("raise_on_sigterm", "ask_for_large_pages"):
+        monkeypatch.setattr(command, name, lambda: None)
+    for name in ("run_hydra", "run_sweep"):
+        monkeypatch.setattr(command, name, begin)
+    return give
+
+
+@pytest.fixture
+def asked_for(monkeypatch) -> list[list[str]]:
+    """The tasks that MTEB is asked for; it knows none that begins with No."""
+    asked = []
+
+    def refuse(settings: Mteb) -> None:
+        asked.append(settings.tasks)
+        if unknown := [name for name in settings.tasks if name.startswith("No")]:
+            raise ConfigError([f"{name}: no such task" for name in unknown])
+
+    monkeypatch.setattr("embexp.evaluation.mteb.refuse_unknown_tasks", refuse)
+    return asked
+
+
+BESIDE = "evaluation=[own,mteb]"
+
+
+@pytest.mark.parametrize(
+    "tasks", [["evaluation.mteb.tasks=[NoSuch]"], ["evaluation.mteb.tasks=[STS12],[NoSuch]", "-m"]]
+)
+def test_a_task_that_mteb_does_not_know_is_refused_before_a_folder_is_made(tmp_path, given, asked_for, tasks):
+    with pytest.raises(ConfigError, match="NoSuch: no such task"):
+        given(BESIDE, *tasks)
+    assert not list(tmp_path.iterdir())
+
+
+def test_mteb_is_asked_once_for_the_tasks_that_many_jobs_share(given, asked_for):
+    given(BESIDE, "evaluation.mteb.tasks=[STS12],[STS13]", "batch_size=8,16,32", "-m")
+    assert asked_for == [["STS12"], ["STS13"]]
+
+
+def test_mteb_is_not_asked_where_none_of_its_tasks_is_typed(given, asked_for):
+    given(BESIDE)
+    assert asked_for == []
