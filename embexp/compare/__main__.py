@@ -38,7 +38,7 @@ MOST_SHOWN = 10
 MOST_OF_GROUP = 6
 ALL = "All: --help."
 # What sweeps at training.
-OF_A_SWEEP = ("-m", "--multirun")
+FLAGS_OF_A_SWEEP = ("-m", "--multirun")
 # Keys of training that are flags here.
 FLAGS_OF_KEYS = {"tracker.uri": "--uri", "tracker.experiment": "--experiment"}
 
@@ -115,23 +115,17 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
     chosen = list(runs)
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
-        key, equals, quoted = word.partition("=")
-        # As for training, where a key may be given so: what is added, or set wherever it comes from.
-        key = key.removeprefix("+").removeprefix("+")
-        typed = unquoted(quoted)
-        if not equals or key not in known:
+        key, quoted = _parted(word)
+        if quoted is None or key not in known:
             its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
             meant = nearest(key, known) if its_key is None else f" Did you mean '{its_key}={word}'?"
             raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])
+        typed = unquoted(quoted)
         # The latest first.
         there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
         last = _last_sweep(runs, sweeps)
         # A value that holds a comma is meant as it is.
-        values = (
-            [typed]
-            if typed and any(_is(key, typed, of) for of in there)
-            else [unquoted(value) for value in quoted.split(",") if value]
-        )
+        values = [typed] if typed and any(_is(key, typed, of) for of in there) else _listed(quoted)
         wanted = [last if key == SWEEP and value == LAST and last else value for value in values]
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
@@ -154,6 +148,18 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
     return chosen
 
 
+def _parted(word: str) -> tuple[str, str | None]:
+    """The key of a filter, and what was typed for it, None where nothing was."""
+    key, equals, quoted = word.partition("=")
+    # As for training, where a key may be given so: what is added, or set wherever it comes from.
+    return key.removeprefix("+").removeprefix("+"), quoted if equals else None
+
+
+def _listed(quoted: str) -> list[str]:
+    """The values that are typed for a key, with commas between, each as it is meant."""
+    return [unquoted(value) for value in quoted.split(",") if value]
+
+
 def _last_sweep(runs: Sequence[Run], sweeps: Sequence[SweepRun]) -> str | None:
     starts = {sweep: start for run in runs for sweep, start in run.sweeps.items()}
     # Of one whose jobs were not counted nothing could be said that has no runs.
@@ -163,9 +169,9 @@ def _last_sweep(runs: Sequence[Run], sweeps: Sequence[SweepRun]) -> str | None:
 
 def _asked_for(filters: Sequence[str], runs: Sequence[Run], sweeps: Sequence[SweepRun]) -> list[SweepRun]:
     """The sweeps that the filters name."""
-    named = [value for word in filters if word.startswith(f"{SWEEP}=") for value in word.partition("=")[2].split(",")]
     last = _last_sweep(runs, sweeps)
-    wanted = [last if value == LAST else value for value in named if value]
+    named = [value for key, quoted in map(_parted, filters) if key == SWEEP for value in _listed(quoted or "")]
+    wanted = [last if value == LAST else value for value in named]
     return [sweep for sweep in sweeps if any(value and sweep.run_id.startswith(value) for value in wanted)]
 
 
@@ -327,13 +333,13 @@ def _arguments() -> argparse.Namespace:
     arguments.metric = arguments.metric.removeprefix("best/")
     problems = [
         f"{word}: compare takes no {word}, for it runs nothing: it shows the runs that there are; seed=1,2 are those of either seed."
-        if word in OF_A_SWEEP
+        if word in FLAGS_OF_A_SWEEP
         else f"{word}: there is no such flag.{nearest(word.partition('=')[0], flags())} {ALL}"
         for word in unknown
     ]
-    for key, _, value in (word.lstrip("+").partition("=") for word in arguments.filters):
+    for key, value in map(_parted, arguments.filters):
         if key in FLAGS_OF_KEYS:
-            shown = without_secrets(value)
+            shown = without_secrets(value or "")
             problems.append(f"{key}={shown}: is no filter of runs; did you mean {FLAGS_OF_KEYS[key]} {shown}?")
     if (by := arguments.group_by) not in (None, SEED):
         problems.append(f"--group-by {by}: runs are grouped by {SEED} alone.{nearest(by, [SEED])}")
