@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embexp.compare.cells import label_of, of_the_best
-from embexp.compare.predictions import JUDGED, MOST_JUDGED, Damaged, predictions
+from embexp.compare.predictions import JUDGED, MOST_JUDGED, Damaged, pairs_of, predictions
 from embexp.compare.ranking import METRIC, differing, ranked
 from embexp.compare.runs import Run
 from embexp.statistics import (
@@ -137,9 +137,10 @@ def size_of(difference: Difference) -> str:
 def _of_same_pairs(
     order: Iterable[tuple[int, Run]], asked: re.Match[str], most: int
 ) -> list[tuple[Run, Mapping[str, Array]]]:
-    """The first runs that left predictions of the same pairs: those that most of them are of, or of as many the more pairs.
+    """The first runs that left predictions of the same pairs: of as many as a run has recorded, else of the most.
 
-    A file that another run wrote, or that was cut, is of other pairs, or of these in another order. It may be the best run's.
+    A file that another run wrote, or that was cut, is of other pairs, or of these in another order. It may be the best run's, and
+    several may have been cut alike. Of as many pairs in several orders those count that most runs have.
     """
     of_pairs: dict[tuple[str | None, bytes], list[tuple[Run, Mapping[str, Array]]]] = defaultdict(list)
     for _, run in order:
@@ -155,9 +156,9 @@ def _of_same_pairs(
             break
 
     def worth(same: list[tuple[Run, Mapping[str, Array]]]) -> tuple[bool, int, int]:
-        # Of a file that was cut, none of a split may be left.
-        pairs = len(same[0][1]["score"])
-        return pairs >= FEWEST_PAIRS, len(same), pairs
+        # Predictions of others than were recorded are `Damaged`.
+        are_recorded = any(pairs_of(run, asked["split"]) is not None for run, _ in same)
+        return are_recorded, len(same[0][1]["score"]), len(same)
 
     return max(of_pairs.values(), key=worth, default=[])
 

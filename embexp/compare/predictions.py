@@ -7,12 +7,14 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from embexp.compare.ranking import ranked
 from embexp.compare.runs import Run
 from embexp.compare.warned import rows_called
+from embexp.run_folder import INPUTS, read_object
 from embexp.statistics import Array
 from embexp.units import counted
 
@@ -27,7 +29,21 @@ ANEW = "with rerun=true such a run is made anew"
 
 
 class Damaged(Exception):
-    """A file of predictions that is there and cannot be read: it was cut off, emptied, or is another's."""
+    """A file of predictions that is there and cannot be read: it was cut off, emptied, or is another's.
+
+    Attributes:
+        how: what is wrong with them, after "the predictions".
+    """
+
+    how = "cannot be read"
+
+
+class OfOtherPairs(Damaged):
+    """A file of predictions that can be read, of more pairs or fewer than its run was scored on."""
+
+    def __init__(self, path: Path, split: str, *, pairs: int, scored: int) -> None:
+        self.how = f"are of {counted(pairs, f'{split} pair')}, and it was scored on {scored}"
+        super().__init__(f"{path}: the predictions {self.how}")
 
 
 @contextmanager
@@ -50,7 +66,7 @@ def predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
     """Score, similarity before and after, (pairs,), of the split; None where the run left none, or its file holds no such similarity.
 
     Raises:
-        Damaged: the file is there and cannot be read.
+        Damaged: the file is there and cannot be read, or is of other pairs than the run was scored on, as far as it was recorded.
     """
     if run.predictions is None or not run.predictions.is_file():
         return None
@@ -64,7 +80,37 @@ def predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
         table = file.read(["split", *columns.values()])
         of_split = np.array([split == asked["split"] for split in table["split"].to_pylist()], dtype=bool)
         of_all = {name: np.from_dlpack(table[column].combine_chunks()) for name, column in columns.items()}
-        return {name: values.astype(np.float64)[of_split] for name, values in of_all.items()}
+        found = {name: values.astype(np.float64)[of_split] for name, values in of_all.items()}
+    split = asked["split"]
+    refuse_other_pairs(run.predictions, split, len(found["score"]), scored=pairs_of(run, split))
+    return found
+
+
+def refuse_other_pairs(path: Path, split: str, pairs: int, *, scored: int | None) -> None:
+    """Lets no predictions pass of more pairs of a split, or fewer, than their run was scored on.
+
+    Args:
+        path: their file.
+        split: dev or test.
+        pairs: that there are of it.
+        scored: on how many the run was; None where that is not known.
+
+    Raises:
+        OfOtherPairs: they are of more, or fewer.
+    """
+    if scored is not None and scored != pairs:
+        raise OfOtherPairs(path, split, pairs=pairs, scored=scored)
+
+
+def pairs_of(run: Run, split: str) -> int | None:
+    """On how many pairs of a split it was scored, as is recorded beside its predictions; None where that is not known."""
+    return None if run.predictions is None else pairs_recorded(read_object(run.predictions.with_name(INPUTS)), split)
+
+
+def pairs_recorded(inputs: Mapping[str, Any], split: str) -> int | None:
+    """What a run's inputs.json tells of it; None of one that was only scored, which leaves none."""
+    rows = inputs.get("rows")
+    return rows.get(f"{split}_pairs") if isinstance(rows, dict) else None
 
 
 def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -> list[str]:
@@ -83,43 +129,47 @@ def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -
         pair for pair in order[: last if len(judged) >= MOST_JUDGED else len(order)] if id(pair[1]) not in of_judged
     ]
     looked_at = unjudged[:MOST_LOOKED_AT]
-    damaged = [(rank, run) for rank, run in looked_at if is_damaged(run, asked)]
-    lines = [
-        f"{rows_called(order, [run])} left no predictions on this machine that can be read: {run.predictions}; {ANEW}"
-        for _, run in damaged[:MOST_NAMED]
-    ]
+    damaged = [(run, error) for _, run in looked_at if (error := damage_of(run, asked)) is not None]
+    lines = [_told(rows_called(order, [run]), error, run.predictions) for run, error in damaged[:MOST_NAMED]]
     if (more := len(damaged) - MOST_NAMED) > 0:
         lines.append(f"and {counted(more, 'more row')} likewise")
-    are_damaged = {id(run) for _, run in damaged}
-    others = [run for _, run in unjudged if id(run) not in are_damaged] if judged else []
+    are_damaged = {id(run) for run, _ in damaged}
+    others = [run for _, run in unjudged if id(run) not in are_damaged]
+    some_can_be_read = bool(judged) or any(isinstance(error, OfOtherPairs) for _, error in damaged)
     # Not read again: of these pairs and whole it would have a verdict.
-    if of_other_pairs := [run for run in others if _is_there(run)]:
+    if judged and (of_other_pairs := [run for run in others if _is_there(run)]):
         which = "" if len(of_other_pairs) > 1 else f": {of_other_pairs[0].predictions}"
         lines.append(
             f"{rows_called(order, of_other_pairs)}: the predictions there are of other pairs, or of a part of these, so there is no "
             f"interval and no verdict{which}; {ANEW}"
         )
-    if gone := [run for run in others if not _is_there(run)]:
+    if some_can_be_read and (gone := [run for run in others if not _is_there(run)]):
         lines.append(f"{rows_called(order, gone)}: no predictions on this machine, so no interval and no verdict")
-    if not judged and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
+    if not some_can_be_read and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
         whose = "row 1 left no" if len(order) == 1 else "no row left"
         lines.append(f"{whose} predictions on this machine, so there is no interval and no verdict; {_sought(order)}")
     return lines
 
 
-def is_damaged(run: Run, asked: re.Match[str]) -> bool:
-    """Whether its predictions are there and cannot be read."""
+def damage_of(run: Run, asked: re.Match[str]) -> Damaged | None:
+    """What is wrong with its predictions; None where they can be read, or are not there."""
     try:
         predictions(run, asked)
-    except Damaged:
-        return True
-    return False
+    except Damaged as error:
+        return error
+    return None
 
 
 def left_any(run: Run, metric: str) -> bool:
     """Whether it left predictions that judge a metric, of whichever pairs."""
     asked = JUDGED.fullmatch(metric)
-    return asked is not None and not is_damaged(run, asked) and predictions(run, asked) is not None
+    return asked is not None and damage_of(run, asked) is None and predictions(run, asked) is not None
+
+
+def _told(whose: str, damage: Damaged, path: Path | None) -> str:
+    if isinstance(damage, OfOtherPairs):
+        return f"{whose}: the predictions there {damage.how}, so there is no interval and no verdict: {path}; {ANEW}"
+    return f"{whose} left no predictions on this machine that can be read: {path}; {ANEW}"
 
 
 def _is_there(run: Run) -> bool:

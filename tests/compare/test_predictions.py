@@ -146,3 +146,45 @@ def test_files_that_were_cut_to_too_few_pairs_are_not_those_by_which_the_others_
     for each in runs[:2]:
         cut(each.predictions, 0)
     assert [verdict.run for verdict in judge(runs, resamples=50)] == runs[2:]
+
+
+def test_several_files_that_were_cut_alike_do_not_outvote_a_whole_one(tmp_path):
+    runs = [run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0))]
+    for each in runs[:2]:
+        cut(each.predictions, 50)
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == runs[2:]
+    assert "rows 1, 2: the predictions there are of other pairs, or of a part of these" in drawn(runs)
+
+
+def recorded(runs, *, pairs: int):
+    """The runs, each in a folder of its own, with the number of dev pairs that it was scored on."""
+    for each in runs:
+        folder = each.predictions.with_suffix("")
+        folder.mkdir()
+        (folder / "inputs.json").write_text(f'{{"key": "k", "rows": {{"read": 9, "dev_pairs": {pairs}}}}}')
+        each.predictions.rename(folder / "predictions.parquet")
+    return [replace(each, predictions=each.predictions.with_suffix("") / "predictions.parquet") for each in runs]
+
+
+def test_a_run_that_is_alone_is_not_judged_on_what_is_left_of_its_pairs(tmp_path):
+    (one,) = recorded([run(tmp_path, 16, noise=0.3)], pairs=300)
+    assert len(judge([one], resamples=50)) == 1
+    cut(one.predictions, 50)
+    assert judge([one], resamples=50) == []
+    said = "row 1: the predictions there are of 50 dev pairs, and it was scored on 300, so there is no interval and no "
+    assert what_is_lacking([one], [], METRIC) == [
+        f"{said}verdict: {one.predictions}; with rerun=true such a run is made anew"
+    ]
+    lost = replace(one, predictions=None, metrics={f"best/{METRIC}": 0.1})
+    assert what_is_lacking([one, lost], [], METRIC)[1:] == [
+        "row 2: no predictions on this machine, so no interval and no verdict"
+    ]
+
+
+def test_of_files_of_more_or_other_pairs_those_count_that_a_run_has_recorded(tmp_path):
+    whole, other = recorded([run(tmp_path, size, noise=noise) for size, noise in ((16, 0.6), (32, 0.9))], pairs=300)
+    longer = [run(tmp_path, size, noise=0.3, pairs=400) for size in (64, 128)]
+    assert [verdict.run for verdict in judge([*longer, whole], resamples=50)] == [whole]
+    longer[0].predictions.replace(other.predictions)
+    assert [verdict.run for verdict in judge([whole, other], resamples=50)] == [whole]
+    assert "row 2: the predictions there are of 400 dev pairs, and it was scored on 300" in drawn([whole, other])

@@ -256,6 +256,9 @@ def test_why_a_setting_is_not_judged_is_the_true_reason(tmp_path, monkeypatch):
 
 
 def test_of_more_runs_than_are_resampled_the_best_settings_keep_all_their_seeds(tmp_path, monkeypatch):
+    (tmp_path / "inputs.json").write_text('{"rows": {"dev_pairs": 300}}')
+    text = drawn([*best, *other]).replace("\n", "")
+    assert f"{cannot}its predictions are of 50 dev pairs, and it was scored on 300: {damaged};" in text
     # By their runs alone the second setting's better seed would come before the first one's worse one.
     runs = [*seeds(tmp_path, 64, (0.3, 0.6)), *seeds(tmp_path, 32, (0.5, 0.9)), *seeds(tmp_path, 16, (1.0, 1.2))]
     monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 4)
