@@ -39,14 +39,21 @@ class Verdict:
         interval: of the score.
         against_best: less the best run's score; None for the best, and of all where the best left no predictions.
         against_base: less the score of the same model before training; None where it was not trained.
-        words: both, in a sentence; empty where there is nothing that it could be compared with.
+        label: what tells the run from the others.
+        said: both, in words; empty where there is nothing that it could be compared with.
     """
 
     run: Run
     interval: Interval
     against_best: Difference | None
     against_base: Difference | None
-    words: str
+    label: str
+    said: str
+
+    @property
+    def words(self) -> str:
+        """In a sentence; empty where nothing is said."""
+        return f"{self.label}: {self.said}" if self.said else ""
 
 
 @dataclass(frozen=True)
@@ -84,9 +91,9 @@ def judge(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAMPL
     verdicts = []
     for row, run in enumerate(found.runs):
         to_best = against_best[row - 1] if row and has_best else None
-        words = _words(labels, row, to_best, against_base.get(row), is_best=has_best and row == 0)
+        said = _said(labels, to_best, against_base.get(row), is_best=has_best and row == 0)
         within = interval(found.values[row], found.drawn[row])
-        verdicts.append(Verdict(run, within, to_best, against_base.get(row), words))
+        verdicts.append(Verdict(run, within, to_best, against_base.get(row), labels[row], said))
     return verdicts
 
 
@@ -168,15 +175,13 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return [label_of(run, keys, runs) for run in runs]
 
 
-def _words(
-    labels: Sequence[str], row: int, to_best: Difference | None, to_base: Difference | None, *, is_best: bool
-) -> str:
+def _said(labels: Sequence[str], to_best: Difference | None, to_base: Difference | None, *, is_best: bool) -> str:
     told = [] if to_base is None else [_told(to_base, "before training")]
     if to_best is not None:
         told.append(_told(to_best, of_the_best(labels[0])))
     if not told and is_best and len(labels) > 1:
         told.append("the best; it was not trained")
-    return f"{labels[row]}: {'; '.join(told)}" if told else ""
+    return "; ".join(told)
 
 
 def _told(difference: Difference, other: str) -> str:

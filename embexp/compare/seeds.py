@@ -28,6 +28,7 @@ from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
 from embexp.compare.table import SEVERAL_SETS, told_of_cautions
+from embexp.compare.warned import rows_called
 from embexp.statistics import (
     RESAMPLES,
     Array,
@@ -267,15 +268,20 @@ def _finite(value: float) -> float | None:
 
 
 def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> list[str]:
-    """Each setting against the best one, in words, after the number of its row."""
+    """Each setting against the best one, in words, after the number of its row; those of which the same is said in one line."""
     firsts = [group.runs[0] for group in groups]
     labels = [label_of(first, keys, firsts) for first in firsts]
     alike = {label: [rank for rank, other in enumerate(labels, start=1) if other == label] for label in labels}
     best = of_the_best(labels[0] if len(alike[labels[0]]) == 1 else f"row 1: {labels[0]}")
+    order = list(enumerate(firsts, start=1))
+    same: dict[str, list[int]] = {}
+    for rank, group in enumerate(groups[1:], start=2):
+        same.setdefault(_against(group, groups, best, metric), []).append(rank)
     lines = [
-        f"{rank:>4}   {label}: {_against(group, groups, best, metric)}"
-        for rank, (group, label) in enumerate(zip(groups, labels, strict=True), start=1)
-        if rank > 1
+        f"{ranks[0]:>4}   {labels[ranks[0] - 1]}: {words}"
+        if len(ranks) == 1
+        else f"       {rows_called(order, [firsts[rank - 1] for rank in ranks])}: {words}"
+        for words, ranks in same.items()
     ]
     lines += [LOOK_ALIKE.format(", ".join(map(str, ranks))) for ranks in alike.values() if len(ranks) > 1]
     return lines

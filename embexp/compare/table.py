@@ -127,7 +127,7 @@ def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:
 
 
 def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_intervals: bool) -> list[str]:
-    """What the intervals say, in words: a line a row, of the best few, and of how many of all."""
+    """What the intervals say, in words: a line for each row, or for those of which the same is said, of the best few of them."""
     order = ranked(runs, metric)
     # Of others it is told one by one why they have none.
     left = f" (of the best {MOST_JUDGED})" if MOST_JUDGED <= len(verdicts) < len(order) else ""
@@ -137,16 +137,27 @@ def _told(verdicts: Sequence[Verdict], runs: Sequence[Run], metric: str, *, has_
         said.append(f"{best} left no predictions of these pairs on this machine: nothing is compared with it")
     elif len(verdicts) > 1:
         said.append("= : cannot be told apart from the best")
-    rank_of = {id(run): rank for rank, run in order}
-    worded = [f"{rank_of[id(of.run)]:>4}   {of.words}" for of in verdicts if of.words]
-    lines = worded[:MOST_TOLD]
-    if len(worded) > MOST_TOLD:
-        lines.append(f"       of the next {len(worded) - MOST_TOLD} in words: the report (compare --html FILE)")
+    alike: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        if verdict.said:
+            alike.setdefault(verdict.said, []).append(verdict)
+    groups = list(alike.values())
+    lines = [_in_words(order, of_group) for of_group in groups[:MOST_TOLD]]
+    if left_over := sum(map(len, groups[MOST_TOLD:])):
+        lines.append(f"       of the next {left_over} in words: the report (compare --html FILE)")
     if left:
         lines.append(
             f"       of the other {len(order) - len(verdicts)} nothing is said: the best {MOST_JUDGED} are judged"
         )
     return [*lines, f"{'; '.join(said)}."] if said else lines
+
+
+def _in_words(order: Sequence[tuple[int, Run]], alike: Sequence[Verdict]) -> str:
+    """What is said of a row, after its number; or of several alike."""
+    if len(alike) > 1:
+        return f"       {rows_called(order, [verdict.run for verdict in alike])}: {alike[0].said}"
+    rank = next(rank for rank, run in order if run is alike[0].run)
+    return f"{rank:>4}   {alike[0].words}"
 
 
 def _table(

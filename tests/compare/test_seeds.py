@@ -111,6 +111,13 @@ def test_one_seed_is_told_to_say_nothing_and_whose_it_is(tmp_path, of_others, of
     assert f"one seed says nothing of the others; run more{more}: seed=1,2,3" in text
 
 
+def test_what_is_said_of_many_settings_alike_is_said_once(tmp_path):
+    runs = [run for number in range(1, 12) for run in seeds(tmp_path, number, (number / 4,))]
+    lines = [line for line in drawn(runs).replace("\n", " ").split("   ") if "one seed says nothing" in line]
+    (said,) = lines
+    assert "rows 2, 3, 4, 5, 6, 7, 8, 9 and 2 more: cannot be compared with the best (batch_size=1): one seed" in said
+
+
 def test_without_predictions_the_seeds_are_still_averaged(tmp_path):
     runs = [replace(run, predictions=None) for run in seeds(tmp_path, 32, (1.0, 1.1))]
     (group,) = by_seed(runs)
@@ -249,6 +256,9 @@ def test_why_a_setting_is_not_judged_is_the_true_reason(tmp_path, monkeypatch):
     pq.write_table(whole.slice(0, 50), damaged)
     text = drawn([*best, *other]).replace("\n", "")
     assert f"{cannot}its predictions are of other pairs, or of a part of these: {damaged}; with rerun=true" in text
+    (tmp_path / "inputs.json").write_text('{"rows": {"dev_pairs": 300}}')
+    text = drawn([*best, *other]).replace("\n", "")
+    assert f"{cannot}its predictions are of 50 dev pairs, and it was scored on 300: {damaged};" in text
     pq.write_table(whole, damaged)
     monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 3)
     text = drawn([*best, *other])
@@ -256,9 +266,6 @@ def test_why_a_setting_is_not_judged_is_the_true_reason(tmp_path, monkeypatch):
 
 
 def test_of_more_runs_than_are_resampled_the_best_settings_keep_all_their_seeds(tmp_path, monkeypatch):
-    (tmp_path / "inputs.json").write_text('{"rows": {"dev_pairs": 300}}')
-    text = drawn([*best, *other]).replace("\n", "")
-    assert f"{cannot}its predictions are of 50 dev pairs, and it was scored on 300: {damaged};" in text
     # By their runs alone the second setting's better seed would come before the first one's worse one.
     runs = [*seeds(tmp_path, 64, (0.3, 0.6)), *seeds(tmp_path, 32, (0.5, 0.9)), *seeds(tmp_path, 16, (1.0, 1.2))]
     monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 4)

@@ -18,6 +18,7 @@ from embexp.compare.table import draw, to_csv, to_json, to_markdown
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.naming import run_params
+from embexp.statistics import Difference
 from embexp.tracking import Status
 from embexp.tracking.local import StoredRun
 from tests.compare.test_judge import run as judged
@@ -299,6 +300,16 @@ def test_what_is_said_in_words_begins_with_its_row_and_tells_of_the_best_eight(t
     assert told == rows[:8]
     assert "       of the next 2 in words: the report (compare --html FILE)\n" in text
     assert "in words" not in drawn(runs[:8])
+
+
+def test_what_is_said_of_many_rows_alike_is_said_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(Difference, "is_real", property(lambda difference: False))
+    runs = [judged(tmp_path, size, noise=size / 4) for size in range(1, 13)]
+    lines = [line for line in drawn(runs).splitlines() if "apart from before training" in line]
+    best, others = (line.partition(": ") for line in lines)
+    assert best == ("   1   batch_size=1", ": ", "cannot be told apart from before training")
+    assert others[0] == "       rows 2, 3, 4, 5, 6, 7, 8, 9 and 3 more"
+    assert others[2] == f"{best[2]}; cannot be told apart from the best (batch_size=1)"
 
 
 def test_what_runs_were_warned_of_stands_under_the_table_with_the_runs_that_it_is_of():

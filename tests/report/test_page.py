@@ -80,6 +80,14 @@ def test_a_best_run_that_cannot_be_told_apart_from_before_training_is_said_to_be
     assert "the model before training, from which it cannot be told apart." in Page(report(runs, title="A")).text
 
 
+def test_of_many_runs_that_cannot_be_told_apart_from_the_best_the_first_are_named(runs, monkeypatch):
+    monkeypatch.setattr(Difference, "is_real", property(lambda difference: False))
+    said = "It cannot be told apart from mnr · bs 16, cosine · bs 16, cosine · bs 32"
+    assert f"{said}. " in Page(report(runs, title="A")).text
+    again = [replace(run, params={**run.params, "seed": "7"}) for run in runs[:4]]
+    assert " and 4 more. " in Page(report([*runs, *again], title="A")).text
+
+
 def test_the_page_is_whole_and_names_the_best_run_first(page):
     assert page.open == []
     best = SCORES["mnr", 32]
