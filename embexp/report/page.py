@@ -18,18 +18,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embexp.compare.judge import judge
-from embexp.compare.predictions import Damaged, reading
+from embexp.compare.predictions import Damaged, pairs_recorded, reading, refuse_other_pairs, what_is_lacking
 from embexp.compare.ranking import METRIC, by_evaluation, differing
-from embexp.compare.runs import PREDICTIONS, Run
+from embexp.compare.runs import Run
 from embexp.compare.sets import names_of
 from embexp.compare.warned import warned
 from embexp.identity import versions
-from embexp.naming import name_of
+from embexp.naming import name_of, without_folders
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown, with_short_paths
 from embexp.report.heat import Heat, heat_map
 from embexp.report.pairs import Change, Spread, changes_of, read_predictions, similarity_of, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
+from embexp.run_folder import INPUTS, PREDICTIONS
 from embexp.tracking import Status
 from embexp.units import duration
 
@@ -64,6 +65,7 @@ class Section:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     cautions: Sequence[tuple[str, str]]
+    lacking: Sequence[str]
     base: str
     equals: Sequence[str]
     figures: Sequence[Figure]
@@ -121,9 +123,14 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
 
 def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None) -> Section:
     """What is shown of runs that were scored on the same pairs."""
-    entries = entries_of(runs, metric=metric, uri=uri, verdicts=judge(runs, metric=metric))
+    verdicts = judge(runs, metric=metric)
+    entries = entries_of(runs, metric=metric, uri=uri, verdicts=verdicts)
+    lacking = what_is_lacking(runs, [verdict.run for verdict in verdicts], metric)
     split = metric.removeprefix("best/").partition("/")[0]
     columns = _pairs_of(entries[0], split if split in ("dev", "test") else "dev")
+    if verdicts and entries[0].verdict is None:
+        # Of other pairs than those that these runs were scored on.
+        columns = None
     similarity = similarity_of(columns, metric) if columns else None
     improved: list[Change] = []
     worsened: list[Change] = []
@@ -141,6 +148,7 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
         cautions=warned(
             [(entry.rank, entry.details.cautions) for entry in entries], lambda number: entries[number].label
         ),
+        lacking=[without_folders(line) for line in lacking],
         base=base_of(entries),
         equals=equals_of(entries),
         figures=figures(entries, metric=metric, spreads=spreads, similarity=similarity or "cosine"),
@@ -156,10 +164,13 @@ def _pairs_of(entry: Entry, split: str) -> dict[str, Any] | None:
         return None
     try:
         with reading(path):
-            return read_predictions(path, split)
+            columns = read_predictions(path, split)
+        scored = pairs_recorded(entry.details.json(INPUTS), split)
+        refuse_other_pairs(path, split, len(columns["score"]), scored=scored)
     except Damaged as error:
         log.warning("row %d, %s: what training changed is left out: %s", entry.rank, entry.label, error)
         return None
+    return columns
 
 
 def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...], tuple[Row, ...]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import pyarrow.parquet as pq
 import pytest
 
 from embexp.compare.judge import judge
@@ -258,6 +259,34 @@ def test_a_report_without_the_best_runs_pairs_is_written_and_says_what_it_lacks(
     (said,) = caplog.messages
     assert said.startswith("row 1, mnr · bs 32: what training changed is left out: ")
     assert str(best.predictions) in said
+
+
+def cut(path, rows: int) -> None:
+    pq.write_table(pq.read_table(path).slice(0, rows), path)
+
+
+def test_which_rows_have_predictions_of_other_pairs_stands_below_the_table_without_where_they_lie(runs, tmp_path, page):
+    assert "predictions there" not in page.text
+    best = max(runs[:4], key=lambda each: each.metrics["best/dev/spearman_cosine"])
+    cut(best.predictions, 50)
+    text = Page(report(runs[:4], title="t")).text
+    said = "row 1: the predictions there are of other pairs, or of a part of these, so there is no interval and no verdict: "
+    assert f"{said}predictions.parquet; with rerun=true such a run is made anew." in text
+    assert str(tmp_path) not in text
+    # The others' verdicts are there, and what the best one's pairs would be is not.
+    assert "loss=mnr, batch_size=16: " in text
+    assert "Improved most" not in text
+
+
+def test_a_run_that_is_alone_is_told_to_lack_pairs_and_those_that_are_left_are_not_shown(runs, caplog):
+    best = max(runs[:4], key=lambda each: each.metrics["best/dev/spearman_cosine"])
+    best.predictions.with_name("inputs.json").write_text('{"rows": {"dev_pairs": 200}}')
+    assert "Improved most" in report([best], title="t")
+    cut(best.predictions, 50)
+    text = Page(report([best], title="t")).text
+    assert "row 1: the predictions there are of 50 dev pairs, and it was scored on 200, so there is no interval" in text
+    assert "Improved most" not in text
+    assert "what training changed is left out: " in caplog.text
 
 
 def test_a_best_run_that_kept_step_0_is_as_the_model_before_training(tmp_path):
