@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.config import ConfigError
+from embexp.run_folder import PREDICTIONS
 from embexp.tracking import Status, cautions_of, param_text, scored_on_of, scored_on_tags, store_uri, without_secrets
 from embexp.tracking.kept import RUNS, has_runs_of
 from embexp.tracking.local import StoredRun, database_of, runs_in, stored
@@ -23,7 +24,6 @@ from embexp.tracking.store import GONE, client_of, told
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PREDICTIONS = "predictions.parquet"
 # Nobody types it and it is not kept as a setting: it comes from what a run logged of its data.
 ROWS = "rows"
 # The loss of what was only scored, by `python -m embexp.evaluate`.

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from embexp.compare.runs import OF_STORE, Run
-from embexp.run_folder import ENVIRONMENT, RESULT
+from embexp.run_folder import ENVIRONMENT, OVERRIDES, RESULT
 from embexp.tracking import cautions_of, store_uri
 from embexp.tracking.local import artifacts_and_tags_in, database_of, history_in
 from embexp.tracking.store import client_of
@@ -98,7 +98,7 @@ class Details:
     @cached_property
     def command(self) -> str | None:
         """What trains this very run again: its own overrides, not those of its sweep; else the command that made it."""
-        overrides = self.yaml("overrides.yaml")
+        overrides = self.yaml(OVERRIDES)
         if overrides is None:
             return self.tags.get("embexp.command")
         return " ".join(filter(None, (self.program, self._config_dir(), shlex.join(overrides))))

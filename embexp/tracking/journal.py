@@ -101,7 +101,15 @@ class Journal:
             self._ended = kind == "end"
 
     def read(self, offset: int = 0) -> list[tuple[Entry, int]]:
-        """The lines from a byte on, each with the byte at which it ends; at most about 1 MiB of them.
+        """The lines from a byte on, each with the byte at which it ends; at most about 1 MiB of them."""
+        found = []
+        for line in self._lines(offset).splitlines(keepends=True):
+            offset += len(line)
+            found.append((_entry(line), offset))
+        return found
+
+    def _lines(self, offset: int) -> bytes:
+        """The lines as they stand there.
 
         What follows the last line break is no line: it is being written, or its process was killed while writing.
         """
@@ -111,13 +119,8 @@ class Journal:
                 file.seek(offset)
                 chunk = file.read(size)
                 if b"\n" in chunk or len(chunk) < size:
-                    break
+                    return chunk[: chunk.rfind(b"\n") + 1]
                 size *= 2
-        found = []
-        for line in chunk[: chunk.rfind(b"\n") + 1].splitlines(keepends=True):
-            offset += len(line)
-            found.append((_entry(line), offset))
-        return found
 
     def entries(self, offset: int = 0) -> Iterator[Entry]:
         """All lines from a byte on."""
@@ -213,9 +216,8 @@ class Journal:
     def unsent(self) -> int:
         """How many bytes have not been acknowledged yet; 0 where no whole line is among them. Lines of owed files do not count."""
         sent = self.sent().bytes
-        lines = self.read(sent)
         # Of what is being written, or was cut off, it is not known yet whether it will be a line.
-        return self.path.stat().st_size - sent if lines else 0
+        return self.path.stat().st_size - sent if self._lines(sent) else 0
 
     def files_to_send(self) -> list[Path]:
         """The files, or folders, that have not arrived and are still there as the run left them."""
