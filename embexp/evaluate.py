@@ -132,7 +132,8 @@ def scored_or_found(
     from embexp.experiment import take_over, verdict
     from embexp.tracking import PLACE, Status, scored_on_tags
 
-    found = None if config.rerun else record.tracker.find_run(str(record.key), place=tags[PLACE])
+    key = str(record.key)
+    found = None if config.rerun else record.tracker.find_run(key, place=tags[PLACE], folder=record.folder)
     finished = found is not None and found.status is Status.FINISHED
     # What was missed then is tried again: with all else, which costs little beside a training.
     if found is not None and finished and not found.missed:

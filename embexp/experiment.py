@@ -150,7 +150,7 @@ def made_or_found(
 ) -> Result:
     """Trains and scores the run, from its last checkpoint where there is one; a run that had finished is skipped."""
     # What is trained anew and was interrupted goes on too: the same command again.
-    found = record.tracker.find_run(str(record.key), finished=not config.rerun, place=tags[PLACE])
+    found = record.tracker.find_run(str(record.key), finished=not config.rerun, place=tags[PLACE], folder=record.folder)
     if found is not None and found.status is Status.FINISHED:
         return skip(config, record, found)
     tags |= {"embexp.key": str(record.key), "embexp.setting": str(record.setting)}

@@ -184,16 +184,17 @@ def test_of_a_key_that_was_typed_twice_the_last_value_is_told_without_a_plus():
 def test_no_other_process_scores_the_same_meanwhile(workplace, monkeypatch):
     asked = []
 
-    def find_run(self, key, *, place, **_):
+    def find_run(self, key, *, place, folder):
         lock = FileLock(workplace / "multirun" / "checkpoints" / f"{key}.lock")
         with pytest.raises(Timeout):
             lock.acquire(timeout=0)
-        asked.append(place)
+        asked.append((place, folder))
         return FoundRun("7", Status.FINISHED, {}, "")
 
     monkeypatch.setattr(NullTracker, "find_run", find_run)
     assert evaluate_model(compose([*SMALL, "tracker=none"]), folder=workplace / "run").skipped
-    assert len(asked) == 1
+    ((_, folder),) = asked
+    assert folder == workplace / "run"
     assert not list((workplace / "multirun" / "checkpoints").iterdir())
 
 

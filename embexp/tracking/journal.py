@@ -273,6 +273,11 @@ def journals_under(folder: Path, *, never_sent: bool = False) -> list[Journal]:
     return in_order(journal for journal in found if journal.start)
 
 
+def journals_in(folder: Path) -> list[Journal]:
+    """All journals in a folder, and none below, that have begun, the oldest run first."""
+    return in_order(journal for path in folder.glob("journal*.jsonl") if (journal := Journal(path)).start)
+
+
 def in_order(journals: Iterable[Journal]) -> list[Journal]:
     """The oldest run first."""
     # Two of one folder may have begun in the same millisecond: the one with the higher number is the later.

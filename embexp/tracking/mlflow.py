@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embexp.tracking.background import Background
-from embexp.tracking.journal import Journal, journals_under
+from embexp.tracking.journal import Journal, in_order, journals_in, journals_under
 from embexp.tracking.kept import RUNS, is_to_go_on, last_of
 from embexp.tracking.local import StoredRun, holds, is_ready, ready_runs, stored
 from embexp.tracking.processes import is_dead, started_at
@@ -110,7 +110,7 @@ class MLflowTracker(Tracker):
             params={key: param_text(value)[:LONGEST_PARAM] for key, value in params.items()},
             tags={key: value[:LONGEST_TAG] for key, value in every_tag.items()},
             parent=_reference(parent),
-            continues=self._gone_on_with(run_id, tags),
+            continues=self._gone_on_with(run_id, tags, folder),
         )
         self._held = is_ready(self.uri, experiment=self.experiment)
         background = Background(Sender(journal, self.uri), hold=HOLD_SECONDS if self._held else 0.0)
@@ -194,18 +194,20 @@ class MLflowTracker(Tracker):
         # A file is not slow: making it, or MLflow's import before it, was not over.
         return "there was no time" if self._held or is_local(store_uri(self.uri)) else "the server is slow"
 
-    def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
-        """See `Tracker`. Where the server is away, the journals of this folder are all that can be asked.
+    def find_run(
+        self, key: str, *, finished: bool = True, place: str | None = None, folder: Path | None = None
+    ) -> FoundRun | None:
+        """See `Tracker`. Where the server is away, the journals under multirun/ and in the caller's folder are all that can be asked.
 
         Raises:
             ConfigError: there can be no such store.
         """
         try:
-            found = within(patience(self.uri), lambda: self._asked(key, finished, place))
+            found = within(patience(self.uri), lambda: self._asked(key, finished, place, folder))
         except Exception as error:
             if not is_away(error):
                 raise cannot_open(self.uri, error) from error
-            found = last_of(self._journals(key), finished=finished)
+            found = last_of(self._journals(key, folder), finished=finished)
             log.warning(
                 "tracker: %s cannot be reached (%s): whether this run was made before could not be looked up there; %s",
                 without_secrets(store_uri(self.uri)),
@@ -216,9 +218,9 @@ class MLflowTracker(Tracker):
             self._began[found.run_id] = found.began
         return found
 
-    def _asked(self, key: str, finished: bool, place: str | None) -> FoundRun | None:
+    def _asked(self, key: str, finished: bool, place: str | None, folder: Path | None) -> FoundRun | None:
         # What was cut off before it was sent comes first: the store knows only half of it.
-        journals = self._journals(key)
+        journals = self._journals(key, folder)
         # What was begun before one that finished is not to be gone on with in its stead.
         removed = [journal for journal in journals if finished and self._is_removed(journal)]
         for journal in journals:
@@ -243,10 +245,12 @@ class MLflowTracker(Tracker):
         runs = [run for run in runs if finished or run.status != Status.FINISHED]
         runs.sort(key=lambda run: run.status != Status.FINISHED)
         if removed and not any(run.status == Status.FINISHED for run in runs):
+            kept_in = _shown(removed[-1].path.parent)
             log.warning(
-                "tracker: %s had finished, and is not in the store any more; python -m embexp.tracking sync --anew  "
+                "tracker: %s had finished, and is not in the store any more; python -m embexp.tracking sync --anew %s  "
                 "brings it back, and it need not be trained again",
-                _shown(removed[-1].path.parent),
+                kept_in,
+                kept_in,
             )
         if not runs:
             return None
@@ -281,23 +285,26 @@ class MLflowTracker(Tracker):
         )
         return [stored(run) for run in found]
 
-    def _gone_on_with(self, run_id: str | None, tags: Mapping[str, str]) -> dict[str, str] | None:
+    def _gone_on_with(self, run_id: str | None, tags: Mapping[str, str], folder: Path) -> dict[str, str] | None:
         reference = _reference(run_id)
         # Its journal, where that is here, knows it by another id when the store was removed and all is sent anew.
-        for journal in self._journals(tags.get("embexp.key", "")) if run_id is not None else ():
+        for journal in self._journals(tags.get("embexp.key", ""), folder) if run_id is not None else ():
             if journal.sent().run_id == run_id:
                 reference = _reference(str(journal.path))
         return reference
 
-    def _journals(self, key: str) -> list[Journal]:
+    def _journals(self, key: str, folder: Path | None) -> list[Journal]:
+        """Those of the run under multirun/, and in a folder of its own, the oldest first."""
         where = without_secrets(absolute(store_uri(self.uri)))
-        return [
-            journal
-            for journal in journals_under(RUNS)
+        found = {
+            # One folder may be called in two ways.
+            journal.path.resolve(): journal
+            for journal in (*journals_under(RUNS), *(journals_in(folder) if folder is not None else ()))
             if (start := journal.start)
             and start["tags"].get("embexp.key") == key
             and (journal.uri, start["experiment"]) == (where, self.experiment)
-        ]
+        }
+        return in_order(found.values())
 
     def _fit(self, name: str) -> str:
         if name not in self._names:

@@ -146,7 +146,9 @@ class Tracker:
             hurried: the process was told to go, however the run ended, and has little time. One that is KILLED always is.
         """
 
-    def find_run(self, key: str, *, finished: bool = True, place: str | None = None) -> FoundRun | None:
+    def find_run(
+        self, key: str, *, finished: bool = True, place: str | None = None, folder: Path | None = None
+    ) -> FoundRun | None:
         """The run of this key: the finished one if there is, else the last that was begun and is not under way.
 
         Args:
@@ -154,6 +156,7 @@ class Tracker:
             finished: whether a finished one may be told.
             place: the caller alone makes this run there at present: one that says it is under way and has this for its
                 PLACE is not, whatever machine it was on.
+            folder: the caller's own: a run that an earlier attempt left there is found, though the server does not know it.
         """
         return None
 
