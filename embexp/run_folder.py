@@ -16,7 +16,9 @@ from typing import Any
 from embexp.config import ConfigError
 from embexp.output import from_here
 from embexp.tracking import Status
-from embexp.tracking.journal import Journal
+from embexp.tracking.journal import Journal, journals_in
+from embexp.tracking.kept import send_at_last
+from embexp.units import counted
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +35,8 @@ ARTIFACTS = (CONFIG, OVERRIDES, ENVIRONMENT, INPUTS, DIFF, RESULT, "run.log", PR
 OF_A_KEY = (INPUTS, PREDICTIONS, EVALUATIONS)
 # What every attempt leaves, whatever comes of it.
 OF_AN_ATTEMPT = (CONFIG, OVERRIDES, ENVIRONMENT, DIFF, RESULT)
+# What is said to who may not have this one.
+ANOTHER_FOLDER = "Name another folder (hydra.run.dir=..., from Python folder=...)"
 
 
 @dataclass
@@ -54,14 +58,15 @@ class Claim:
     def make(self, key: str | None, *, keeps_model: bool) -> None:
         """Makes the folder that of the run of this key: what another run left there goes, what the same run left stays.
 
-        A folder that is refused stays as it is.
+        What a store is yet to have of it is sent before. A folder that is refused stays as it is.
 
         Args:
             key: the run's.
             keeps_model: whether this run is to keep its model.
 
         Raises:
-            ConfigError: another run's model is there, or what no run has left where this one's files or model are to be.
+            ConfigError: another run's model is there, or files of it that are in no store and cannot be sent, or what no run has left
+                where this one's files or model are to be.
         """
         before, model = self._before(), self.folder / MODEL
         held_by = before.get("key")
@@ -77,19 +82,23 @@ class Claim:
             raise ConfigError(
                 [
                     f"{from_here(path)}: is there already, and not from this run: {'its weights' if path == model else 'it'} would be "
-                    "lost, or taken for this run's. Name another folder (hydra.run.dir=..., of a sweep hydra.sweep.dir=..., from Python "
-                    "folder=...), or move it elsewhere."
+                    f"lost, or taken for this run's. {ANOTHER_FOLDER}, or move it elsewhere."
                     for path in in_the_way
                 ]
             )
         if held_by is not None and not is_same:
             whose = read_object(self.folder / RESULT).get("name", "its name is not known")
+            if lost := self._in_no_store():
+                self.spares = True
+                here = from_here(self.folder)
+                raise ConfigError(
+                    [
+                        f"{here}: holds another run ({whose}, key {held_by}); {counted(lost, 'file')} of it would be lost, being in no "
+                        f"store yet. python -m embexp.tracking sync {here}  sends what is missing. {ANOTHER_FOLDER}."
+                    ]
+                )
             log.warning(
-                "%s: held another run (%s, key %s); its files are replaced%s",
-                from_here(self.folder),
-                whose,
-                held_by,
-                self._of_which_are_lost(),
+                "%s: held another run (%s, key %s); its files are replaced", from_here(self.folder), whose, held_by
             )
             for name in (*OF_A_KEY, RESULT):
                 (self.folder / name).unlink(missing_ok=True)
@@ -100,16 +109,12 @@ class Claim:
         if not self.made:
             self.spares = self.spares or self._is_of_another(key)
 
-    def _of_which_are_lost(self) -> str:
-        """What is said of the files that are in no store yet: what the runs logged beside them can still be sent."""
-        journals = [Journal(path) for path in self.folder.glob("journal*.jsonl")]
-        if not (lost := {path for journal in journals for path in journal.files_to_send()}):
-            return ""
-        are = "1 of them is in no store and is" if len(lost) == 1 else f"{len(lost)} of them are in no store and are"
-        return (
-            f": {are} lost for good, while its scores and curves can still be sent (python -m embexp.tracking sync "
-            f"{from_here(self.folder)}). A folder of its own (hydra.run.dir=...) spares the next run's"
-        )
+    def _in_no_store(self) -> int:
+        """How many files this run's would be written over that are nowhere else, though it was tried to send them."""
+        waiting = [journal for journal in journals_in(self.folder) if _to_be_replaced(journal)]
+        for journal in waiting:
+            send_at_last(journal)
+        return len({path for journal in waiting for path in _to_be_replaced(journal)})
 
     def _before(self) -> dict[str, Any]:
         """What the folder tells of the run that it was last; empty where it was none's."""
@@ -128,6 +133,11 @@ class Claim:
     def _is_of_another(self, key: str | None) -> bool:
         has_finished = read_object(self.folder / RESULT).get("status") == Status.FINISHED
         return bool(self._in_the_way()) or (has_finished and self._before().get("key") != key)
+
+
+def _to_be_replaced(journal: Journal) -> list[Path]:
+    """The files of a run that no store has, and that the next run in its folder writes over."""
+    return [path for path in journal.files_to_send() if path.name in (*OF_A_KEY, *OF_AN_ATTEMPT)]
 
 
 def read_object(path: Path) -> dict[str, Any]:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 
 import pytest
 
 from embexp.config import ConfigError
 from embexp.config.composition import compose
+from embexp.experiment import run_experiment
 from embexp.record import Record
-from embexp.run_folder import ARTIFACTS
+from embexp.run_folder import ARTIFACTS, read_object
 from embexp.tracking import NullTracker, Status
 from embexp.tracking.journal import Journal, Sent
+from embexp.tracking.sender import Sender
 
 
 class Told(NullTracker):
@@ -111,22 +115,63 @@ def test_that_the_files_of_another_run_are_replaced_is_said(told, caplog):
     assert "held another run (mnr · seed=1, key another); its files are replaced\n" in caplog.text
 
 
-def test_of_files_that_are_replaced_it_is_said_how_many_are_in_no_store(told, caplog):
-    left_by_another_run(told, model=False)
-    journal = Journal.create(told.folder)
+def in_no_store(folder) -> Journal:
+    """The journal of a run whose store was away, in the folder that it left so."""
+    journal = Journal.create(folder)
     journal.append("start", id="1", home="", folder="", uri="http://away", tags={}, continues=None)
-    for name in ("config.yaml", "result.json", "config.yaml", "never there"):
+    for name in ("config.yaml", "result.json", "config.yaml", "run.log", "never there"):
         journal.append("artifact", path=name, folder=None)
-    told.claim_folder(keeps_model=False)
-    assert "its files are replaced: 2 of them are in no store and are lost for good" in caplog.text
+    return journal
 
 
-def test_of_files_that_are_replaced_and_have_been_sent_nothing_more_is_said(told, caplog):
+def test_files_that_are_in_no_store_and_cannot_be_sent_are_not_lost_however_often_it_is_tried(
+    told, config, caplog, monkeypatch
+):
+    def away(sender):
+        raise OSError("Connection refused")
+
+    monkeypatch.setattr(Sender, "deliver", away)
     left_by_another_run(told, model=False)
-    journal = Journal.create(told.folder)
-    journal.append("start", id="1", home="", folder="", uri="http://there", tags={}, continues=None)
-    journal.append("artifact", path="config.yaml", folder=None)
+    in_no_store(told.folder)
+    before = contents(told.folder)
+    for number in (2, 3):
+        attempt = Record(Told(), told.folder, "a run", params={}, key="0123")
+        attempt.describe(config, ["seed=2"])
+        said = r"run: holds another run \(.*key another\); 2 files of it would be lost, .*sync run  sends .*run\.dir="
+        with pytest.raises(ConfigError, match=said):
+            attempt.claim_folder(keeps_model=False)
+        # A run that is refused has a journal, too.
+        later = Journal.create(told.folder)
+        later.append("start", time=int(time.time() * 1000) + 1000 * number, id=str(number), tags={}, continues=None)
+        attempt.start(tags={}, parent=None)
+        attempt.end(Status.FAILED, "refused")
+        assert f"{told.folder}/journal.jsonl was not sent (Connection refused)" in caplog.text
+    assert {name: text for name, text in contents(told.folder).items() if name in before} == before
+
+
+def test_files_that_are_in_no_store_are_sent_before_they_are_replaced(told, caplog, monkeypatch):
+    sent = []
+
+    def deliver(sender):
+        sent.append((sender.journal.path.name, (told.folder / "predictions.parquet").exists()))
+        sender.journal.mark(Sent(sender.journal.path.stat().st_size, "id"))
+
+    monkeypatch.setattr(Sender, "deliver", deliver)
+    left_by_another_run(told, model=False)
+    in_no_store(told.folder)
+    told.claim_folder(keeps_model=False)
+    assert sent == [("journal.jsonl", True)]
+    assert "its files are replaced\n" in caplog.text
+    assert not (told.folder / "predictions.parquet").exists()
+
+
+def test_of_files_that_are_replaced_and_have_been_sent_nothing_is_sent_or_said(told, caplog, monkeypatch):
+    monkeypatch.setattr(Sender, "deliver", pytest.fail)
+    left_by_another_run(told, model=False)
+    journal = in_no_store(told.folder)
     journal.mark(Sent(journal.path.stat().st_size, "id"))
+    # Which is appended to.
+    journal.append("artifact", path="run.log", folder=None)
     told.claim_folder(keeps_model=False)
     assert "its files are replaced\n" in caplog.text
 
@@ -201,3 +246,21 @@ def test_no_card_is_put_into_a_folder_called_model_that_is_no_run_s(told):
     told.end(Status.FINISHED)
     assert not list((told.folder / "model").iterdir())
     assert told.tracker.files == ["result.json"]
+
+
+def test_the_same_run_in_a_folder_of_its_own_is_not_made_twice_while_the_tracking_server_is_away(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        away = f"http://127.0.0.1:{free.getsockname()[1]}"
+    small = ["data.rows=1000", "data.evaluation_rows=100", "max_steps=2", "evaluation.times=1", "trainer.threads=1"]
+    typed = ["model=tiny", f"tracker.uri={away}", *small]
+    first = run_experiment(compose(typed), folder="own")
+    with monkeypatch.context() as patched:
+        patched.setattr("embexp.experiment.train", pytest.fail)
+        again = run_experiment(compose(typed), folder="own")
+    assert (again.skipped, again.metrics, again.history) == (True, first.metrics, first.history)
+    assert (tmp_path / "own" / "predictions.parquet").is_file()
+    with pytest.raises(ConfigError, match=r"own: holds another run .* files of it would be lost"):
+        run_experiment(compose([*typed, "seed=7"]), folder="own")
+    assert read_object(tmp_path / "own" / "result.json")["key"] == first.key

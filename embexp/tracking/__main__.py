@@ -23,6 +23,7 @@ from pathlib import Path
 
 from embexp.run_folder import RESULT
 from embexp.tracking.journal import Journal, in_order, journals_under
+from embexp.tracking.kept import store_for
 from embexp.tracking.local import database_of
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
@@ -183,13 +184,6 @@ def may_be_sent_to(uri: str, journal: Journal) -> bool:
     """Whether a run is of this store, or of a server, which may have moved: one that is not there is made anew."""
     own = journal.store()
     return own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/") or not is_local(own)
-
-
-def store_for(journal: Journal, uri: str | None) -> str:
-    """The store a journal belongs to, as it is named, or with the secrets of the environment's."""
-    own = journal.store()
-    named = os.environ.get("MLFLOW_TRACKING_URI", "")
-    return uri or (named if named and without_secrets(named) == own else own)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

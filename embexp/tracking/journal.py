@@ -221,12 +221,20 @@ class Journal:
 
     def files_to_send(self) -> list[Path]:
         """The files, or folders, that have not arrived and are still there as the run left them."""
-        if self.left_off < math.inf:
-            return []
         sent = self.sent()
         entries = [*sent.owed, *(entry for entry in self.entries(sent.bytes) if entry["kind"] == "artifact")]
         paths = dict.fromkeys(self.path.parent / self.today(entry["path"]) for entry in entries)
-        return [path for path in paths if path.exists()]
+        return [path for path in paths if path.exists() and not self.is_another_run_s(path)]
+
+    def is_another_run_s(self, path: Path) -> bool:
+        """Whether a later run in the same folder wrote a file, or one in a folder, over this one's."""
+        if self.left_off == math.inf:
+            return False
+        end = self.end()
+        files = [path, *path.rglob("*")] if path.is_dir() else [path]
+        written = max((int(each.stat().st_mtime * 1000) for each in files if each.exists()), default=0)
+        # What describes the later run is written before its journal, but after the end of this one.
+        return written > min(self.left_off, math.inf if end is None else end["time"])
 
     def lock(self, seconds: float) -> FileLock:
         """To be held while sending; the lock of a process that is gone is free.

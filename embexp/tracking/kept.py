@@ -1,7 +1,9 @@
-"""What the journals of this folder tell of runs made before."""
+"""What the journals of this folder tell of runs made before, and that it is sent at last."""
 
 from __future__ import annotations
 
+import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -9,8 +11,10 @@ from embexp.tracking.journal import Entry, Journal, journals_under
 from embexp.tracking.processes import is_dead
 from embexp.tracking.protocol import FoundRun, Status, cautions_of, scored_on_of
 from embexp.tracking.secrets import without_secrets
-from embexp.tracking.sender import close_if_dead
-from embexp.tracking.store import absolute, store_uri
+from embexp.tracking.sender import Sender, close_if_dead
+from embexp.tracking.store import absolute, patience, store_uri, told, within
+
+log = logging.getLogger(__name__)
 
 # Where runs leave their folders, below the current one.
 RUNS = Path("multirun")
@@ -63,6 +67,27 @@ def last_of(journals: Iterable[Journal], *, finished: bool) -> FoundRun | None:
             )
     found.sort(key=lambda run: run.status is Status.FINISHED)
     return found[-1] if found else None
+
+
+def send_at_last(journal: Journal) -> None:
+    """Sends what its store lacks, where that answers within a bounded time; why it was not sent is told."""
+    uri = store_for(journal, None)
+
+    def send() -> None:
+        close_if_dead(journal)
+        Sender(journal, uri).deliver()
+
+    try:
+        within(patience(uri), send)
+    except Exception as error:  # whatever MLflow makes of a store that is away: its files are still there
+        log.warning("tracker: %s was not sent (%s)", journal.path, told(error))
+
+
+def store_for(journal: Journal, uri: str | None) -> str:
+    """The store a journal belongs to, as it is named, or with the secrets of the environment's."""
+    own = journal.store()
+    named = os.environ.get("MLFLOW_TRACKING_URI", "")
+    return uri or (named if named and without_secrets(named) == own else own)
 
 
 def is_to_go_on(journal: Journal) -> bool:

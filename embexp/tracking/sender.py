@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.output import from_here
@@ -285,7 +284,7 @@ class Sender:
 
     def _send_artifact(self, client: MlflowClient, entry: Entry) -> None:
         path = self.journal.path.parent / self.journal.today(entry["path"])
-        if self._is_another_run_s(path) or (self.journal.left_off < math.inf and not path.exists()):
+        if self.journal.is_another_run_s(path) or (self.journal.left_off < math.inf and not path.exists()):
             self.lost.append(path.name)
         elif path.is_dir():
             client.log_artifacts(self.run_id, str(path), entry["folder"] or path.name)
@@ -306,15 +305,6 @@ class Sender:
                 self.journal.path.name,
                 ", ".join(names),
             )
-
-    def _is_another_run_s(self, path: Path) -> bool:
-        if self.journal.left_off == math.inf:
-            return False
-        end = self.journal.end()
-        files = [path, *path.rglob("*")] if path.is_dir() else [path]
-        written = max((each.stat().st_mtime * 1000 for each in files if each.exists()), default=0.0)
-        # What describes the later run is written before its journal, but after the end of this one.
-        return written > min(self.journal.left_off, math.inf if end is None else end["time"])
 
     def _send_end(self, client: MlflowClient, entry: Entry) -> None:
         run = client.get_run(self.run_id)

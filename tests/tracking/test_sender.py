@@ -22,6 +22,7 @@ from embexp.tracking import MLflowTracker, Status, reap_dead_runs, without_secre
 from embexp.tracking.__main__ import main, sync
 from embexp.tracking.background import Background
 from embexp.tracking.journal import Journal, Sent, journals_under
+from embexp.tracking.kept import send_at_last, store_for
 from embexp.tracking.local import history_in, ready_runs
 from embexp.tracking.sender import Sender
 from tests import warm
@@ -171,6 +172,35 @@ def test_a_run_made_before_is_found_in_the_journals_when_the_server_is_down(down
     found = down.tracker().find_run("made")
     assert (found.status, found.metrics) == (Status.FINISHED, {"dev/score": 0.5})
     assert found.missed == "mteb: no network"
+
+
+def test_a_run_in_a_folder_of_its_own_is_found_there_when_the_server_is_down(down, workplace):
+    tracker = down.started(tags={"embexp.key": "own"}, folder=workplace / "own")
+    tracker.log_metrics({"dev/score": 0.5}, 1)
+    tracker.end(Status.KILLED, "interrupted (Ctrl-C)")
+    assert down.tracker().find_run("own") is None
+    assert down.tracker().find_run("own", folder=Path("another")) is None
+    found = down.tracker().find_run("own", folder=Path("own"))
+    assert (found.status, found.metrics) == (Status.KILLED, {"dev/score": 0.5})
+    second = down.started(tags={"embexp.key": "own"}, folder=workplace / "own", run_id=found.run_id)
+    second.end(Status.FINISHED)
+    assert journal_of(second).start["continues"]["journal"] == tracker.reference
+    found = down.tracker().find_run("own", folder=Path("own"))
+    assert (found.status, found.metrics) == (Status.FINISHED, {"dev/score": 0.5})
+
+
+def test_what_a_store_lacks_is_sent_at_last_or_it_is_told_why_not(down, store, caplog):
+    tracker = down.started(tags={"test": "at last"})
+    tracker.end(Status.FINISHED)
+    send_at_last(journal_of(tracker))
+    assert "journal.jsonl was not sent (Connection refused)" in caplog.text
+    assert journal_of(tracker).unsent()
+    # The same server, back at its address.
+    path = journal_of(tracker).path
+    path.write_text(path.read_text().replace(down.uri, store.uri))
+    send_at_last(Journal(path))
+    assert not Journal(path).unsent()
+    assert store.runs_with("test", "at last")[0].info.status == "FINISHED"
 
 
 def test_what_was_cut_off_unsent_is_sent_before_the_run_is_looked_up(down, store):
@@ -711,8 +741,6 @@ def test_a_password_is_nowhere_but_in_the_request(workplace, caplog, capfd):
 
 
 def test_the_environment_gives_a_journal_its_password_back(workplace, monkeypatch):
-    from embexp.tracking.__main__ import store_for
-
     uri = nobody().replace("://", "://me:s3cret@")
     tracker = MLflowTracker(uri, EXPERIMENT, system_metrics=False)
     tracker.start("run", folder=workplace / "multirun", params={}, tags={}, parent=None)
