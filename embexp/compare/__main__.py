@@ -19,6 +19,7 @@ from rich.console import Console
 from embexp.compare.ranking import METRIC, score_of
 from embexp.compare.runs import Run, read_rows, runs_of
 from embexp.compare.seeds import SEED, draw_by_seed, rows_by_seed
+from embexp.compare.settings import with_setting
 from embexp.compare.sweeps import SHORT_ID, SweepRun, sweeps_of
 from embexp.compare.table import as_csv, as_json, draw, rows_of
 from embexp.config import ConfigError
@@ -116,7 +117,8 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
         key, quoted = _parted(word)
-        if quoted is None or key not in known:
+        chosen, elsewhere = with_setting(chosen, key)
+        if quoted is None or not (key in known or any(key in run.params for run in chosen)):
             its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
             meant = nearest(key, known) if its_key is None else f" Did you mean '{its_key}={word}'?"
             raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])
@@ -138,10 +140,10 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
                     raise ConfigError([f"{word}: {missing}"])
             among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
             raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there, sweeps)}"])
-        if untyped := sum(run.is_trained and key not in run.params for run in chosen) if _has_a_default(key) else 0:
-            which = "1 run is" if untyped == 1 else f"{untyped} runs are"
+        if elsewhere:
+            which = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
             print(
-                f"{word}: {which} left out in which it was not typed: the default is not kept with a run",
+                f"{word}: {which} left out for which it was not typed, and whose config is not on this machine",
                 file=sys.stderr,
             )
         chosen = kept
@@ -173,11 +175,6 @@ def _asked_for(filters: Sequence[str], runs: Sequence[Run], sweeps: Sequence[Swe
     named = [value for key, quoted in map(_parted, filters) if key == SWEEP for value in _listed(quoted or "")]
     wanted = [last if value == LAST else value for value in named]
     return [sweep for sweep in sweeps if any(value and sweep.run_id.startswith(value) for value in wanted)]
-
-
-def _has_a_default(key: str) -> bool:
-    """Whether it is kept with those runs alone in whose command it stood, though all have it; of a loss all is kept."""
-    return "." in key and not key.startswith("loss.")
 
 
 def _instead(key: str, values: Sequence[str], there: Sequence[str], sweeps: Sequence[SweepRun]) -> str:

@@ -6,6 +6,11 @@ from typing import Any
 
 import yaml
 
+try:
+    from yaml import CSafeLoader as Loader
+except ImportError:  # a PyYAML without libyaml, ten times as slow
+    from yaml import SafeLoader as Loader
+
 # What a run's config is composed of: an option of each.
 GROUPS = ("model", "loss", "data", "trainer", "evaluation", "tracker")
 
@@ -16,7 +21,7 @@ def recorded_config(text: bytes) -> dict[str, Any] | str:
     The names stand last: one that was cut off lacks some of them.
     """
     try:
-        found = yaml.safe_load(text.decode("utf-8"))
+        found = yaml.load(text.decode("utf-8"), Loader)
     except UnicodeDecodeError:
         return "it is no text"
     except yaml.YAMLError:
