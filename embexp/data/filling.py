@@ -13,8 +13,9 @@ Rows = NDArray[np.int64]
 LOOKED_AT = 1024
 # Rows that are dealt at once.
 DEALT_AT_LEAST, DEALT_AT_MOST = 16, 1024
-# In more rows than these, a text is looked for by a bit a batch; below, to go through its rows costs less.
-FREQUENT = 1000
+# A text in more rows than these, and than one for so many batches, is looked for by a bit a batch: to go through its rows would
+# take longer, and its bits are 64 bytes a row of it at most.
+FREQUENT, BATCHES_FOR_ONE = 64, 512
 # Of a row that is in no batch, and of a text that may stand in all.
 NOWHERE = -1
 
@@ -93,8 +94,11 @@ class _Filled:
         known = self._known_as[row, column]
         self._rows = row[np.argsort(known, kind="stable")].astype(np.int32)
         self._begins = np.append(0, np.cumsum(np.bincount(known, minlength=2 * (int(texts.max(initial=-1)) + 1))))
-        self._frequent = np.flatnonzero(np.diff(self._begins) > FREQUENT)
-        self._bits = np.zeros((len(self._frequent), len(room) // 8 + 1), dtype=np.uint8)
+        frequent = np.flatnonzero(np.diff(self._begins) > max(FREQUENT, len(room) // BATCHES_FOR_ONE))
+        # Of each text that is frequent its row of bits; NOWHERE for others.
+        self._bits_of = np.full(len(self._begins) - 1, NOWHERE, dtype=np.int32)
+        self._bits_of[frequent] = np.arange(len(frequent))
+        self._bits = np.zeros((len(frequent), len(room) // 8 + 1), dtype=np.uint8)
 
     def take(self, order: Rows, *, size: int) -> None:
         """All these rows, in this order, each to a batch of `size` rows at most."""
@@ -141,10 +145,12 @@ class _Filled:
         """Rows to as many different batches."""
         self.batch_of[rows] = places
         self.counts[places] += 1
-        known = self._known_as[rows]
-        row, column = np.nonzero(np.isin(known, self._frequent))
-        which, at = np.searchsorted(self._frequent, known[row, column]), places[row]
-        np.bitwise_or.at(self._bits, (which, at >> 3), (1 << (at & 7)).astype(np.uint8))
+        if len(self._bits):
+            known = self._known_as[rows]
+            row, column = np.nonzero(known != NOWHERE)
+            which, at = self._bits_of[known[row, column]], places[row]
+            which, at = which[which != NOWHERE], at[which != NOWHERE]
+            np.bitwise_or.at(self._bits, (which, at >> 3), (1 << (at & 7)).astype(np.uint8))
 
     def _keeping_out(self, rows: Rows) -> NDArray[np.int32]:
         """By what the texts are known that may not be in a row's batch: (rows, at most two a column), NOWHERE where there is none."""
@@ -163,8 +169,9 @@ class _Filled:
         row, column = np.nonzero(keeping_out != NOWHERE)
         known, at = keeping_out[row, column], places[row]
         clash = np.zeros(len(rows), dtype=bool)
-        is_frequent = np.isin(known, self._frequent)
-        which, its = np.searchsorted(self._frequent, known[is_frequent]), at[is_frequent]
+        which = self._bits_of[known]
+        is_frequent = which != NOWHERE
+        which, its = which[is_frequent], at[is_frequent]
         clash[row[is_frequent][(self._bits[which, its >> 3] >> (its & 7) & 1).astype(bool)]] = True
         row, known, at = row[~is_frequent], known[~is_frequent], at[~is_frequent]
         begins = self._begins[known]
@@ -180,8 +187,7 @@ class _Filled:
         for known in self._keeping_out(np.array([row]))[0].tolist():
             if known == NOWHERE:
                 continue
-            which = int(np.searchsorted(self._frequent, known))
-            if which < len(self._frequent) and self._frequent[which] == known:
+            if (which := self._bits_of[known]) != NOWHERE:
                 bits = np.unpackbits(self._bits[which, begin >> 3 : (end + 7) >> 3], bitorder="little")
                 fits &= bits[begin & 7 :][: end - begin] == 0
             else:

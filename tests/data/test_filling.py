@@ -52,22 +52,29 @@ def drawn(seed: int, rows: int = 1500) -> np.ndarray:
     return np.stack([anchors, positives, draw.permutation(positives)], axis=1)
 
 
-@pytest.mark.parametrize("size", [8, 64])
-@pytest.mark.parametrize("seed", range(2))
+# As rows were placed one by one, in sets of texts: (size, seed) -> their hash, and how many batches were added.
+KNOWN = {
+    (8, 0): ("94c94e65f7c0cca8", 18),
+    (8, 1): ("1b320f7f91744d44", 13),
+    (64, 0): ("0788c545145dae72", 4),
+    (64, 1): ("d101873b1618a580", 3),
+}
+
+
+@pytest.mark.parametrize(("size", "seed"), KNOWN)
 def test_the_batches_are_the_same_whether_texts_are_looked_for_by_bits_or_rows_and_rows_dealt_singly_or_at_once(
-    seed, size, monkeypatch
+    size, seed, monkeypatch
 ):
     texts = drawn(seed)
-    found = []
-    for frequent, dealt, looked_at in ((1000, 1024, 1024), (0, 1024, 7), (10**9, 1, 1024), (20, 5, 1)):
+    for frequent, dealt, looked_at in ((64, 1024, 1024), (0, 1024, 7), (10**9, 1, 1024), (20, 5, 1)):
         monkeypatch.setattr(filling, "FREQUENT", frequent)
         monkeypatch.setattr(filling, "DEALT_AT_MOST", dealt)
         monkeypatch.setattr(filling, "LOOKED_AT", looked_at)
-        batches, _ = fill(texts, size=size, negatives=[2])
-        found.append([batch.tolist() for batch in batches])
-    assert found[0] == found[1] == found[2] == found[3]
-    assert sorted(row for batch in found[0] for row in batch) == list(range(len(texts)))
-    for batch in found[0]:
+        batches, asked = fill(texts, size=size, negatives=[2])
+        found = [batch.tolist() for batch in batches]
+        assert (hashlib.sha256(repr(found).encode()).hexdigest()[:16], len(found) - asked) == KNOWN[size, seed]
+    assert sorted(row for batch in found for row in batch) == list(range(len(texts)))
+    for batch in found:
         right = texts[batch][:, :2].ravel().tolist()
         assert len(right) == len(set(right))
         assert not [row for row in batch if texts[row, 2] in right and texts[row, 2] not in texts[row, :2]]
