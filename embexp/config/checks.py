@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,16 +9,15 @@ from embexp.config.cuts import with_cuts_in_order
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.pins import without_the_pins_of_others
-from embexp.config.rules import OF_THIS_MACHINE, RULES, Rule, train_on_all
+from embexp.config.rules import OF_THIS_MACHINE, RULES, Rule, is_slow, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
     Config,
     Evaluation,
-    Scalars,
     Schema,
     Trainer,
 )
-from embexp.config.sections import collect, schema_of
+from embexp.config.sections import collect, collect_scalars, schema_of
 from embexp.config.sources import PAIRS
 from embexp.shares import too_few, visible_gpus
 
@@ -38,12 +36,14 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
     """
     values = without_the_pins_of_others(values)
     parts, problems = check_sections(values)
-    rules = [rule for rule in RULES if not (elsewhere and rule in OF_THIS_MACHINE)]
     config = (
         Config.model_construct(**parts, names=dict(names))
         if problems
         else Config.model_validate({**parts, "names": dict(names)})
     )
+    rules = [rule for rule in RULES if not (elsewhere and rule in OF_THIS_MACHINE)]
+    if problems:
+        rules = [rule for rule in rules if not is_slow(rule, config)]
     problems += [problem for rule in rules for problem in _as_far_as_known(rule, config)]
     if problems:
         raise ConfigError(problems)
@@ -55,7 +55,7 @@ def _as_far_as_known(rule: Rule, config: Config) -> Iterator[str]:
     try:
         yield from rule(config)
     except AttributeError as error:
-        if error.name not in Config.model_fields.keys() - config.model_fields_set:
+        if error.obj is not config or error.name not in Config.model_fields.keys() - config.model_fields_set:
             raise
 
 
@@ -81,11 +81,8 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     if isinstance(source, Mapping) and collect(problems, schema_of("data", source), source, PAIRS) is None:
         parts.pop("evaluation", None)
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping) and key not in groups}
-    of_scalars: list[str] = []
-    collect(of_scalars, Scalars, scalars, "")
-    wrong = {re.split("[=:.]", problem, maxsplit=1)[0] for problem in of_scalars}
-    parts |= {key: value for key, value in scalars.items() if key not in wrong}
-    return parts, [*problems, *of_scalars]
+    parts |= collect_scalars(problems, scalars)
+    return parts, problems
 
 
 def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], config: Config) -> None:

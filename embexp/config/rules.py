@@ -25,7 +25,7 @@ from embexp.config.schema import (
     OwnLoss,
     Pretrained,
 )
-from embexp.config.sources import sources_of, what_is_wrong_with_rows
+from embexp.config.sources import sources_are_there, sources_of, what_is_wrong_with_rows
 from embexp.config.targets import arguments_of, what_is_missing_of, what_is_not_taken
 from embexp.model_files import is_no_model, is_nowhere
 from embexp.tracking.named import what_is_wrong_with
@@ -222,6 +222,7 @@ RULES: tuple[Rule, ...] = (
     _arguments_are_taken,
     _model_can_be_found,
     model_is_not_nowhere,
+    sources_are_there,
     what_is_wrong_with_rows,
     loss_is_fed,
     negatives_are_needed,
@@ -242,3 +243,13 @@ RULES: tuple[Rule, ...] = (
 )
 # What may be otherwise on the machine to which a job is sent.
 OF_THIS_MACHINE = (hardware_can_do_it, model_is_not_nowhere)
+SLOW = (model_is_not_nowhere, what_is_wrong_with_rows)
+# What opens a file, perhaps a large one, where it is not stated what its rows are.
+ASKING_FOR_THE_KIND = (loss_is_fed, negatives_are_needed, something_is_scored)
+
+
+def is_slow(rule: Rule, config: Config) -> bool:
+    """Whether a rule waits for the network or reads files, which it shall not where something is wrong in itself."""
+    return rule in SLOW or (
+        rule in ASKING_FOR_THE_KIND and "data" in config.model_fields_set and config.data.kind == "auto"
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import ValidationError
 
 from embexp.config.errors import ConfigError, closest, nearest
-from embexp.config.schema import OWN, SCHEMAS, Component, Data, Schema
+from embexp.config.schema import OWN, SCHEMAS, Component, Data, Scalars, Schema
 
 # What people call an option that has another name here.
 OTHER_WORDS = {"gpu": "cuda"}
@@ -38,11 +38,25 @@ def collect(
     try:
         return schema(**section)
     except ValidationError as error:
-        for detail in error.errors():
-            keys = _keys_beside(schema, detail["loc"])
-            typed = [key for key in section if key not in keys]
-            problems.append(_message(detail, prefix, keys, typed))
+        problems += _messages(error, schema, section, prefix)
         return None
+
+
+def collect_scalars(problems: list[str], section: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers at the top that keep to their schema; what is wrong with the others is added to `problems`."""
+    try:
+        Scalars(**section)
+    except ValidationError as error:
+        problems += _messages(error, Scalars, section, "")
+        wrong = {detail["loc"][0] for detail in error.errors()}
+        return {key: value for key, value in section.items() if key not in wrong}
+    return dict(section)
+
+
+def _messages(error: ValidationError, schema: type[Schema], section: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for detail in error.errors():
+        keys = _keys_beside(schema, detail["loc"])
+        yield _message(detail, prefix, keys, [key for key in section if key not in keys])
 
 
 def _keys_beside(schema: type[Schema], path: Sequence[int | str]) -> list[str]:

@@ -46,12 +46,12 @@ def kinds_of(files: Files) -> dict[Split, Kind]:
     Raises:
         ConfigError: as of `kind_of`.
     """
-    named = {split: path for split in SPLITS if (path := getattr(files, split)) is not None}
+    named = _paths(files)
     return dict(_kinds(_Headers(files, tuple(named), tuple(map(_state, named.values())), files.model_dump_json())))
 
 
-def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
-    """Folders and files that are not there or not what they should be, and the bad rows of files that are read in no time."""
+def sources_are_there(config: Config) -> Iterator[str]:
+    """Whether the folders and files are there that are named, and those named that must be; none is opened."""
     for section, source in sources_of(config):
         if isinstance(source, Hub) and source.path is not None:
             key, folder = "evaluation.path" if section == PAIRS else f"{section}.path", Path(source.path).expanduser()
@@ -59,10 +59,17 @@ def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
                 what = "holds no parquet files" if folder.is_dir() else "there is no such folder"
                 yield f"{key}={source.path}: {what}; name a folder of parquet files, or leave it out to use the hub."
         if isinstance(source, Files):
+            yield from _not_there(section, source)
+
+
+def what_is_wrong_with_rows(config: Config) -> Iterator[str]:
+    """Files that are there and not what they should be, and the bad rows of those that are read in no time."""
+    for section, source in sources_of(config):
+        if isinstance(source, Files) and not _not_there(section, source):
             yield from _wrong_in_files(config, section, source)
 
 
-def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str]:
+def _not_there(section: str, source: Files) -> Sequence[str]:
     if section == PAIRS and source.train is not None:
         return [f"{PAIRS}.train={source.train}: nothing is trained on there; name data.train=FILE, or leave it out."]
     if section == PAIRS and not source.dev:
@@ -72,13 +79,21 @@ def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str
             f"data.train={_typed(source.train)}: name a file: data.train=FILE.csv (or .tsv, .jsonl, .json, .parquet, .txt). To score "
             f"on files alone: evaluation=files {PAIRS}.dev=FILE."
         ]
-    paths = {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
+    paths = _paths(source)
     if empty := [split for split, path in paths.items() if not path]:
         return [f"{section}.{split}=: is empty; name a file, or leave it out." for split in empty]
     # What may not be looked into holds none, to os.path; to Path.exists it is an error.
-    if absent := [split for split, path in paths.items() if not os.path.exists(Path(path).expanduser())]:
-        return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
-    files = _opened(source)
+    absent = [split for split, path in paths.items() if not os.path.exists(Path(path).expanduser())]
+    return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
+
+
+def _paths(source: Files) -> dict[Split, str]:
+    """The files that are named."""
+    return {split: path for split in SPLITS if (path := getattr(source, split)) is not None}
+
+
+def _wrong_in_files(config: Config, section: str, source: Files) -> Sequence[str]:
+    paths, files = _paths(source), _opened(source)
     # Files that are only scored on are read where nothing else is.
     scored = [split for split in paths if split != "train" and (section == PAIRS or config.evaluation.source is None)]
     read = [split for split in paths if split == "train" or split in scored]

@@ -425,6 +425,41 @@ def test_a_rule_that_breaks_is_not_taken_for_one_that_lacks_what_is_wrong(monkey
             compose(typed)
 
 
+def test_a_rule_s_own_mistake_is_no_lack_of_what_is_wrong_though_the_names_are_alike(monkeypatch):
+    monkeypatch.setattr("embexp.config.checks.RULES", (lambda config: iter([config.trainer.seed]),))
+    with pytest.raises(AttributeError, match="seed"):
+        compose(["seed=-1"])
+
+
+def test_no_rule_sees_a_wrong_value_however_it_is_told(monkeypatch):
+    monkeypatch.setattr("embexp.config.sections._message", lambda *_: "One row makes the smallest batch.")
+    assert problems_of("batch_size=0", "devices=33") == ["One row makes the smallest batch."]
+
+
+def test_what_is_wrong_in_itself_is_told_before_the_network_is_asked_or_rows_are_read(tmp_path, monkeypatch):
+    from embexp import model_files
+    from embexp.data.files import FileSource
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("waited for")
+
+    monkeypatch.setattr(model_files, "hub_is_reachable", refuse)
+    monkeypatch.setattr(FileSource, "bad_rows", refuse)
+    monkeypatch.setattr(FileSource, "kinds", refuse)
+    monkeypatch.chdir(tmp_path)
+    rows = tmp_path / "rows.csv"
+    rows.write_text("anchor,positive\na,b\n,d\n")
+    files = ["data=files", f"data.train={rows}", "evaluation=helpdesk"]
+    typed = [*files, "model.path=word", "loss.directions=[doc_to_query]", "batch_size=0"]
+    # What asks nobody is told beside it, a file that is not there too.
+    assert [problem.partition("=")[0] for problem in problems_of(*typed)] == ["batch_size", "loss.directions"]
+    typed = [*typed, "data.train=nowhere.csv"]
+    assert "data.train=nowhere.csv: there is no such file." in problems_of(*typed)
+    for wait in (["model.path=word"], files):
+        with pytest.raises(AssertionError, match="waited for"):
+            compose(wait)
+
+
 def test_a_loss_whose_view_the_data_cannot_give_names_the_data_that_would_do(tmp_path):
     texts = tmp_path / "notes.csv"
     texts.write_text("text\na first note\na second note\n")
