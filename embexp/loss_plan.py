@@ -18,7 +18,7 @@ from torch import nn
 
 from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import first_line
-from embexp.config.targets import what_is_not_taken
+from embexp.config.targets import taken_beside_the_model, what_is_not_taken
 from embexp.data.noise import WordDeletion
 from embexp.data.views import View
 from embexp.matryoshka import matryoshka
@@ -78,10 +78,8 @@ def build_loss(
                 [f"loss {config.target}: the noisy view needs deletion_ratio, the share of words deleted."]
             )
         noise = WordDeletion(arguments.pop("deletion_ratio"), seed=seed)
-    parameters = inspect.signature(target).parameters
-    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    allowed = [name for name in parameters if name not in ("self", "model")]
-    if not takes_any and (problems := what_is_not_taken(config.target, arguments, allowed)):
+    allowed = taken_beside_the_model(list(inspect.signature(target).parameters.values()))
+    if allowed is not None and (problems := what_is_not_taken(config.target, arguments, allowed)):
         raise ConfigError(problems)
     decided: dict[str, float] = {}
     if target is TripletLoss and arguments.get(MARGIN) is None:

@@ -109,7 +109,9 @@ class Loss(Component):
 
 
 class OwnLoss(Loss):
-    """A loss that this file knows nothing of: its arguments are checked against its target when it is built."""
+    """A loss that this file knows nothing of: its arguments are checked against its target, before anything is loaded where
+    the target's text tells what it takes, or else when it is built.
+    """
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
+from inspect import Parameter
 from pathlib import Path
 
 from embexp.config.errors import nearest
@@ -28,26 +29,16 @@ def what_is_missing_of(target: str) -> str | None:
     Args:
         target: a class or a function, "package.module.Name".
     """
-    first, *rest = target.split(".")
-    try:
-        spec = find_spec(first)
-    except (ImportError, ValueError):
-        return None
-    if spec is None:
+    first = target.partition(".")[0]
+    # What is imported need not have been found in files.
+    if first not in sys.modules and _spec_of(first) is None:
         return f"there is no module {first!r} here; what is not installed lies in the current folder or on PYTHONPATH."
-    if not rest:
+    module, _, name = target.rpartition(".")
+    spec = _spec_of(module)
+    # In a class, or in a module that is made as the package is imported, as sentence_transformers.losses is.
+    if spec is None or _submodule(target, spec) is not None:
         return None
-    path = first
-    for part in rest[:-1]:
-        path = f"{path}.{part}"
-        below = _submodule(path, spec)
-        # A class, or a module that is made as the package is imported, as sentence_transformers.losses is.
-        if below is None:
-            return None
-        spec = below
-    if _submodule(target, spec) is not None:
-        return None
-    return _missing_name(rest[-1], path, spec.origin)
+    return _missing_name(name, module, spec.origin)
 
 
 def what_is_not_taken(target: str, arguments: Iterable[str], allowed: Sequence[str]) -> list[str]:
@@ -64,6 +55,14 @@ def what_is_not_taken(target: str, arguments: Iterable[str], allowed: Sequence[s
         for key in arguments
         if key not in allowed
     ]
+
+
+def taken_beside_the_model(parameters: Sequence[Parameter]) -> list[str] | None:
+    """The arguments that a loss takes by name beside its first, the model, which it is given by place; None: any."""
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        return None
+    by_name = [each.name for each in parameters[1:] if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return [*by_name, *(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)]
 
 
 def arguments_of(target: str) -> list[str] | None:
@@ -87,6 +86,7 @@ def arguments_of(target: str) -> list[str] | None:
 
 
 def _spec_of(module: str) -> ModuleSpec | None:
+    """Where a module lies; None where there is none, or where only an import can tell."""
     first, *rest = module.split(".")
     try:
         spec = find_spec(first)
@@ -125,11 +125,15 @@ def _parameters_of_class(of: ast.ClassDef) -> list[str] | None:
 
 
 def _parameters(of: ast.FunctionDef, *, of_method: bool = False) -> list[str] | None:
-    """By name, but the first: the model, which is handed over; before it a method has its object."""
     if of.decorator_list or of.args.kwarg is not None:
         return None
-    by_place = [*of.args.posonlyargs, *of.args.args][2 if of_method else 1 :]
-    return [each.arg for each in (*by_place, *of.args.kwonlyargs)]
+    by_place = [
+        *(Parameter(each.arg, Parameter.POSITIONAL_ONLY) for each in of.args.posonlyargs),
+        *(Parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD) for each in of.args.args),
+    ]
+    by_name = [Parameter(each.arg, Parameter.KEYWORD_ONLY) for each in of.args.kwonlyargs]
+    # Before the model a method has its object.
+    return taken_beside_the_model([*by_place[1 if of_method else 0 :], *by_name])
 
 
 def _submodule(path: str, package: ModuleSpec) -> ModuleSpec | None:

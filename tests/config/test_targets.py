@@ -10,10 +10,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize
 
 from embexp.config import ConfigError
 from embexp.config.composition import compose
+from embexp.config.schema import OwnLoss
 from embexp.config.targets import arguments_of, what_is_missing_of
+from embexp.loss_plan import build_loss
 from embexp.shipped import conf_folder
 
 LOSSES = "sentence_transformers.sentence_transformer.losses"
@@ -90,6 +94,15 @@ class Written:
 
 def function(encoder, /, weight): ...
 
+def both(first, model, *, margin): ...
+
+def by_place(encoder, weight, /, margin): ...
+
+def several(*encoders, margin): ...
+
+class Several:
+    def __init__(*encoders, margin): ...
+
 @wraps(function)
 def wrapped(model, margin): ...
 
@@ -111,6 +124,10 @@ if Own:
         ("one.Own", ["margin", "scale"]),
         ("one.Named", ["weight"]),
         ("one.function", ["weight"]),
+        ("one.both", ["model", "margin"]),
+        ("one.by_place", ["margin"]),
+        ("one.several", ["margin"]),
+        ("one.Several", ["margin"]),
         *[
             (target, None)
             for target in (
@@ -141,6 +158,24 @@ def test_what_a_target_takes_beside_the_model_is_read_off_its_text_where_that_te
     )
     monkeypatch.syspath_prepend(workplace)
     assert arguments_of(target) == taken
+
+
+def test_what_a_loss_takes_is_said_alike_off_its_text_and_when_it_is_built(tmp_path, monkeypatch):
+    (tmp_path / "alike.py").write_text(
+        "def own(encoder, margin): ...\ndef by_place(encoder, weight, /, margin): ...\n"
+        "class Own:\n    def __init__(this, encoder, margin): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "loss").mkdir()
+    model = SentenceTransformer(modules=[Normalize()])
+    for name in ("own", "by_place", "Own"):
+        (tmp_path / "loss" / "mine.yaml").write_text(f"_target_: alike.{name}\nview: pairs\nmargn: 1\n")
+        with pytest.raises(ConfigError) as early:
+            compose(["loss=mine"], config_dir=tmp_path)
+        with pytest.raises(ConfigError) as built:
+            build_loss(OwnLoss(_target_=f"alike.{name}", view="pairs", margn=1), model, seed=1)
+        said = f"loss.margn: alike.{name} takes no such argument; it takes margin. Did you mean 'margin'?"
+        assert early.value.problems == built.value.problems == [said]
 
 
 def test_a_key_that_the_loss_does_not_take_is_refused_with_all_that_is_wrong(tmp_path):
