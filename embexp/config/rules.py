@@ -243,6 +243,7 @@ RULES: tuple[Rule, ...] = (
 )
 # What may be otherwise on the machine to which a job is sent.
 OF_THIS_MACHINE = (hardware_can_do_it, model_is_not_nowhere)
+# What waits for the network, or reads rows.
 SLOW = (model_is_not_nowhere, what_is_wrong_with_rows)
 # What opens a file, perhaps a large one, where it is not stated what its rows are.
 ASKING_FOR_THE_KIND = (loss_is_fed, negatives_are_needed, something_is_scored)
