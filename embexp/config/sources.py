@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embexp.config.errors import ConfigError
+from embexp.config.errors import ConfigError, closest, did_you_mean
 from embexp.config.kinds import USING_LABELS, VIEWS_OF_KIND, Kind, view_of
 from embexp.config.schema import Config, Data, Files, Hub
 from embexp.config.sections import data_schema
@@ -84,7 +84,18 @@ def _not_there(section: str, source: Files) -> Sequence[str]:
         return [f"{section}.{split}=: is empty; name a file, or leave it out." for split in empty]
     # What may not be looked into holds none, to os.path; to Path.exists it is an error.
     absent = [split for split, path in paths.items() if not os.path.exists(Path(path).expanduser())]
-    return [f"{section}.{split}={paths[split]}: there is no such file." for split in absent]
+    return [f"{section}.{split}={paths[split]}: there is no such file.{_beside(paths[split])}" for split in absent]
+
+
+def _beside(path: str) -> str:
+    """ " Did you mean 'faq.csv'?", of the files beside one that is not there; or nothing."""
+    wanted = Path(path).expanduser()
+    try:
+        there = [each.name for each in wanted.parent.iterdir()]
+    except OSError:
+        return ""
+    match = closest(wanted.name, there)
+    return "" if match is None else did_you_mean(path, str(Path(path).parent / match))
 
 
 def _paths(source: Files) -> dict[Split, str]:

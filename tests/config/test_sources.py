@@ -233,3 +233,11 @@ def test_texts_alone_are_no_pairs_to_score_on(tmp_path):
 )
 def test_a_value_of_another_type_is_told_as_it_was_typed(override, said):
     assert said in problems_of("data=files", override)
+
+
+def test_a_file_that_is_not_there_is_told_with_the_one_beside_it_that_was_meant(tmp_path):
+    (tmp_path / "faq.csv").write_text("question,answer\na,b\n")
+    (told,) = problems_of("data=files", f"data.train={tmp_path / 'fqa.csv'}")
+    assert told.endswith(f"there is no such file. Did you mean '{tmp_path / 'faq.csv'}'?")
+    (told,) = problems_of("data=files", f"data.train={tmp_path / 'nowhere' / 'faq.csv'}")
+    assert told.endswith("there is no such file.")

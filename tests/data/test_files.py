@@ -112,6 +112,11 @@ def test_columns_are_taken_as_named_in_the_config(tmp_path):
             "on the left it for data.kind=nli takes our names of the columns: premise,",
         ),
         ({"anchor": "a", "positive": "z"}, "auto", "no column z; it has b, a"),
+        (
+            {"anchor": "A", "positve": "b"},
+            "auto",
+            "no column A (did you mean a?); it has b, a; on the left data.columns takes our names, and positve (did you mean positive?)",
+        ),
     ],
 )
 def test_columns_that_make_no_rows_are_told(tmp_path, columns, kind, said):

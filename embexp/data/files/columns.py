@@ -9,6 +9,8 @@ from embexp.config import Kind
 from embexp.config.errors import closest, printable
 from embexp.data.rows import COLUMNS
 
+# Our names of columns.
+OURS = sorted({column for columns in COLUMNS.values() for column in columns})
 # Of a file's columns.
 MOST_NAMED = 30
 # Of the name of one: what has more is a text.
@@ -51,7 +53,12 @@ def match(
     if named is not None:
         absent = [theirs for theirs in named.values() if theirs not in found]
         if absent:
-            return f"no column {', '.join(absent)}; it has {listed(found)}{_hint(found, section)}"
+            said = ", ".join(_with_what_was_meant(name, found) for name in absent)
+            unknown = [_with_what_was_meant(name, OURS) for name in named if name not in OURS]
+            also = (
+                f"; on the left {section}.columns takes our names, and {', '.join(unknown)} is none" if unknown else ""
+            )
+            return f"no column {said}; it has {listed(found)}{_hint(found, section)}{also}"
         for theirs in named.values():
             roles = [ours for ours, column in named.items() if column == theirs]
             # A text as its own positive, which dropout makes two of, is what SimCSE trains on.
@@ -60,7 +67,7 @@ def match(
         fitting = [k for k, columns in COLUMNS.items() if set(columns) == set(named) and kind in (None, k)]
         if not fitting:
             options = "; ".join(", ".join(columns) for k, columns in COLUMNS.items() if kind in (None, k))
-            said = ", ".join(_with_what_was_meant(name) for name in named)
+            said = ", ".join(_with_what_was_meant(name, OURS) for name in named)
             stated = "" if kind is None else f"for {section}.kind={kind} "
             return f"{section}.columns names {said}; on the left it {stated}takes our names of the columns: {options}"
         return fitting[0], dict(named)
@@ -111,9 +118,8 @@ def _is_content(name: str) -> bool:
     )
 
 
-def _with_what_was_meant(name: str) -> str:
-    ours = {column for columns in COLUMNS.values() for column in columns}
-    meant = None if name in ours else closest(name, sorted(ours))
+def _with_what_was_meant(name: str, known: Sequence[str]) -> str:
+    meant = None if name in known else closest(name, known)
     return name if meant is None else f"{name} (did you mean {meant}?)"
 
 
