@@ -41,6 +41,7 @@ from embexp.routes import refuse_training_without_roles
 from embexp.run_folder import PREDICTIONS, model_in
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker, scored_on_tags
+from embexp.tracking.journal import Journal
 from embexp.training import (
     CheckpointFailed,
     MemberLost,
@@ -165,12 +166,18 @@ def made_or_found(
     try:
         result = record.end(Status.FINISHED)
     except tuple(KILLED_BY):
-        # Its tracker was not waited for, but its end is in the journal.
-        remove_checkpoints(config, record.key)
+        if is_in_journal(record):
+            remove_checkpoints(config, record.key)
         raise
     # Not before: a run that is killed while its end is recorded goes on from its last step.
     remove_checkpoints(config, record.key)
     return result
+
+
+def is_in_journal(record: Record) -> bool:
+    """Whether the run's end is certain to be found by the same command: it was interrupted, maybe before it was written."""
+    journal = record.tracker.reference
+    return journal is not None and Path(journal).is_file() and Journal(Path(journal)).end() is not None
 
 
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:

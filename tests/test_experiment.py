@@ -34,6 +34,10 @@ SMALL = [
 ]
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def scored(monkeypatch, tmp_path):
     """The names of the sets that are scored, in order."""
@@ -249,19 +253,39 @@ def test_what_interrupts_the_end_of_a_run_while_its_tracker_is_waited_for_does_n
     assert json.loads((tmp_path / "result.json").read_text())["status"] == "FINISHED"
 
 
-def test_a_run_whose_end_is_interrupted_says_that_it_had_finished_and_leaves_no_checkpoints(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
+@pytest.mark.parametrize(
+    ("at", "kept"),
+    [
+        # While it is sent; while the samplers of the machine are waited for; before it is written.
+        ("embexp.tracking.background.Background.finish", False),
+        ("embexp.tracking.system.SystemMetrics.finish", False),
+        ("embexp.tracking.MLflowTracker.end", True),
+    ],
+)
+def test_a_run_whose_end_is_interrupted_says_that_it_had_finished_and_leaves_checkpoints_where_its_end_is_not_written(
+    with_store, monkeypatch, at, kept
+):
     monkeypatch.setattr(experiment, "train_and_score", lambda *_: None)
-    monkeypatch.setattr(NullTracker, "end", interrupted)
+    monkeypatch.setattr(at, interrupted)
+    small = [*(word for word in SMALL if word != "tracker=none"), "tracker.system_metrics=true"]
     with pytest.raises(KeyboardInterrupt, match=r"^the run had finished$"):
-        run_experiment(compose(SMALL), folder=tmp_path / "run")
-    result = json.loads((tmp_path / "run" / "result.json").read_text())
+        run_experiment(compose(small), folder=with_store / "run")
+    result = json.loads((with_store / "run" / "result.json").read_text())
     assert result["status"] == "FINISHED"
-    assert not (tmp_path / "multirun" / "checkpoints" / result["key"]).exists()
+    assert (with_store / "multirun" / "checkpoints" / result["key"]).exists() == kept
+
+
+def test_a_run_without_a_tracker_that_is_interrupted_before_its_result_is_written_goes_on_from_its_checkpoint(
+    tmp_path, monkeypatch, caplog
+):
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Record, "_leave", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(compose(SMALL), folder=tmp_path / "run")
+    with caplog.at_level("INFO"):
+        run_experiment(compose(SMALL), folder=tmp_path / "again")
+    assert "goes on from its checkpoint" in caplog.text
 
 
 def test_the_result_has_the_id_that_the_tracker_gave_last_of_all(tmp_path):
@@ -323,10 +347,6 @@ def test_where_the_model_of_a_run_is_that_had_finished_before_is_told(with_store
 def test_what_is_trained_anew_goes_on_where_it_was_interrupted(with_store, monkeypatch, caplog):
     anew = [*(word for word in SMALL if word != "tracker=none"), "max_steps=4", "evaluation.times=2", "rerun=true"]
     first = run_experiment(compose(anew), folder=with_store / "1")
-
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patched:
         patched.setattr(experiment, "log_outcome", interrupted)
         with pytest.raises(KeyboardInterrupt):

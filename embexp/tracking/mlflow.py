@@ -162,12 +162,13 @@ class MLflowTracker(Tracker):
         """See `Tracker`. The end is in the journal first; then what is missing is sent, for a bounded time."""
         if self._journal is None or self._background is None:
             return
-        if self._monitor is not None:
-            self._monitor.finish()
         journal, background = self._journal, self._background
         journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
         journal.close()
         try:
+            # A sample that it takes meanwhile comes after the end, and so is not written.
+            if self._monitor is not None:
+                self._monitor.finish()
             background.finish(HURRIED_SECONDS if hurried or status is Status.KILLED else WAIT_SECONDS)
         finally:
             self._tell_what_is_left(journal, background)
