@@ -244,8 +244,14 @@ class Record:
             return result
         self.ended = True
         try:
-            self._leave(result)
-            self._hand_on(result)
+            try:
+                self._leave(result)
+                # A process that was told to go has little time.
+                if self.started and status is not Status.KILLED and not skipped:
+                    self.tracker.settle()
+            finally:
+                # Whatever interrupts the wait: a file that is not named now is never sent.
+                self._hand_on(result)
         except (KeyboardInterrupt, Terminated):
             hurried = True
             raise
@@ -273,24 +279,22 @@ class Record:
         return named
 
     def _hand_on(self, result: Result) -> None:
-        # A process that was told to go has little time.
-        if self.started and result.status is not Status.KILLED and not result.skipped:
-            self.tracker.settle()
-        # Its card and its artifact have the id too.
+        # Its artifact and its card have the id too.
         self._named(result)
-        card = self._card() if result.status is Status.FINISHED and not result.skipped else None
         if not self.started:
             return
         if self.cautions:
             self.tracker.set_tags({CAUTIONS: "\n".join(self.cautions)})
-        if card is not None:
-            self.tracker.log_artifact(card, MODEL)
         for name in ("run.log",) if self.claim.spares else ARTIFACTS:
             # Of an earlier run in this folder, where this one came to no key.
             if self.key is None and name in OF_A_KEY:
                 continue
             if (self.folder / name).is_file():
                 self.tracker.log_artifact(self.folder / name)
+        # Last: it may take long enough to be interrupted.
+        card = self._card() if result.status is Status.FINISHED and not result.skipped else None
+        if card is not None:
+            self.tracker.log_artifact(card, MODEL)
 
     def _card(self) -> Path | None:
         """The card of the model that was kept; it tells of all scores, and so is written when they are there."""

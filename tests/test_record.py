@@ -111,6 +111,23 @@ def test_a_tracker_is_told_that_a_run_ended_whose_result_cannot_be_written(told,
     assert ended == [Status.FINISHED]
 
 
+@pytest.mark.parametrize("at", ["tests.test_record.Told.settle", "embexp.record.Record._card"])
+def test_who_interrupts_the_wait_at_the_end_of_a_run_costs_it_none_of_its_files(told, monkeypatch, at):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    handed = []
+    monkeypatch.setattr(at, interrupted)
+    monkeypatch.setattr(told.tracker, "log_artifact", lambda path: handed.append(path.name))
+    monkeypatch.setattr(told.tracker, "end", lambda *_, hurried: handed.append(hurried))
+    told.claim_folder(keeps_model=False)
+    (told.folder / "predictions.parquet").touch()
+    told.start(tags={}, parent=None)
+    with pytest.raises(KeyboardInterrupt):
+        told.end(Status.FINISHED)
+    assert handed == ["result.json", "predictions.parquet", True]
+
+
 def test_a_run_that_had_finished_in_this_very_folder_keeps_its_predictions_and_curves(config, record):
     history = {"dev/x": [[0, 0.1], [10, None]]}
     kept = {"key": "0123", "status": "FINISHED", "history": history}
