@@ -124,13 +124,16 @@ def slurm_executor(
     words = {WORDS_OF_SLURM.get(key, key): value for key, value in asked.items() if value not in (None, 0)}
     if "mem" in words:
         words["mem"] = f"{words['mem']}GB"
+    threads = threads_of_each(cpus_per_task, devices=devices)
     executor.update_parameters(
         job_name="embexp",
         cpus_per_task=cpus_per_task,
         # How many threads a job has changes a result's last digits: as many on every machine.
         setup=[
-            f"export {THREADS}={threads_of_each(cpus_per_task, devices=devices)} {THREADS_FROM}={CPUS_PER_TASK}",
+            f"export {THREADS}={threads} {THREADS_FROM}={CPUS_PER_TASK}",
             *setup,
+            # What a person's own lines set is no share.
+            f'[ "${{{THREADS}-}}" = {threads} ] || unset {THREADS_FROM}',
         ],
         **words,
     )

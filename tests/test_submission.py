@@ -299,8 +299,24 @@ def test_the_devices_of_a_local_job_share_its_cores_and_are_told_whose_they_are(
 def test_the_devices_of_a_job_on_slurm_share_its_cores_and_are_told_whose_they_are(tmp_path, sent):
     launch(SlurmLauncher(cpus_per_task=8, setup=["module load cuda"], max_num_timeout=1), tmp_path, devices=[4, 2])
     threads = "export OMP_NUM_THREADS=2 EMBEXP_THREADS_FROM=hydra.launcher.cpus_per_task"
-    assert sent["executor"].parameters["setup"] == [threads, "module load cuda"]
+    assert sent["executor"].parameters["setup"][:2] == [threads, "module load cuda"]
     assert sent["executor"].parameters["cpus_per_task"] == 8
+
+
+@pytest.mark.usefixtures("slurm")
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (":", "2 hydra.launcher.cpus_per_task"),
+        ("export OMP_NUM_THREADS=16", "16"),
+        ("unset OMP_NUM_THREADS", ""),
+    ],
+)
+def test_threads_that_a_person_s_own_lines_set_are_not_told_as_a_share(tmp_path, sent, own, told):
+    launch(SlurmLauncher(cpus_per_task=2, setup=[own], max_num_timeout=1), tmp_path, devices=[1])
+    script = "\n".join([*sent["executor"].parameters["setup"], f"set +u; echo $OMP_NUM_THREADS ${THREADS_FROM}"])
+    said = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == told
 
 
 @wants_submitit
