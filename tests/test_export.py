@@ -185,6 +185,7 @@ def test_a_fault_of_the_card_costs_the_run_nothing_but_its_card(tmp_path, monkey
 
     monkeypatch.setattr("embexp.report.card.write_card", broken)
     record = Record(tracker=NullTracker(), folder=tmp_path, name="run", params={})
+    record.start(tags={}, parent=None)
     record.keep_model(Path.mkdir)
     assert record.end(Status.FINISHED).status is Status.FINISHED
     assert "has no card: ValueError: no card for" in caplog.text
