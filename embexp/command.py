@@ -47,7 +47,8 @@ IN_TORCHRUN_A_RUN = (
     "the other devices' processes itself."
 )
 WHAT_NEXT = "the same command again goes on from here"
-TASKS = "evaluation.mteb.tasks="
+MTEB, TASKS = "evaluation.mteb.", "evaluation.mteb.tasks="
+LAUNCHER = "hydra/launcher="
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
 
@@ -103,9 +104,14 @@ def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
 
 
 def refuse_unknown_tasks(jobs: list[list[str]], config_dir: str | None) -> None:
-    """Where tasks of MTEB are typed, asks it for them before anything is made or sent: it is imported for them anyway."""
-    # Of the jobs that name the same ones, one.
-    naming = {word: job for job in jobs for word in job if word.lstrip("+").startswith(TASKS)}
+    """Where tasks of MTEB are typed, asks it for them before anything is made: it is imported for them in this process anyway."""
+    # Of the jobs that ask it for the same, one.
+    settings = [frozenset(word for word in job if word.lstrip("+").startswith(MTEB)) for job in jobs]
+    naming = {
+        asked: job
+        for asked, job in zip(settings, jobs, strict=True)
+        if any(word.lstrip("+").startswith(TASKS) for word in asked)
+    }
     if not naming:
         return
     tell_of_loading()
@@ -156,7 +162,9 @@ def run_command() -> int:
     sys.argv[1:] = [*flags, *(for_multirun(overrides, config_dir=config_dir) if multirun else overrides)]
     raise_on_sigterm()
     nothing_is_said_yet()
-    refuse_unknown_tasks(jobs, config_dir)
+    # Jobs in processes of their own are not held up, nor this one filled, by what they load themselves.
+    if not any(word.startswith(LAUNCHER) and word != f"{LAUNCHER}basic" for word in overrides):
+        refuse_unknown_tasks(jobs, config_dir)
     if multirun:
         return run_sweep(jobs, config_dir)
     run_hydra()

@@ -64,6 +64,16 @@ def test_mteb_is_asked_once_for_the_tasks_that_many_jobs_share(given, asked_for)
     assert asked_for == [["STS12"], ["STS13"]]
 
 
+def test_mteb_is_asked_for_the_same_tasks_in_each_language(given, asked_for):
+    given(BESIDE, "evaluation.mteb.tasks=[STS12]", "evaluation.mteb.languages=[deu],[eng]", "-m")
+    assert asked_for == [["STS12"], ["STS12"]]
+
+
+def test_mteb_is_not_loaded_for_jobs_in_processes_of_their_own(given, asked_for):
+    given(BESIDE, "evaluation.mteb.tasks=[NoSuch],[STS12]", "hydra/launcher=joblib", "-m")
+    assert asked_for == []
+
+
 def test_mteb_is_not_asked_where_none_of_its_tasks_is_typed(given, asked_for):
     given(BESIDE)
     assert asked_for == []
