@@ -180,26 +180,28 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     return used, of_split
 
 
-def queries_of(file: Path, *, as_published: bool = False) -> dict[str, Any]:
+def queries_of(file: Path, *, key: str = KEY, as_published: bool = False) -> dict[str, Any]:
     """The text of each query, by its id.
 
     Args:
         file: the table.
+        key: of the config, that named it.
         as_published: whether a text may be empty.
 
     Raises:
         ConfigError: the file is broken, or has two queries of one id.
     """
     blank = ["text"] if as_published else []
-    queries = read_columns(file, IDENTIFIED, key=KEY, blank=blank, unique=["id"])
+    queries = read_columns(file, IDENTIFIED, key=key, blank=blank, unique=["id"])
     return dict(zip(map(str, queries["id"]), queries["text"], strict=True))
 
 
-def judgements(file: Path, *, as_published: bool = False) -> dict[str, dict[str, int]]:
+def judgements(file: Path, *, key: str = KEY, as_published: bool = False) -> dict[str, dict[str, int]]:
     """Of each query that a file judges the gain of each of its documents, by their ids; 1 where the file has no gains.
 
     Args:
         file: the table.
+        key: of the config, that named it.
         as_published: whether a document may be judged twice and differently: of the hub's data MTEB takes the last.
 
     Raises:
@@ -208,7 +210,7 @@ def judgements(file: Path, *, as_published: bool = False) -> dict[str, dict[str,
     """
     columns = {"query": ("query-id",), "document": ("corpus-id",), "gain": ("score",)}
     unique = () if as_published else ("query", "document")
-    judged = read_columns(file, columns, key=KEY, optional=["gain"], numbers=["gain"], unique=unique)
+    judged = read_columns(file, columns, key=key, optional=["gain"], numbers=["gain"], unique=unique)
     relevant: dict[str, dict[str, int]] = {}
     for query, document, gain in zip(*judged.values(), strict=True):
         if gain is not None and not gain.is_integer():

@@ -87,12 +87,12 @@ def _refuse_what_finds_nothing(name: str, *, corpus: Path, queries: Path, judgin
     key = f"evaluation.mteb.own.{name}"
     relevant = {
         query: {document for document, gain in gains.items() if gain > 0}
-        for query, gains in judgements(judging).items()
+        for query, gains in judgements(judging, key=key).items()
     }
     judged = {query for query, documents in relevant.items() if documents}
     if not judged:
         raise ConfigError([f"{key}: {judging}: no score is above 0, so that no document is relevant to any query."])
-    known = queries_of(queries)
+    known = queries_of(queries, key=key)
     if judged.isdisjoint(known):
         told = no_id_agrees(
             "query that is judged",
@@ -109,11 +109,12 @@ def _refuse_what_finds_nothing(name: str, *, corpus: Path, queries: Path, judgin
         if identifier in wanted:
             return
         first = first or identifier
-    if first is not None:
-        told = no_id_agrees(
-            "relevant document", "corpus-id", judging=judging, unknown=min(wanted), file=corpus, known=first
-        )
-        raise ConfigError([f"{key}: {told}."])
+    if first is None:
+        raise _incomplete(name, corpus.parent, f"{corpus.name} without a document that has an id")
+    told = no_id_agrees(
+        "relevant document", "corpus-id", judging=judging, unknown=min(wanted), file=corpus, known=first
+    )
+    raise ConfigError([f"{key}: {told}."])
 
 
 def _ids(name: str, corpus: Path) -> Iterator[str]:

@@ -157,8 +157,14 @@ def test_a_corpus_without_ids_and_queries_that_are_broken_are_told_before_the_tr
     (folder / "corpus.csv").write_text("name,text\na,one\n")
     with pytest.raises(ConfigError, match=f"mine={folder}: holds corpus.csv without a column _id; add it"):
         own_evaluation(tmp_path, mine=folder)
+    (folder / "corpus.csv").write_text("_id,text\n")
+    with pytest.raises(ConfigError, match=f"mine={folder}: holds corpus.csv without a document that has an id; add it"):
+        own_evaluation(tmp_path, mine=folder)
     (folder / "queries.csv").write_text("_id,text\n1,one\n1,two\n")
     with pytest.raises(ConfigError, match=r"queries\.csv row 3: the id 1 is that of row 2"):
+        own_evaluation(tmp_path, mine=folder)
+    (folder / "queries.csv").write_text("name,text\n1,one\n")
+    with pytest.raises(ConfigError, match=rf"evaluation\.mteb\.own\.mine={folder / 'queries.csv'}: no column _id"):
         own_evaluation(tmp_path, mine=folder)
 
 
