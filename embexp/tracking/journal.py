@@ -95,10 +95,11 @@ class Journal:
             if written < len(line):
                 os.ftruncate(self._file, os.fstat(self._file).st_size - written)
                 raise OSError(28, "No space left on device", str(self.path))
+            # Before the wait below, in which Ctrl-C may come: nothing follows an end.
+            self._ended = kind == "end"
             if kind in ("start", "end"):
                 # These two are worth a power cut's protection, and come once a run.
                 os.fsync(self._file)
-            self._ended = kind == "end"
 
     def read(self, offset: int = 0) -> list[tuple[Entry, int]]:
         """The lines from a byte on, each with the byte at which it ends; at most about 1 MiB of them."""
