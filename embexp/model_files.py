@@ -85,6 +85,7 @@ def not_waiting_for_the_hub() -> Iterator[None]:
         return
     from huggingface_hub import constants, get_session
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.utils._http import hf_request_event_hook
 
     def refuse(request: Any) -> None:
         if urlsplit(str(request.url)).netloc == urlsplit(constants.ENDPOINT).netloc:
@@ -93,8 +94,8 @@ def not_waiting_for_the_hub() -> Iterator[None]:
     before = constants.HF_HUB_OFFLINE
     hooks: list[Any] = get_session().event_hooks["request"]
     kept = [*hooks]
-    # The library's own hook refuses whatever is asked while it is offline, mirrors too; where a person said so, it shall.
-    hooks[:] = kept if before else [refuse]
+    # The library's own hook refuses whatever is asked while it is offline, mirrors too; where a person said so, it shall. Others stay.
+    hooks[:] = kept if before else [refuse, *(hook for hook in kept if hook is not hf_request_event_hook)]
     constants.HF_HUB_OFFLINE = True
     try:
         yield

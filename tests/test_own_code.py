@@ -166,16 +166,19 @@ def test_a_model_function_asks_a_mirror_of_its_own_where_the_hub_cannot_be_reach
     # The environment is read once for all its requests.
     close_session()
     tiny(**SIZES)[0].save_pretrained(str(tmp_path / "model"))
-    asked = {"target": "mine_keeping.build", "cache": str(tmp_path / "cache")}
+    asked, seen = {"target": "mine_keeping.build", "cache": str(tmp_path / "cache")}, []
     with HubServer(home=tmp_path / "home", models={"org/model": tmp_path / "model"}) as hub:
         with pytest.raises(ConfigError, match="the hub cannot be reached"):
             load_encoder(OwnModel(**asked))
         assert hub.requests == []
+        # A person's own, as one that adds what the mirror wants to know.
+        get_session().event_hooks["request"].append(lambda request: seen.append(request))
         hooks = [*get_session().event_hooks["request"]]
         encoder = load_encoder(OwnModel(**asked, endpoint=hub.endpoint))
-        assert hub.requests
+        assert len(seen) == len(hub.requests) > 0
     assert encoder.weights_hash == weights_hash(tiny(**SIZES)[0])
     assert get_session().event_hooks["request"] == hooks != []
+    close_session()
     # Who has set it has a reason.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="offline mode is enabled"):
