@@ -74,8 +74,8 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
 
 @contextmanager
 def not_waiting_for_the_hub() -> Iterator[None]:
-    """Where the hub cannot be reached, huggingface_hub is offline inside, as by HF_HUB_OFFLINE=1: what is asked of it fails at
-    once, instead of after minutes of trying; what its cache has is found. A mirror that is named to it (`endpoint=`) is asked.
+    """Where the hub cannot be reached, what is asked of it inside fails at once, as by HF_HUB_OFFLINE=1, instead of after minutes of
+    trying; what its cache has is found. A mirror that is named to huggingface_hub (`endpoint=`) is asked.
 
     Raises:
         ConfigError: what broke is that something was asked of it which is not on this machine.
@@ -85,18 +85,15 @@ def not_waiting_for_the_hub() -> Iterator[None]:
         return
     from huggingface_hub import constants, get_session
     from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-    from huggingface_hub.utils._http import hf_request_event_hook
 
     def refuse(request: Any) -> None:
         if urlsplit(str(request.url)).netloc == urlsplit(constants.ENDPOINT).netloc:
             raise OfflineModeIsEnabled(f"{constants.ENDPOINT} cannot be reached")
 
-    before = constants.HF_HUB_OFFLINE
     hooks: list[Any] = get_session().event_hooks["request"]
-    kept = [*hooks]
-    # The library's own hook refuses whatever is asked while it is offline, mirrors too; where a person said so, it shall. Others stay.
-    hooks[:] = kept if before else [refuse, *(hook for hook in kept if hook is not hf_request_event_hook)]
-    constants.HF_HUB_OFFLINE = True
+    # Last: a person's own hook may send it elsewhere, and where a person set HF_HUB_OFFLINE the library's says so. Not set here:
+    # the library's hook would refuse mirrors too, in the new client that it makes where one has stuttered.
+    hooks.append(refuse)
     try:
         yield
     except OSError as error:
@@ -110,8 +107,7 @@ def not_waiting_for_the_hub() -> Iterator[None]:
             ]
         ) from error
     finally:
-        constants.HF_HUB_OFFLINE = before
-        hooks[:] = kept
+        hooks.remove(refuse)
 
 
 def _came_of(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:

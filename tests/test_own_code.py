@@ -6,8 +6,10 @@ import importlib
 import sys
 from typing import Any
 
+import httpx2
 import pytest
-from huggingface_hub import close_session, constants, get_session
+from huggingface_hub import close_session, constants, get_session, set_client_factory
+from huggingface_hub.utils import _http
 
 from embexp import model_files
 from embexp.config import ConfigError
@@ -154,7 +156,9 @@ def test_a_model_function_that_asks_a_hub_that_cannot_be_reached_is_told_so_at_o
     assert not constants.is_offline_mode()
 
 
-def test_a_model_function_asks_a_mirror_of_its_own_where_the_hub_cannot_be_reached(keeping, tmp_path, monkeypatch):
+@pytest.fixture
+def mirror(keeping, tmp_path, monkeypatch):
+    """A hub's mirror, and what asks it: a model function that is given its address."""
     asking(
         keeping,
         monkeypatch,
@@ -166,23 +170,56 @@ def test_a_model_function_asks_a_mirror_of_its_own_where_the_hub_cannot_be_reach
     # The environment is read once for all its requests.
     close_session()
     tiny(**SIZES)[0].save_pretrained(str(tmp_path / "model"))
-    asked, seen = {"target": "mine_keeping.build", "cache": str(tmp_path / "cache")}, []
     with HubServer(home=tmp_path / "home", models={"org/model": tmp_path / "model"}) as hub:
-        with pytest.raises(ConfigError, match="the hub cannot be reached"):
-            load_encoder(OwnModel(**asked))
-        assert hub.requests == []
-        # A person's own, as one that adds what the mirror wants to know.
-        get_session().event_hooks["request"].append(lambda request: seen.append(request))
-        hooks = [*get_session().event_hooks["request"]]
-        encoder = load_encoder(OwnModel(**asked, endpoint=hub.endpoint))
-        assert len(seen) == len(hub.requests) > 0
-    assert encoder.weights_hash == weights_hash(tiny(**SIZES)[0])
-    assert get_session().event_hooks["request"] == hooks != []
+        yield hub, {"target": "mine_keeping.build", "cache": str(tmp_path / "cache")}
     close_session()
+
+
+def test_a_model_function_asks_a_mirror_of_its_own_where_the_hub_cannot_be_reached(mirror, tmp_path, monkeypatch):
+    hub, asked = mirror
+    with pytest.raises(ConfigError, match="the hub cannot be reached"):
+        load_encoder(OwnModel(**asked))
+    assert hub.requests == []
+    hooks = [*get_session().event_hooks["request"]]
+    encoder = load_encoder(OwnModel(**asked, endpoint=hub.endpoint))
+    assert hub.requests
+    assert encoder.weights_hash == weights_hash(tiny(**SIZES)[0])
+    # What the cache has since is found without it.
+    assert load_encoder(OwnModel(**asked)).weights_hash == encoder.weights_hash
+    assert get_session().event_hooks["request"] == hooks != []
     # Who has set it has a reason.
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(ConfigError, match="offline mode is enabled"):
-        load_encoder(OwnModel(target="mine_keeping.build", cache=str(tmp_path / "other"), endpoint=hub.endpoint))
+        load_encoder(OwnModel(**asked | {"cache": str(tmp_path / "other")}, endpoint=hub.endpoint))
+
+
+def test_a_mirror_is_asked_with_a_person_s_own_hooks(mirror, monkeypatch):
+    hub, asked = mirror
+    told: list[str] = []
+
+    def client() -> httpx2.Client:
+        hooks = [lambda request: told.append(request.url.path)]
+        return httpx2.Client(event_hooks={"request": hooks}, follow_redirects=True, timeout=None)
+
+    monkeypatch.setattr(_http, "_GLOBAL_CLIENT_FACTORY", _http._GLOBAL_CLIENT_FACTORY)
+    set_client_factory(client)
+    load_encoder(OwnModel(**asked, endpoint=hub.endpoint))
+    assert sorted(told) == sorted(hub.requests) != []
+
+
+def test_a_mirror_that_stutters_once_is_asked_again(mirror, monkeypatch):
+    hub, asked = mirror
+    send, stuttered = httpx2.HTTPTransport.handle_request, []
+
+    def stutter(self, request):
+        if "/tree/" in request.url.path and not stuttered:
+            stuttered.append(request)
+            raise httpx2.ConnectError("refused")
+        return send(self, request)
+
+    monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", stutter)
+    load_encoder(OwnModel(**asked, endpoint=hub.endpoint))
+    assert stuttered
 
 
 def test_what_a_model_function_says_in_place_of_the_hub_s_answer_is_told_as_it_was(keeping, monkeypatch):
