@@ -47,7 +47,8 @@ IN_TORCHRUN_A_RUN = (
     "the other devices' processes itself."
 )
 WHAT_NEXT = "the same command again goes on from here"
-MTEB, TASKS = "evaluation.mteb.", "evaluation.mteb.tasks="
+# What decides which tasks of MTEB a job asks for.
+ASKING, TASKS = ("evaluation", "experiment="), "evaluation.mteb.tasks="
 LAUNCHER = "hydra/launcher="
 INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
 
@@ -104,9 +105,12 @@ def run_sweep(jobs: list[list[str]], config_dir: str | None) -> int:
 
 
 def refuse_unknown_tasks(jobs: list[list[str]], config_dir: str | None) -> None:
-    """Where tasks of MTEB are typed, asks it for them before anything is made: it is imported for them in this process anyway."""
+    """Where tasks of MTEB are typed, asks it for them before anything is made; of jobs of this process, which import it anyway.
+
+    What else breaks in it the run tells.
+    """
     # Of the jobs that ask it for the same, one.
-    settings = [frozenset(word for word in job if word.lstrip("+").startswith(MTEB)) for job in jobs]
+    settings = [frozenset(word for word in job if word.lstrip("+").startswith(ASKING)) for job in jobs]
     naming = {
         asked: job
         for asked, job in zip(settings, jobs, strict=True)
@@ -115,13 +119,18 @@ def refuse_unknown_tasks(jobs: list[list[str]], config_dir: str | None) -> None:
     if not naming:
         return
     tell_of_loading()
-    with uncollected(), leaving_while_importing(WHAT_NEXT):
-        from embexp.evaluation import mteb
+    try:
+        with uncollected(), leaving_while_importing(WHAT_NEXT):
+            from embexp.evaluation import mteb
 
-        for job in naming.values():
-            asked = compose(an_instance_of(job), config_dir=config_dir).evaluation.mteb
-            if asked is not None:
-                mteb.refuse_unknown_tasks(asked)
+            for job in naming.values():
+                asked = compose(an_instance_of(job), config_dir=config_dir).evaluation.mteb
+                if asked is not None:
+                    mteb.refuse_unknown_tasks(asked)
+    except ConfigError:
+        raise
+    except Exception:  # whatever an installation lacks: a run has a record in which to tell it
+        return
 
 
 def instead_of_a_flag(word: str) -> str:
@@ -163,7 +172,8 @@ def run_command() -> int:
     raise_on_sigterm()
     nothing_is_said_yet()
     # Jobs in processes of their own are not held up, nor this one filled, by what they load themselves.
-    if not any(word.startswith(LAUNCHER) and word != f"{LAUNCHER}basic" for word in overrides):
+    launchers = {word for word in overrides if word.startswith(LAUNCHER)}
+    if not multirun or launchers <= {f"{LAUNCHER}basic"}:
         refuse_unknown_tasks(jobs, config_dir)
     if multirun:
         return run_sweep(jobs, config_dir)

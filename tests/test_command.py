@@ -35,13 +35,15 @@ def given(monkeypatch, tmp_path):
 
 @pytest.fixture
 def asked_for(monkeypatch) -> list[list[str]]:
-    """The tasks that MTEB is asked for; it knows none that begins with No."""
+    """The tasks that MTEB is asked for; it knows none that begins with No, and breaks at Broken."""
     asked = []
 
     def refuse(settings: Mteb) -> None:
         asked.append(settings.tasks)
         if unknown := [name for name in settings.tasks if name.startswith("No")]:
             raise ConfigError([f"{name}: no such task" for name in unknown])
+        if "Broken" in settings.tasks:
+            raise ImportError("libtorch.so: cannot open shared object file")
 
     monkeypatch.setattr("embexp.evaluation.mteb.refuse_unknown_tasks", refuse)
     return asked
@@ -67,6 +69,27 @@ def test_mteb_is_asked_once_for_the_tasks_that_many_jobs_share(given, asked_for)
 def test_mteb_is_asked_for_the_same_tasks_in_each_language(given, asked_for):
     given(BESIDE, "evaluation.mteb.tasks=[STS12]", "evaluation.mteb.languages=[deu],[eng]", "-m")
     assert asked_for == [["STS12"], ["STS12"]]
+
+
+def test_mteb_is_asked_for_the_same_tasks_in_the_languages_of_each_option(tmp_path, given, asked_for):
+    (tmp_path / "own" / "evaluation").mkdir(parents=True)
+    (tmp_path / "own" / "evaluation" / "deu.yaml").write_text("defaults: [mteb]\nmteb: {languages: [deu]}\n")
+    swept = "evaluation=[own,mteb],[own,deu]"
+    given("--config-dir", str(tmp_path / "own"), swept, "evaluation.mteb.tasks=[STS12]", "-m")
+    assert asked_for == [["STS12"], ["STS12"]]
+
+
+def test_mteb_is_asked_for_a_lone_run_whatever_launcher_is_named(given, asked_for):
+    with pytest.raises(ConfigError, match="NoSuch: no such task"):
+        given(BESIDE, "evaluation.mteb.tasks=[NoSuch]", "hydra/launcher=joblib")
+    given(BESIDE, "evaluation.mteb.tasks=[STS12],[STS13]", "hydra/launcher=basic", "-m")
+    assert asked_for == [["NoSuch"], ["STS12"], ["STS13"]]
+
+
+def test_what_else_breaks_in_mteb_is_left_to_the_run(tmp_path, given, asked_for):
+    assert given(BESIDE, "evaluation.mteb.tasks=[Broken]") == 0
+    assert asked_for == [["Broken"]]
+    assert (tmp_path / "multirun").exists()
 
 
 def test_mteb_is_not_loaded_for_jobs_in_processes_of_their_own(given, asked_for):
