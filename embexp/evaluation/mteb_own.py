@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from embexp.config import ConfigError
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.evaluation.mteb_mirror import IDS, OWN, QRELS, judgements, queries_of
-from embexp.evaluation.tables import add_to, find_table, no_id_agrees, opened
+from embexp.evaluation.tables import add_to, find_table, no_id_agrees, opened, relevant_to_each
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -85,25 +85,19 @@ def kind_of_own(name: str, folder: Path) -> str:
 def _refuse_what_finds_nothing(name: str, *, corpus: Path, queries: Path, judging: Path) -> None:
     """Judgements by which every score would be 0. Of the corpus no more is read than up to the first relevant document."""
     key = f"evaluation.mteb.own.{name}"
-    relevant = {
-        query: {document for document, gain in gains.items() if gain > 0}
-        for query, gains in judgements(judging, key=key).items()
-    }
-    judged = {query for query, documents in relevant.items() if documents}
-    if not judged:
-        raise ConfigError([f"{key}: {judging}: no score is above 0, so that no document is relevant to any query."])
+    relevant = relevant_to_each(judgements(judging, key=key), judging=f"{key}: {judging}")
     known = queries_of(queries, key=key)
-    if judged.isdisjoint(known):
+    if relevant.keys().isdisjoint(known):
         told = no_id_agrees(
             "query that is judged",
             "query-id",
             judging=judging,
-            unknown=min(judged),
+            unknown=min(relevant),
             file=queries,
             known=next(iter(known)),
         )
         raise ConfigError([f"{key}: {told}."])
-    wanted = {document for query in judged.intersection(known) for document in relevant[query]}
+    wanted = {document for query in relevant.keys() & known.keys() for document in relevant[query]}
     first = None
     for identifier in _ids(name, corpus):
         if identifier in wanted:

@@ -18,7 +18,7 @@ from embexp.data.helpdesk import retrieval as helpdesk_articles
 from embexp.data.views import make_view
 from embexp.evaluation.parts import Part
 from embexp.evaluation.ranking import MAP_AT, ranking_metrics
-from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, no_id_agrees, read_columns
+from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, no_id_agrees, read_columns, relevant_to_each
 
 log = logging.getLogger(__name__)
 
@@ -200,9 +200,8 @@ def _tell_of_unknown_ids(
         ConfigError: all are, and every score would be 0.
     """
     judging = files["relevance"]
-    judged = {query for query, gains in relevant.items() if any(gain > 0 for gain in gains.values())}
-    if not judged:
-        raise ConfigError([f"{judging}: no score is above 0, so that no document is relevant to any query."])
+    answers = relevant_to_each(relevant, judging=str(judging))
+    judged = set(answers)
     unknown = _unknown(judged, queries, "query that is judged", "query-id", judging=judging, file=files["queries"])
     if unknown:
         log.warning(
@@ -211,7 +210,7 @@ def _tell_of_unknown_ids(
             len(judged),
             printable(min(unknown)),
         )
-    wanted = {document for query in judged - unknown for document, gain in relevant[query].items() if gain > 0}
+    wanted = {document for query in judged - unknown for document in answers[query]}
     missing = _unknown(wanted, documents, "relevant document", "corpus-id", judging=judging, file=files["corpus"])
     if missing:
         log.warning(

@@ -222,6 +222,22 @@ def _as_typed(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else printable(str(value))
 
 
+def relevant_to_each(judged: Mapping[str, Mapping[str, float]], *, judging: str) -> dict[str, set[str]]:
+    """The relevant documents of each query that has any.
+
+    Args:
+        judged: the gains of each query's documents.
+        judging: where they were read, for the message.
+
+    Raises:
+        ConfigError: none has any, and every score would be 0.
+    """
+    relevant = {query: {document for document, gain in gains.items() if gain > 0} for query, gains in judged.items()}
+    if not any(relevant.values()):
+        raise ConfigError([f"{judging}: no score is above 0, so that no document is relevant to any query."])
+    return {query: documents for query, documents in relevant.items() if documents}
+
+
 def no_id_agrees(what: str, column: str, *, judging: Path, unknown: str, file: Path, known: str) -> str:
     """What is to be said of judgements of which none can count.
 
