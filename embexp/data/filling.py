@@ -69,8 +69,8 @@ class _Filled:
     """Batches while they are filled, one row after the other, by the rule of `fill`.
 
     Rows are dealt to the batches as cards are: of many at once it is seen whether each finds room in its turn, up to the first
-    that does not, for which a batch is looked for. Where a text stands is known from the batches of its rows, and of a text in
-    very many rows by a bit a batch.
+    that does not, for which a batch is looked for. Where a text stands is known from the batches of its rows, and of a frequent
+    one by a bit a batch.
 
     Args:
         room: (batches,), rows that are each one's share.

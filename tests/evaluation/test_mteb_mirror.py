@@ -152,19 +152,19 @@ def test_judgements_of_which_none_can_count_are_told_before_the_training(tmp_pat
         own_evaluation(tmp_path, mine=folder)
 
 
-def test_a_corpus_without_ids_and_queries_that_are_broken_are_told_before_the_training(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "text", "told"),
+    [
+        ("corpus.csv", "name,text\na,one\n", "mine={folder}: holds corpus.csv without a column _id; add it"),
+        ("corpus.csv", "_id,text\n", "mine={folder}: holds corpus.csv without a document that has an id; add it"),
+        ("queries.csv", "_id,text\n1,one\n1,two\n", "queries.csv row 3: the id 1 is that of row 2"),
+        ("queries.csv", "name,text\n1,one\n", "evaluation.mteb.own.mine={folder}/queries.csv: no column _id"),
+    ],
+)
+def test_a_corpus_without_ids_and_queries_that_are_broken_are_told_before_the_training(tmp_path, file, text, told):
     folder = searched(tmp_path / "mine")
-    (folder / "corpus.csv").write_text("name,text\na,one\n")
-    with pytest.raises(ConfigError, match=f"mine={folder}: holds corpus.csv without a column _id; add it"):
-        own_evaluation(tmp_path, mine=folder)
-    (folder / "corpus.csv").write_text("_id,text\n")
-    with pytest.raises(ConfigError, match=f"mine={folder}: holds corpus.csv without a document that has an id; add it"):
-        own_evaluation(tmp_path, mine=folder)
-    (folder / "queries.csv").write_text("_id,text\n1,one\n1,two\n")
-    with pytest.raises(ConfigError, match=r"queries\.csv row 3: the id 1 is that of row 2"):
-        own_evaluation(tmp_path, mine=folder)
-    (folder / "queries.csv").write_text("name,text\n1,one\n")
-    with pytest.raises(ConfigError, match=rf"evaluation\.mteb\.own\.mine={folder / 'queries.csv'}: no column _id"):
+    (folder / file).write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(told.format(folder=folder))):
         own_evaluation(tmp_path, mine=folder)
 
 
