@@ -30,6 +30,7 @@ from benchmarks.bench.parts import PARTS, Bench
 from benchmarks.bench.processes import start
 from benchmarks.bench.sides import BOTH_ALIKE, Sides
 from benchmarks.bench.table import head, row
+from embexp.units import counted
 
 BESIDE = Path(__file__).resolve().parents[3] / "shared" / "data"
 GPU_STEPS = 100
@@ -112,7 +113,7 @@ def _data(options: Options) -> str:
     pairs = "STS-B" if options.stsb else "the built-in corpus"
     return (
         f"Rows: {rows}, less those that repeat or whose texts are equal; negatives are other rows' hypotheses. Scored on "
-        f"pairs of {pairs}. {options.pairs} pairs of runs where nothing else is said."
+        f"pairs of {pairs}. {counted(options.pairs, 'pair')} of runs where nothing else is said."
     )
 
 

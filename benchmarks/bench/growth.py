@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.bench.options import Options
 from benchmarks.bench.processes import start
 from benchmarks.bench.sides import Case, Sides, an_epoch
-from benchmarks.bench.table import head, mebibytes, row
+from benchmarks.bench.table import head, in_seconds, mebibytes, row
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 FLAT_TO, FIRST_STEP = 300 * 2**20, 10.0
@@ -65,7 +65,7 @@ def batches_and_lengths(options: Options, sides: Sides) -> Iterator[str]:
 def _measure(curve: Curve, value: int, sides: Sides, case: Case) -> str:
     plain, embexp = sides.plain(case).steps.mean, sides.embexp(case).steps.mean
     curve[value] = plain, embexp
-    return row(value, f"{plain:.3g} s", f"{embexp:.3g} s", f"{plain / embexp:.2f}")
+    return row(value, in_seconds(plain), in_seconds(embexp), f"{plain / embexp:.2f}")
 
 
 def draw(path: Path, curves: dict[str, Curve]) -> None:

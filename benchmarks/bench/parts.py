@@ -15,7 +15,7 @@ from benchmarks.bench.growth import batches_and_lengths, rows_of_data
 from benchmarks.bench.options import Options
 from benchmarks.bench.processes import Finished, start, start_profiled, without_large_pages
 from benchmarks.bench.sides import Case, Run, Sides, an_epoch, shorter, switched_off
-from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_turn, mebibytes, ratio_row, row, spread
+from benchmarks.bench.table import RATIO_HEAD, Ratios, head, in_seconds, in_turn, mebibytes, ratio_row, row, spread
 from benchmarks.bench.where import KINDS, OTHER
 from benchmarks.bench.workload import PAIRS, TRIPLETS
 from embexp.pages import LARGE_PAGES
@@ -180,8 +180,8 @@ def levers(bench: Bench) -> Iterator[str]:
         ratios = Ratios(tuple(one.steps.mean for one, _ in pairs), tuple(other.steps.mean for _, other in pairs))
         yield row(
             f"`{off}`",
-            f"{statistics.median(ratios.plain):.3g} s",
-            f"{statistics.median(ratios.embexp):.3g} s",
+            in_seconds(statistics.median(ratios.plain)),
+            in_seconds(statistics.median(ratios.embexp)),
             f"**{ratios.median:.2f}**",
             ", ".join(f"{ratio:.2f}" for ratio in ratios.each),
         )
@@ -238,7 +238,7 @@ def sweep(bench: Bench) -> Iterator[str]:
         # What takes an hour comes last: the others may not run at all.
         for name in reversed(ways) if number % 2 == 0 else ways:
             found[name] = ways[name]().wall
-            yield f"- {name}: {found[name]:.3g} s"
+            yield f"- {name}: {in_seconds(found[name])}"
         rounds.append(found)
     yield f"\n{RATIO_HEAD}"
     for name in list(ways)[1:]:

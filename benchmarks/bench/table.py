@@ -60,8 +60,8 @@ def ratio_row(what: str, ratios: Ratios, *, goal: float | None) -> str:
     """A row under RATIO_HEAD: the medians of both sides in seconds, the median ratio, and every pair's."""
     return row(
         what,
-        f"{statistics.median(ratios.plain):.3g} s",
-        f"{statistics.median(ratios.embexp):.3g} s",
+        in_seconds(statistics.median(ratios.plain)),
+        in_seconds(statistics.median(ratios.embexp)),
         f"**{ratios.median:.2f}**",
         "" if goal is None else f"{goal:g}: {'met' if ratios.median >= goal else 'not met'}",
         ", ".join(f"{ratio:.2f}" for ratio in ratios.each),
@@ -73,6 +73,11 @@ def spread(values: Sequence[float]) -> str:
     if len(values) < 2:
         return f"{values[0]:.4f} (1)"
     return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} ({len(values)})"
+
+
+def in_seconds(value: float) -> str:
+    """ "0.0123 s", "23.4 s", "4,503 s"."""
+    return f"{value:.3g} s" if value < 1000 else f"{value:,.0f} s"
 
 
 def mebibytes(size: float) -> str:

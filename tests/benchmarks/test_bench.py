@@ -17,7 +17,7 @@ from benchmarks.bench.options import Options
 from benchmarks.bench.parts import PARTS, Bench, _over, _same_batches, quality
 from benchmarks.bench.processes import Finished, read_steps, start
 from benchmarks.bench.sides import Case, Run, Sides, an_epoch, switched_off
-from benchmarks.bench.table import Ratios, head, in_turn, ratio_row, spread
+from benchmarks.bench.table import Ratios, head, in_seconds, in_turn, ratio_row, spread
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 
@@ -125,6 +125,15 @@ def test_scores_over_seeds_are_held_against_the_seeds_own_spread(place, embexp, 
     # The one row of the workload is no epoch of a thousand steps: the warm-up ends within it.
     assert {case.warmup_steps for case in sides.asked} == {0}
     assert [case.seed for case in sides.asked] == [1, 1, 2, 2]
+
+
+def test_seconds_are_told_whole_where_there_are_thousands():
+    assert [in_seconds(value) for value in (0.01234, 23.41, 999.4, 4503.2)] == [
+        "0.0123 s",
+        "23.4 s",
+        "999 s",
+        "4,503 s",
+    ]
 
 
 def test_a_tables_head_has_a_column_for_each_name():
