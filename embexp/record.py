@@ -244,14 +244,7 @@ class Record:
             return result
         self.ended = True
         try:
-            try:
-                self._leave(result)
-                # A process that was told to go has little time.
-                if self.started and status is not Status.KILLED and not skipped:
-                    self.tracker.settle()
-            finally:
-                # Whatever interrupts the wait: a file that is not named now is never sent.
-                self._hand_on(result)
+            self._leave(result)
         except (KeyboardInterrupt, Terminated):
             hurried = True
             raise
@@ -262,6 +255,21 @@ class Record:
         return result
 
     def _leave(self, result: Result) -> None:
+        """The result in the folder and every file at the tracker, whatever interrupts it: what is not there now never comes."""
+        try:
+            try:
+                self._conclude(result)
+            except (KeyboardInterrupt, Terminated):
+                # Anew, for it may be half done, and takes no time.
+                self._conclude(result)
+                raise
+            # A process that was told to go has little time.
+            if self.started and result.status is not Status.KILLED and not result.skipped:
+                self.tracker.settle()
+        finally:
+            self._hand_on(result)
+
+    def _conclude(self, result: Result) -> None:
         """The result in the folder, unless that is another's."""
         self.claim.spare_another_s(self.key)
         self._write(result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import contextmanager
 
 import pytest
 
@@ -111,21 +112,53 @@ def test_a_tracker_is_told_that_a_run_ended_whose_result_cannot_be_written(told,
     assert ended == [Status.FINISHED]
 
 
-@pytest.mark.parametrize("at", ["tests.test_record.Told.settle", "embexp.record.Record._card"])
-def test_who_interrupts_the_wait_at_the_end_of_a_run_costs_it_none_of_its_files(told, monkeypatch, at):
-    def interrupted(_):
-        raise KeyboardInterrupt
+@contextmanager
+def interrupted_once(at: str, monkeypatch):
+    """Within it the first call of what is there is interrupted, and comes out as such."""
+    with monkeypatch.context() as patched:
 
+        def interrupted(*_):
+            patched.undo()
+            raise KeyboardInterrupt
+
+        patched.setattr(at, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        "embexp.run_folder.Claim.spare_another_s",
+        "embexp.record.write_whole",
+        "tests.test_record.Told.settle",
+        "embexp.record.Record._card",
+    ],
+)
+def test_who_interrupts_the_end_of_a_run_costs_it_none_of_its_files(told, monkeypatch, at):
     handed = []
-    monkeypatch.setattr(at, interrupted)
     monkeypatch.setattr(told.tracker, "log_artifact", lambda path: handed.append(path.name))
     monkeypatch.setattr(told.tracker, "end", lambda *_, hurried: handed.append(hurried))
     told.claim_folder(keeps_model=False)
     (told.folder / "predictions.parquet").touch()
     told.start(tags={}, parent=None)
-    with pytest.raises(KeyboardInterrupt):
+    with interrupted_once(at, monkeypatch):
         told.end(Status.FINISHED)
     assert handed == ["result.json", "predictions.parquet", True]
+    assert json.loads((told.folder / "result.json").read_text())["status"] == "FINISHED"
+
+
+def test_who_interrupts_the_end_of_an_attempt_that_came_to_no_key_leaves_another_run_s_folder_as_it_is(
+    told, monkeypatch
+):
+    another_s = json.dumps({"key": "another", "status": "FINISHED"})
+    (told.folder / "result.json").write_text(another_s)
+    handed = []
+    monkeypatch.setattr(told.tracker, "log_artifact", lambda path: handed.append(path.name))
+    told.start(tags={}, parent=None)
+    with interrupted_once("embexp.run_folder.Claim.spare_another_s", monkeypatch):
+        told.end(Status.FAILED, "why")
+    assert (handed, (told.folder / "result.json").read_text()) == ([], another_s)
 
 
 def test_a_run_that_had_finished_in_this_very_folder_keeps_its_predictions_and_curves(config, record):
