@@ -41,7 +41,6 @@ from embexp.routes import refuse_training_without_roles
 from embexp.run_folder import PREDICTIONS, model_in
 from embexp.scoring import log_outcome, prefixed, refuse_no_score, score_beside, scores_before
 from embexp.tracking import PLACE, FoundRun, Status, build_tracker, scored_on_tags
-from embexp.tracking.journal import Journal
 from embexp.training import (
     CheckpointFailed,
     MemberLost,
@@ -92,7 +91,7 @@ def run_experiment(
         MemberLost: of several devices, one's process ended before the run.
 
     All are recorded as FAILED before they are raised, as is any other exception; KeyboardInterrupt and Terminated as KILLED. One that
-    comes while the end of the run is recorded says that it had finished.
+    comes while the end of the run is recorded says that it had finished, where the same command is certain to find that end.
     """
     overrides = config.typed if overrides is None else overrides
     name = run_name(config, overrides or ())
@@ -122,7 +121,9 @@ def recorded(config: Config, record: Record, overrides: Sequence[str] | None, pa
             return made_or_found(config, inputs, record, tags={**tags, PLACE: place}, parent=parent)
     except BaseException as error:
         if record.ended and isinstance(error, tuple(KILLED_BY)):
-            raise type(error)(HAD_FINISHED) from None
+            # Of one that was skipped the end had been found.
+            certain = not record.started or record.tracker.keeps_end
+            raise type(error)(*((HAD_FINISHED,) if certain else ())) from None
         # Of what is interrupted before it began there is no run: the next start could not know it for its own.
         if not record.started and not isinstance(error, tuple(KILLED_BY)):
             # Where it is the tracker that cannot be reached, the run's folder still tells.
@@ -166,18 +167,12 @@ def made_or_found(
     try:
         result = record.end(Status.FINISHED)
     except tuple(KILLED_BY):
-        if is_in_journal(record):
+        if record.tracker.keeps_end:
             remove_checkpoints(config, record.key)
         raise
     # Not before: a run that is killed while its end is recorded goes on from its last step.
     remove_checkpoints(config, record.key)
     return result
-
-
-def is_in_journal(record: Record) -> bool:
-    """Whether the run's end is certain to be found by the same command: it was interrupted, maybe before it was written."""
-    journal = record.tracker.reference
-    return journal is not None and Path(journal).is_file() and Journal(Path(journal)).end() is not None
 
 
 def train_and_score(config: Config, inputs: Inputs, record: Record) -> None:

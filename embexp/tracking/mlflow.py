@@ -80,6 +80,15 @@ class MLflowTracker(Tracker):
         """See `Tracker`: the path of the journal, which is there whether or not the server is."""
         return None if self._journal is None else str(self._journal.path)
 
+    @property
+    def keeps_end(self) -> bool:
+        """See `Tracker`: it is in the store, or in a journal where every command of this working folder looks."""
+        if self._journal is None or self._background is None:
+            return False
+        path = self._journal.path
+        is_looked_at = path.is_file() and path.is_relative_to(RUNS.resolve())
+        return self._background.done or (is_looked_at and self._journal.end() is not None)
+
     def start(
         self,
         name: str,
@@ -163,20 +172,28 @@ class MLflowTracker(Tracker):
         if self._journal is None or self._background is None:
             return
         journal, background = self._journal, self._background
-        journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
-        journal.close()
+        if self._monitor is not None:
+            # What it is sampling comes after the end, and so is not written.
+            self._monitor.finish()
+        seconds = HURRIED_SECONDS
         try:
-            # A sample that it takes meanwhile comes after the end, and so is not written.
-            if self._monitor is not None:
-                self._monitor.finish()
-            background.finish(HURRIED_SECONDS if hurried or status is Status.KILLED else WAIT_SECONDS)
+            journal.append("end", status=status.value, reason=None if reason is None else reason[:LONGEST_TAG])
+            if not hurried and status is not Status.KILLED:
+                seconds = WAIT_SECONDS
+        finally:
+            journal.close()
+            self._send_the_rest(journal, background, seconds)
+
+    def _send_the_rest(self, journal: Journal, background: Background, seconds: float) -> None:
+        try:
+            background.finish(seconds)
         finally:
             self._tell_what_is_left(journal, background)
 
     def _tell_what_is_left(self, journal: Journal, background: Background) -> None:
-        if not background.done:
+        lines = 0 if background.done else sum(1 for _ in journal.entries(journal.sent().bytes))
+        if lines:
             failure = background.failure
-            lines = sum(1 for _ in journal.entries(journal.sent().bytes))
             log.warning(
                 "tracker: %s not sent yet (%s); python -m embexp.tracking sync %s  sends them",
                 "1 line is" if lines == 1 else f"{lines} lines are",

@@ -104,6 +104,11 @@ class Tracker:
         """What other runs name this one by, as their parent; None where nothing is kept."""
         return None
 
+    @property
+    def keeps_end(self) -> bool:
+        """Whether `find_run` is certain to find the end of this run, though what called `end` was interrupted."""
+        return False
+
     def start(
         self,
         name: str,

@@ -32,7 +32,5 @@ class SystemMetrics(SystemMetricsMonitor):
                 monitor.clear_metrics()
 
     def finish(self) -> None:
-        """Stops; the last sample may be without its line."""
+        """Samples no more; the sample that it is taking is not waited for."""
         self._shutdown_event.set()
-        if self._process is not None:
-            self._process.join(5)

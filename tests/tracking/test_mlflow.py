@@ -217,6 +217,23 @@ def test_a_process_that_was_told_to_go_does_not_wait_long_however_its_run_ended(
     assert waited == [seconds]
 
 
+def test_an_end_that_cannot_be_written_leaves_nothing_that_samples_the_machine_and_what_is_there_is_sent(
+    store, monkeypatch
+):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    done = []
+    tracker = store.started()
+    tracker._background.stop()
+    tracker._monitor = SimpleNamespace(finish=lambda: done.append("sampled"))
+    monkeypatch.setattr("embexp.tracking.background.Background.finish", lambda self, at_most: done.append(at_most))
+    monkeypatch.setattr("embexp.tracking.journal.Journal.append", full)
+    with pytest.raises(OSError, match="No space left"):
+        tracker.end(Status.FINISHED)
+    assert done == ["sampled", 3]
+
+
 def test_both_readers_of_a_store_tell_the_same(store):
     tracker = store.started(tags={"embexp.evaluation": "set"})
     tracker.log_metrics({"dev/score": 0.25}, 3)
