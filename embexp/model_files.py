@@ -75,7 +75,8 @@ def model_folder(name: str, *, revision: str | None = None) -> Path:
 @contextmanager
 def not_waiting_for_the_hub() -> Iterator[None]:
     """Where the hub cannot be reached, what is asked of it inside fails at once, as by HF_HUB_OFFLINE=1, instead of after minutes of
-    trying; what its cache has is found. A mirror that is named to huggingface_hub (`endpoint=`) is asked.
+    trying; what its cache has is found. A mirror that is named to huggingface_hub (`endpoint=`) is asked; where one has stuttered, the
+    library begins anew and waits for the hub too.
 
     Raises:
         ConfigError: what broke is that something was asked of it which is not on this machine.
@@ -107,7 +108,9 @@ def not_waiting_for_the_hub() -> Iterator[None]:
             ]
         ) from error
     finally:
-        hooks.remove(refuse)
+        # Whoever cleared them, this one too.
+        with suppress(ValueError):
+            hooks.remove(refuse)
 
 
 def _came_of(error: BaseException | None, kinds: tuple[type[BaseException], ...]) -> bool:
