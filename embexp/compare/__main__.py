@@ -132,7 +132,9 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
         if kept and unknown:
-            print(f"{key}={','.join(unknown)}: no run has this.{nearest(unknown[0], there)}", file=sys.stderr)
+            print(
+                f"{key}={','.join(unknown)}: no run has this.{_instead(key, unknown, there, sweeps)}", file=sys.stderr
+            )
         if not kept:
             # The store knows of a sweep from its start on.
             for sweep in sweeps if key == SWEEP else ():
@@ -180,7 +182,8 @@ def _asked_for(filters: Sequence[str], runs: Sequence[Run], sweeps: Sequence[Swe
 def _instead(key: str, values: Sequence[str], there: Sequence[str], sweeps: Sequence[SweepRun]) -> str:
     """What may have been meant, and the values that there are."""
     near = [*there, *([LAST] if key == SWEEP and LAST not in values else [])]
-    meant = dict.fromkeys(nearest(value, near) for value in values)
+    # A number that is written alike is hardly meant; the start of a sweep's id may be digits.
+    meant = dict.fromkeys(nearest(value, near) for value in values if key == SWEEP or not _is_number(value))
     names = {sweep.run_id: f" ({sweep.name})" for sweep in sweeps if sweep.name}
     shown = [
         f"{value[:SHORT_ID]}{names.get(value, '')}" if key == SWEEP else _as_typed(value)
@@ -188,6 +191,10 @@ def _instead(key: str, values: Sequence[str], there: Sequence[str], sweeps: Sequ
     ]
     others = " and others" if len(there) > MOST_SHOWN else ""
     return f"{''.join(meant)} There are: {', '.join(shown) or 'none'}{others}."
+
+
+def _is_number(value: str) -> bool:
+    return isinstance(_read(value), float)
 
 
 def _as_typed(value: str) -> str:

@@ -208,6 +208,24 @@ def test_a_filter_that_finds_nothing_says_what_there_is(words, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("typed", ["2e-5", "0.00002", "5e-4,2e-5"])
+def test_in_place_of_a_number_that_no_run_has_those_are_told_that_there_are_and_none_that_is_written_alike(
+    typed, capsys
+):
+    runs = [run(0.5, learning_rate="5e-05"), run(0.6, learning_rate="1e-05")]
+    with pytest.raises(ConfigError) as refused:
+        filtered(runs, [f"learning_rate={typed}"])
+    assert str(refused.value) == f"learning_rate={typed}: no run has this. There are: 1e-05, 5e-05."
+    assert filtered(runs, [f"learning_rate=1e-5,{typed}"]) == runs[1:]
+    assert capsys.readouterr().err == f"learning_rate={typed}: no run has this. There are: 1e-05, 5e-05.\n"
+
+
+def test_a_sweep_whose_id_begins_with_digits_is_suggested_though_these_are_a_number():
+    swept = replace(run(0.5), sweeps={"12345678": 1.0})
+    with pytest.raises(ConfigError, match="Did you mean '12345678'"):
+        filtered([swept], ["sweep=12345677"])
+
+
 def test_the_values_that_there_are_are_told_as_they_are_typed():
     runs = [run(0.5, epochs="1.0"), run(0.6, epochs="0.5"), run(0.6, epochs="-2.0"), run(0.6, epochs="v2.0")]
     with pytest.raises(ConfigError, match=r"epochs=3: no run has this\..* There are: v2\.0, -2, 0\.5, 1\."):
