@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from embexp.compare.ranking import ranked
+from embexp.compare.ranking import ranked, score_of
 from embexp.compare.runs import Run
 from embexp.compare.warned import rows_called
 from embexp.run_folder import INPUTS, read_object
-from embexp.statistics import Array
+from embexp.statistics import Array, correlations
 from embexp.units import counted
 
 JUDGED = re.compile(
@@ -25,6 +26,9 @@ JUDGED = re.compile(
 MOST_JUDGED = 20
 # Rows that are looked through for what cannot be read, and those of them that are named.
 MOST_LOOKED_AT, MOST_NAMED = 50, 8
+# How far the score that a file gives may lie from the one that was logged; and by how much of its size a similarity is moved at
+# most by the float32 that it is kept in.
+TOLERANCE, ROUNDING = 1e-4, 2.0**-23
 ANEW = "with rerun=true such a run is made anew"
 
 
@@ -38,12 +42,12 @@ class Damaged(Exception):
     how = "cannot be read"
 
 
-class OfOtherPairs(Damaged):
-    """A file of predictions that can be read, of more pairs or fewer than its run was scored on."""
+class NotItsOwn(Damaged):
+    """A file of predictions that can be read, and is not what its run left: it is of more pairs or fewer, or gives another score."""
 
-    def __init__(self, path: Path, split: str, *, pairs: int, scored: int) -> None:
-        self.how = f"are of {counted(pairs, f'{split} pair')}, and it was scored on {scored}"
-        super().__init__(f"{path}: the predictions {self.how}")
+    def __init__(self, path: Path, how: str) -> None:
+        self.how = how
+        super().__init__(f"{path}: the predictions {how}")
 
 
 @contextmanager
@@ -66,7 +70,8 @@ def predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
     """Score, similarity before and after, (pairs,), of the split; None where the run left none, or its file holds no such similarity.
 
     Raises:
-        Damaged: the file is there and cannot be read, or is of other pairs than the run was scored on, as far as it was recorded.
+        Damaged: the file is there and cannot be read, is of other pairs than the run was scored on, as far as it was recorded, or gives
+            another score than the run logged.
     """
     if run.predictions is None or not run.predictions.is_file():
         return None
@@ -83,6 +88,8 @@ def predictions(run: Run, asked: re.Match[str]) -> Mapping[str, Array] | None:
         found = {name: values.astype(np.float64)[of_split] for name, values in of_all.items()}
     split = asked["split"]
     refuse_other_pairs(run.predictions, split, len(found["score"]), scored=pairs_of(run, split))
+    pearson = f"{split}/pearson_{asked['similarity']}"
+    refuse_another_score(run.predictions, pearson, found["score"], found["after"], logged=score_of(run, pearson))
     return found
 
 
@@ -96,10 +103,36 @@ def refuse_other_pairs(path: Path, split: str, pairs: int, *, scored: int | None
         scored: on how many the run was; None where that is not known.
 
     Raises:
-        OfOtherPairs: they are of more, or fewer.
+        NotItsOwn: they are of more, or fewer.
     """
     if scored is not None and scored != pairs:
-        raise OfOtherPairs(path, split, pairs=pairs, scored=scored)
+        raise NotItsOwn(path, f"are of {counted(pairs, f'{split} pair')}, and it was scored on {scored}")
+
+
+def refuse_another_score(path: Path, pearson: str, scores: Array, similarities: Array, *, logged: float | None) -> None:
+    """Lets no predictions pass that do not give the score that their run logged, as another run's of the same pairs do not.
+
+    By Pearson, also where Spearman is compared: a run logs both of each similarity, and Spearman is of ranks, of which float32 makes
+    many one where texts are equal.
+
+    Args:
+        path: their file.
+        pearson: the metric's name, "dev/pearson_cosine".
+        scores: of the pairs, (pairs,).
+        similarities: of the pairs after training, (pairs,).
+        logged: the metric's value; None where that is not known.
+
+    Raises:
+        NotItsOwn: they give another.
+    """
+    if logged is None or not len(scores):
+        return
+    given = float(correlations(scores, similarities[None], statistic="pearson", resamples=0)[0][0])
+    # All alike in float32: what they were is not known.
+    if not math.isfinite(given):
+        return
+    if abs(given - logged) > TOLERANCE + ROUNDING * float(np.abs(similarities).max() / similarities.std()):
+        raise NotItsOwn(path, f"give a {pearson} of {given:.4f}, and {logged:.4f} was logged")
 
 
 def pairs_of(run: Run, split: str) -> int | None:
@@ -135,7 +168,7 @@ def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -
         lines.append(f"and {counted(more, 'more row')} likewise")
     are_damaged = {id(run) for run, _ in damaged}
     others = [run for _, run in unjudged if id(run) not in are_damaged]
-    some_can_be_read = bool(judged) or any(isinstance(error, OfOtherPairs) for _, error in damaged)
+    some_can_be_read = bool(judged) or any(isinstance(error, NotItsOwn) for _, error in damaged)
     # Not read again: of these pairs and whole it would have a verdict.
     if judged and (of_other_pairs := [run for run in others if _is_there(run)]):
         which = "" if len(of_other_pairs) > 1 else f": {of_other_pairs[0].predictions}"
@@ -167,7 +200,7 @@ def left_any(run: Run, metric: str) -> bool:
 
 
 def _told(whose: str, damage: Damaged, path: Path | None) -> str:
-    if isinstance(damage, OfOtherPairs):
+    if isinstance(damage, NotItsOwn):
         return f"{whose}: the predictions there {damage.how}, so there is no interval and no verdict: {path}; {ANEW}"
     return f"{whose} left no predictions on this machine that can be read: {path}; {ANEW}"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
@@ -74,7 +76,10 @@ def test_of_what_is_there_or_cannot_be_judged_by_pairs_nothing_is_lacking(tmp_pa
 
 def test_rows_without_predictions_among_those_that_have_them_are_named(tmp_path):
     runs = [run(tmp_path, size, noise=noise) for size, noise in ((8, 0.1), (16, 0.3), (32, 0.6), (64, 1.0))]
-    lost = [replace(each, predictions=None) if number in (1, 3) else each for number, each in enumerate(runs)]
+    lost = [
+        replace(each, predictions=tmp_path / "nowhere") if number in (1, 3) else each
+        for number, each in enumerate(runs)
+    ]
     text = drawn(lost)
     assert "rows 2, 4: no predictions on this machine, so no interval and no verdict\n" in text
     assert "of the best 2" not in text
@@ -133,7 +138,7 @@ def test_of_rows_that_share_a_number_the_one_that_is_meant_is_told(tmp_path):
     assert "row 1 (batch_size=32): the predictions there are of other pairs" in drawn(alike)
     damage(alike[1].predictions, "emptied")
     assert "row 1 (batch_size=32) left no predictions on this machine that can be read: " in drawn(alike)
-    lost = [replace(alike[0], predictions=None), *alike[1:]]
+    lost = [replace(alike[0], predictions=tmp_path / "nowhere"), *alike[1:]]
     text = drawn(lost)
     assert "row 1 (batch_size=16): no predictions on this machine" in text
     assert (
@@ -156,6 +161,62 @@ def test_several_files_that_were_cut_alike_do_not_outvote_a_whole_one(tmp_path):
     assert "rows 1, 2: the predictions there are of other pairs, or of a part of these" in drawn(runs)
 
 
+def with_pearson(one, metric: str = "best/dev/pearson_cosine", *, similarity: str = "cosine"):
+    """The run with what it logs beside Spearman, of the similarities in its file."""
+    table = pq.read_table(one.predictions)
+    pearson = float(np.corrcoef(table["score"], table[f"{similarity}_after"])[0, 1])
+    return replace(one, metrics={**one.metrics, metric: pearson})
+
+
+def test_a_file_that_was_taken_for_another_run_s_is_named_and_the_others_keep_their_verdicts(tmp_path):
+    runs = [with_pearson(run(tmp_path, size, noise=noise)) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0))]
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == runs
+    assert what_is_lacking(runs, runs, METRIC) == []
+    shutil.copy(runs[2].predictions, runs[1].predictions)
+    assert [verdict.run for verdict in judge(runs, resamples=50)] == [runs[0], runs[2]]
+    there, logged = (each.metrics["best/dev/pearson_cosine"] for each in (runs[2], runs[1]))
+    assert (
+        f"row 2: the predictions there give a dev/pearson_cosine of {there:.4f}, and {logged:.4f} was logged, so there is no interval "
+        f"and no verdict: {runs[1].predictions}; with rerun=true such a run is made anew\n"
+    ) in drawn(runs)
+    assert judge(runs[1:2], resamples=50) == []
+
+
+def test_the_score_of_a_file_is_that_of_the_split_and_the_similarity_that_are_compared(tmp_path):
+    table = pq.read_table((one := run(tmp_path, 16, noise=0.3)).predictions)
+    names = [name.replace("cosine", "dot") for name in table.column_names]
+    split = table.column_names.index("split")
+    of_test = table.set_column(split, "split", [["test"] * len(table)]).rename_columns(names)
+    pq.write_table(of_test, one.predictions)
+    metric = "test/spearman_dot"
+    logged = with_pearson(one, "test/pearson_dot", similarity="dot")
+    logged = replace(
+        logged, metrics={**logged.metrics, metric: 0.9, "best/dev/pearson_dot": 0.1, "test/pearson_cosine": 0.1}
+    )
+    assert len(judge([logged], metric=metric, resamples=50)) == 1
+    other = replace(logged, metrics={**logged.metrics, "test/pearson_dot": 0.1})
+    assert judge([other], metric=metric, resamples=50) == []
+    (line,) = what_is_lacking([other], [], metric)
+    assert line.startswith("row 1: the predictions there give a test/pearson_dot of 0.9")
+
+
+@pytest.mark.parametrize("apart", [1e-1, 1e-3, 1e-6, 2e-7, 0.0])
+def test_what_float32_makes_of_similarities_is_not_taken_for_another_run_s(tmp_path, apart):
+    table = pq.read_table((one := run(tmp_path, 16, noise=0.3)).predictions)
+    place = table.column_names.index("cosine_after")
+    before = 0.99 + apart * np.asarray(table["cosine_after"])
+    pearson = float(np.corrcoef(table["score"], before)[0, 1]) if apart else 0.5
+    pq.write_table(table.set_column(place, "cosine_after", [before.astype(np.float32)]), one.predictions)
+    logged = replace(one, metrics={**one.metrics, "best/dev/pearson_cosine": pearson})
+    assert what_is_lacking([logged], [], METRIC) == []
+
+
+def test_a_split_of_which_no_pair_is_left_has_no_score_that_could_be_another(tmp_path):
+    one = with_pearson(run(tmp_path, 16, noise=0.3))
+    cut(one.predictions, 0)
+    assert what_is_lacking([one], [], METRIC) == []
+
+
 def recorded(runs, *, pairs: int):
     """The runs, each in a folder of its own, with the number of dev pairs that it was scored on."""
     for each in runs:
@@ -175,7 +236,7 @@ def test_a_run_that_is_alone_is_not_judged_on_what_is_left_of_its_pairs(tmp_path
     assert what_is_lacking([one], [], METRIC) == [
         f"{said}verdict: {one.predictions}; with rerun=true such a run is made anew"
     ]
-    lost = replace(one, predictions=None, metrics={f"best/{METRIC}": 0.1})
+    lost = replace(one, predictions=tmp_path / "nowhere", metrics={f"best/{METRIC}": 0.1})
     assert what_is_lacking([one, lost], [], METRIC)[1:] == [
         "row 2: no predictions on this machine, so no interval and no verdict"
     ]

@@ -260,6 +260,10 @@ def test_why_a_setting_is_not_judged_is_the_true_reason(tmp_path, monkeypatch):
     text = drawn([*best, *other]).replace("\n", "")
     assert f"{cannot}its predictions are of 50 dev pairs, and it was scored on 300: {damaged};" in text
     pq.write_table(whole, damaged)
+    others = replace(other[0], metrics={**other[0].metrics, "best/dev/pearson_cosine": 0.1234})
+    text = drawn([*best, others, *other[1:]]).replace("\n", "")
+    assert f"{cannot}its predictions give a dev/pearson_cosine of 0." in text
+    assert f", and 0.1234 was logged: {damaged};" in text
     monkeypatch.setattr("embexp.compare.seeds.MOST_RUNS", 3)
     text = drawn([*best, *other])
     assert f"{cannot}pairs are resampled of the first 3 runs alone; name fewer, as loss=mnr;" in text
