@@ -145,7 +145,7 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
         if elsewhere:
             which = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
             print(
-                f"{word}: {which} left out for which it was not typed, and whose config is not on this machine",
+                f"{word}: {which} left out for which it was not typed, and whose config is not at hand",
                 file=sys.stderr,
             )
         chosen = kept

@@ -30,6 +30,8 @@ MOST_LOOKED_AT, MOST_NAMED = 50, 8
 # most by the float32 that it is kept in.
 TOLERANCE, ROUNDING = 1e-4, 2.0**-23
 ANEW = "with rerun=true such a run is made anew"
+# Why predictions are not looked for, which may be on this machine all the same: a server that runs here has its files in a folder, too.
+ELSEWHERE = "the store keeps the runs' files elsewhere than in a folder (on a server, in a bucket), from where they are not fetched"
 
 
 class Damaged(Exception):
@@ -176,9 +178,14 @@ def what_is_lacking(runs: Sequence[Run], judged: Collection[Run], metric: str) -
             f"{rows_called(order, of_other_pairs)}: the predictions there are of other pairs, or of a part of these, so there is no "
             f"interval and no verdict{which}; {ANEW}"
         )
-    if some_can_be_read and (gone := [run for run in others if not _is_there(run)]):
+    if elsewhere := [run for run in others if run.predictions is None]:
+        lines.append(
+            f"{rows_called(order, elsewhere)}: predictions were not looked for, so there is no interval and no verdict: {ELSEWHERE}"
+        )
+    gone = [run for run in others if run.predictions is not None and not _is_there(run)]
+    if gone and (some_can_be_read or elsewhere):
         lines.append(f"{rows_called(order, gone)}: no predictions on this machine, so no interval and no verdict")
-    if not some_can_be_read and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
+    elif not (some_can_be_read or elsewhere) and all(id(run) in are_damaged or not _is_there(run) for _, run in order):
         whose = "row 1 left no" if len(order) == 1 else "no row left"
         lines.append(f"{whose} predictions on this machine, so there is no interval and no verdict; {_sought(order)}")
     return lines
@@ -212,7 +219,5 @@ def _is_there(run: Run) -> bool:
 def _sought(order: Sequence[tuple[int, Run]]) -> str:
     """Where the runs' predictions were looked for: the folder that all of theirs are in."""
     folders = {str(run.predictions.absolute().parent) for _, run in order if run.predictions is not None}
-    if not folders:
-        return "the runs' files are not on this machine"
     within = "" if len(folders) == 1 else "the runs' folders in "
     return f"they were looked for in {within}{os.path.commonpath(folders)}"

@@ -52,7 +52,7 @@ class Run:
             finished or went on with it.
         started: in seconds since 1970.
         where: what to open for more: its run id, or its log.
-        predictions: the file of its similarities, pair by pair; None where it is not on this machine.
+        predictions: where the file of its similarities, pair by pair, is to be; None where the store has it elsewhere than in a folder.
         setting: what runs share that differ by their seed alone; None where it was not recorded.
         cautions: what was warned of its data and model when it was made.
     """

@@ -23,7 +23,7 @@ from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, label_of, left_out, of_the_best, paper, values_of
 from embexp.compare.columns import GAIN, Column, columns, legend, signed
 from embexp.compare.judge import resampled, size_of, too_few_pairs
-from embexp.compare.predictions import ANEW, JUDGED, damage_of, left_any, predictions
+from embexp.compare.predictions import ANEW, ELSEWHERE, JUDGED, damage_of, left_any, predictions
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
@@ -338,6 +338,8 @@ def _why_unjudged(group: Group, metric: str, *, whose: str) -> str:
     for run in group.runs:
         if (damage := damage_of(run, asked)) is not None:
             return f"{whose} predictions {damage.how}: {run.predictions}"
+        if run.predictions is None:
+            return f"{whose} predictions were not looked for: {ELSEWHERE}"
         if predictions(run, asked) is None:
             return f"{whose} predictions are not on this machine"
     return f"pairs are resampled of the first {MOST_RUNS} runs alone; name fewer, as loss=mnr"

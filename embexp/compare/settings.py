@@ -13,7 +13,7 @@ from embexp.tracking import param_text
 
 
 def with_setting(runs: Sequence[Run], key: str) -> tuple[list[Run], int]:
-    """The runs, each trained one with the setting among its params if its config has it; and how many have no config on this machine.
+    """The runs, each trained one with the setting among its params if its config has it; and how many have none that can be read.
 
     Args:
         runs: those for which it was typed stay as they are, as do those that were only scored.

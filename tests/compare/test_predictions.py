@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from embexp.compare.judge import judge
-from embexp.compare.predictions import what_is_lacking
+from embexp.compare.predictions import ELSEWHERE, what_is_lacking
 from embexp.compare.table import draw
 from tests.compare.test_judge import METRIC, run
 
@@ -64,8 +64,19 @@ def test_where_no_run_left_any_one_line_says_so_and_where_they_were_looked_for(t
     assert [line for line in drawn(runs).splitlines() if said in line] == [f"no row left {said}; {where}"]
     alone = f"row 1 left no {said}; they were looked for in {tmp_path / 'mlruns' / '16'}"
     assert what_is_lacking(runs[:1], [], METRIC) == [alone]
-    elsewhere = [replace(each, predictions=None) for each in runs]
-    assert what_is_lacking(elsewhere, [], METRIC) == [f"no row left {said}; the runs' files are not on this machine"]
+
+
+def test_where_a_server_keeps_the_runs_files_they_are_not_said_to_be_absent_for_nobody_looked(tmp_path):
+    first, *others = (run(tmp_path, size, noise=noise) for size, noise in ((16, 0.3), (32, 0.6), (64, 1.0)))
+    kept_there = [replace(each, predictions=None) for each in (first, *others)]
+    said = f"predictions were not looked for, so there is no interval and no verdict: {ELSEWHERE}"
+    assert what_is_lacking(kept_there, [], METRIC) == [f"all rows: {said}"]
+    assert what_is_lacking(kept_there[:1], [], METRIC) == [f"row 1: {said}"]
+    lost = replace(others[1], predictions=tmp_path / "nowhere")
+    gone = "row 3: no predictions on this machine, so no interval and no verdict"
+    assert what_is_lacking([*kept_there[:2], lost], [], METRIC) == [f"rows 1, 2: {said}", gone]
+    assert what_is_lacking([first, kept_there[1], lost], [first], METRIC) == [f"row 2: {said}", gone]
+    assert "on this machine" not in drawn(kept_there)
 
 
 def test_of_what_is_there_or_cannot_be_judged_by_pairs_nothing_is_lacking(tmp_path):

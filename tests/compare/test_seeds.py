@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
+from embexp.compare.predictions import ELSEWHERE
 from embexp.compare.ranking import score_of
 from embexp.compare.seeds import by_seed, draw_by_seed, rows_by_seed
 from embexp.tracking import Status
@@ -141,7 +142,8 @@ def test_a_metric_that_no_pairs_judge_is_not_said_to_lack_predictions(tmp_path):
     text = drawn(timed, metric="time/x")
     assert "no pairs are kept that judge time/x; what is known is how far seeds differ" in text
     away = [replace(run, predictions=None) for run in runs]
-    assert "its predictions are not on this machine; what is known is how far seeds differ" in drawn(away)
+    said = f"its predictions were not looked for: {ELSEWHERE}; what is known is how far seeds differ"
+    assert said in drawn(away).replace("\n", "")
 
 
 def test_settings_that_were_scored_on_too_few_pairs_are_not_said_to_lack_predictions(tmp_path):

@@ -46,7 +46,7 @@ def test_a_filter_finds_the_runs_that_have_a_setting_by_default(runs, capsys):
 def test_runs_whose_config_is_not_here_are_left_out_and_counted(runs, capsys):
     assert names(filtered(runs, ["trainer.weight_decay=0"])) == ["untyped"]
     assert capsys.readouterr().err == (
-        "trainer.weight_decay=0: 1 run is left out for which it was not typed, and whose config is not on this machine\n"
+        "trainer.weight_decay=0: 1 run is left out for which it was not typed, and whose config is not at hand\n"
     )
 
 

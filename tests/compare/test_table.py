@@ -249,7 +249,7 @@ def test_a_filter_says_how_many_runs_have_no_such_setting_but_its_default(capsys
     assert filtered([typed, untyped], ["loss.scale=20"]) == [untyped]
     assert capsys.readouterr().err == ""
     assert filtered([typed, untyped], ["trainer.precision=fp32"]) == [typed]
-    said = "trainer.precision=fp32: 1 run is left out for which it was not typed, and whose config is not on this machine\n"
+    said = "trainer.precision=fp32: 1 run is left out for which it was not typed, and whose config is not at hand\n"
     assert capsys.readouterr().err == said
 
 
