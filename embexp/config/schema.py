@@ -21,10 +21,12 @@ from pydantic import (
     field_validator,
 )
 
-from embexp.config.errors import nearest
+from embexp.config.errors import closest, did_you_mean, nearest
 from embexp.config.kinds import Kind, ViewName
 
 Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
+# What scores on pairs are: of the model's similarities with what the pairs were given.
+CORRELATIONS = ("pearson", "spearman")
 Dimensions = Annotated[int, Field(ge=1)]
 
 
@@ -330,9 +332,12 @@ class Evaluation(Schema):
         if similarities is None:
             return value
         names = [*similarities, *(["max"] if len(similarities) > 1 else [])]
-        scored = [f"{metric}_{name}" for metric in ("pearson", "spearman") for name in names]
+        scored = [f"{metric}_{name}" for metric in CORRELATIONS for name in names]
         if value not in scored:
-            raise ValueError(f"must be one of {', '.join(scored)}.{nearest(value, scored)}")
+            # Of a correlation alone the plain one is meant, not the one whose name is as short.
+            alone = closest(value, CORRELATIONS) if "_" not in value else None
+            meant = nearest(value, scored) if alone is None else did_you_mean(value, f"{alone}_{names[0]}")
+            raise ValueError(f"must be one of {', '.join(scored)}.{meant}")
         return value
 
 

@@ -119,6 +119,8 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("model.dropout=1.5", "model.dropout=1.5: must be less than 1"),
         ("data.rows=10", "data.rows=10: must be at least 1000"),
         ("evaluation.select_by=spearman_cosin", "Did you mean 'spearman_cosine'?"),
+        ("evaluation.select_by=sperman", "Did you mean 'spearman_cosine'?"),
+        ("evaluation.select_by=pearson", "Did you mean 'pearson_cosine'?"),
         ("loss.directions=[doc_to_query]", "must contain query_to_doc"),
         ("trainer.accumulation_steps=4", "accumulation adds no in-batch negatives"),
         ("batch_size=1", "must be at least 2"),
