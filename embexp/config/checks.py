@@ -85,11 +85,15 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     return parts, problems
 
 
-def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], config: Config) -> None:
-    """Holds hydra.launcher and hydra.sweeper against their schemas and a job, where they are embexp's own.
+def what_is_wrong_with_launching(
+    launcher: Mapping[str, Any], sweeper: Mapping[str, Any], config: Config | None = None
+) -> list[str]:
+    """Where hydra.launcher and hydra.sweeper break their schemas, of embexp's own ones; and which extra is not installed.
 
-    Raises:
-        ConfigError: with every problem found, that of an extra that is not installed among them.
+    Args:
+        launcher: hydra.launcher.
+        sweeper: hydra.sweeper.
+        config: of a job, with which they have to go together; None where it is not right itself.
     """
     problems: list[str] = []
     for key, section, schemas in (("hydra.launcher", launcher, LAUNCHERS), ("hydra.sweeper", sweeper, SWEEPERS)):
@@ -97,10 +101,9 @@ def check_launching(launcher: Mapping[str, Any], sweeper: Mapping[str, Any], con
         if schema is not None:
             part = collect(problems, schema, section, key)
             problems += what_is_missing(schema)
-            if part is not None:
+            if part is not None and config is not None:
                 problems += what_does_not_go_together(part, config)
-    if problems:
-        raise ConfigError(problems)
+    return problems
 
 
 def check_share(config: Config, launcher: Mapping[str, Any]) -> None:

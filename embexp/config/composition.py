@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from warnings import catch_warnings, filterwarnings
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -23,10 +22,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from embexp.config.checks import check, check_launching, check_sections, check_share
+from embexp.config.bare import lost_with, read_all
+from embexp.config.checks import check, check_sections, check_share, what_is_wrong_with_launching
 from embexp.config.errors import ConfigError, first_line
-from embexp.config.launching import LAUNCHERS, OPTUNA, SlurmSubmission
+from embexp.config.jobs import Swept, jobs_of
+from embexp.config.launching import LAUNCHERS, SlurmSubmission
 from embexp.config.overrides import (
+    chosen,
     composed_of,
     composed_with,
     group_of,
@@ -35,10 +37,9 @@ from embexp.config.overrides import (
     text_of,
     told_apart,
     unknown_key,
-    unknown_option,
     without_hydra,
 )
-from embexp.config.ranges import corners, parse, said_of_ranges, trials
+from embexp.config.ranges import corners, parse, read, said_of_ranges
 from embexp.config.schema import Config
 from embexp.config.unread import cautions_of
 from embexp.shipped import conf_folder
@@ -60,7 +61,11 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     if isinstance(overrides, str):
         raise ConfigError([f"overrides: a list of texts, each KEY=VALUE: compose([{overrides!r}])."])
     with _loader(config_dir) as loader:
-        config = _compose_job(loader, parse(overrides))
+        parsed, unread = read_all(loader, overrides)
+        try:
+            config = _compose_job(loader, parsed, lost_with(loader, unread))
+        except ConfigError as error:
+            raise ConfigError([*unread.values(), *error.problems]) from None
     # With a folder of one's own they would not be all.
     return config if config_dir is not None else config.typed_as(overrides)
 
@@ -81,28 +86,36 @@ def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str |
         ConfigError: with the problems of all jobs, each told once.
     """
     with _loader(config_dir) as loader:
-        parsed = parse(overrides)
-        jobs = _jobs(loader, parsed) if multirun else [list(overrides)]
-        searched = multirun and any(override.is_sweep_override() for override in parse(jobs[0]))
-        problems: dict[str, None] = {}
+        parsed, unread = read_all(loader, overrides)
+        several = [override for override in parsed if override.is_sweep_override()]
+        # What lacks its -m is looked at as what it will be.
+        swept = (
+            jobs_of(loader, parsed, whole=not unread)
+            if multirun or several
+            else Swept([[text_of(override) for override in parsed]], {}, [])
+        )
+        wrong = unread | swept.wrong
+        lost = lost_with(loader, wrong)
+        wants_m = [] if multirun else [*map(_wants_m, several)]
+        problems = dict.fromkeys([*wrong.values(), *wants_m, *swept.problems])
+        searched = any(override.is_sweep_override() for override in parse(swept.jobs[0]))
         configs = []
-        for job in corners(parse(jobs[0])) if searched else jobs:
+        for job in corners(parse(swept.jobs[0])) if searched else swept.jobs:
             try:
-                configs.append(_compose_job(loader, parse(job)))
+                configs.append(_compose_job(loader, parse(job), lost))
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
             raise ConfigError(said_of_ranges(problems, parsed))
-        return Checked(jobs, cautions_of(configs))
+        return Checked(swept.jobs, cautions_of(configs))
 
 
 def is_sweep(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> bool:
     """Whether the chosen options make it a sweep by themselves (hydra.mode), as a named sweep's file does."""
     with _loader(config_dir) as loader:
-        chosen = [o for o in parse(overrides) if group_of(loader, o) and not o.is_sweep_override()]
-        if any(unknown_option(loader, override) for override in chosen):
-            return False
-        return str(composed_of(tuple(text_of(o) for o in chosen)).hydra.mode) == "RunMode.MULTIRUN"
+        # What cannot be read, and what is no option, is told where the command is checked.
+        parsed, _ = read(overrides)
+        return str(composed_of(chosen(loader, parsed)).hydra.mode) == "RunMode.MULTIRUN"
 
 
 def for_multirun(overrides: Sequence[str], *, config_dir: str | Path | None = None) -> list[str]:
@@ -245,42 +258,34 @@ def _refuse_hidden_options(own: Path) -> None:
         )
 
 
-def _jobs(loader: ConfigLoader, overrides: Sequence[Override]) -> list[list[str]]:
-    """The overrides of every job of a sweep; where a sweeper of another kind draws them, of none but the base."""
-    # What is no option of its group is told with the first job.
-    fixed = [o for o in overrides if not o.is_sweep_override()]
-    chosen = tuple(text_of(o) for o in fixed if group_of(loader, o) and not unknown_option(loader, o))
-    bare = composed_of(chosen)
-    typed = [o for o in fixed if o.key_or_group.startswith("hydra.sweeper.") and not unknown_key(loader, bare, o)]
-    sweeper = composed_of((*chosen, *map(text_of, typed))).hydra.sweeper
-    # What is none is refused with the first job.
-    params = sweeper.params if isinstance(sweeper.params, DictConfig) else {}
-    named = parse([f"{key}={value}" for key, value in params.items()])
-    if str(sweeper._target_) == OPTUNA:
-        return trials([*named, *overrides], sweeper.n_trials)
-    if not str(sweeper._target_).endswith(".BasicSweeper"):
-        return [[text_of(override) for override in fixed]]
-    swept = [*named, *overrides]
-    if endless := [text_of(override) for override in swept if override.is_interval_sweep()]:
-        raise ConfigError([f"{typed}: has no end of values; hydra/sweeper=optuna draws from it." for typed in endless])
-    jobs: list[list[str]] = BasicSweeper.split_arguments(swept, None)[0]
-    return jobs
+def _wants_m(override: Override) -> str:
+    return f"{text_of(override)}: several values make a sweep; add -m to run them all."
 
 
-def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
-    swept = [override for override in overrides if override.is_sweep_override()]
-    if swept:
-        raise ConfigError([f"{o.input_line}: several values make a sweep; add -m to run them all." for o in swept])
-    unknown, known = told_apart(loader, overrides)
-    if unknown:
+def _compose_job(loader: ConfigLoader, overrides: Sequence[Override], lost: Collection[str] = ()) -> Config:
+    """The checked config of a job.
+
+    Args:
+        loader: of the options that there are.
+        overrides: of the job.
+        lost: keys and groups that stand in words that cannot be read: what goes together is not known then.
+    """
+    if several := [override for override in overrides if override.is_sweep_override()]:
+        raise ConfigError([*map(_wants_m, several)])
+    unknown, known = told_apart(loader, overrides, lost)
+    if unknown or lost:
         raise ConfigError([*unknown, *_wrong_values(loader, known)])
     try:
         composed = composed_with(loader, overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([said_of(error)]) from None
-    launcher = _plain(composed.hydra.launcher)
-    config = checked(composed, composed.hydra)
-    check_launching(launcher, _plain(composed.hydra.sweeper), config)
+    launcher, sweeper = _plain(composed.hydra.launcher), _plain(composed.hydra.sweeper)
+    try:
+        config = checked(composed, composed.hydra)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, *what_is_wrong_with_launching(launcher, sweeper)]) from None
+    if problems := what_is_wrong_with_launching(launcher, sweeper, config):
+        raise ConfigError(problems)
     check_share(config, launcher)
     return config
 
@@ -288,11 +293,22 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override]) -> Config:
 def _wrong_values(loader: ConfigLoader, overrides: Sequence[Override]) -> list[str]:
     """What is wrong with a typed value in itself; what goes together is not known where something typed is not."""
     try:
-        _, problems = check_sections(_values(composed_with(loader, overrides)))
+        composed = composed_with(loader, overrides)
+        _, problems = check_sections(_values(composed))
+        problems += what_is_wrong_with_launching(_plain(composed.hydra.launcher), _plain(composed.hydra.sweeper))
     except (HydraException, OmegaConfBaseException, ConfigError):
         return []
-    typed = tuple(f"{text_of(override)}: " for override in overrides)
-    return [problem for problem in problems if problem.startswith(typed)]
+    own = tuple(beginning for override in overrides for beginning in _beginnings(loader, override))
+    return [problem for problem in problems if problem.startswith(own)]
+
+
+def _beginnings(loader: ConfigLoader, override: Override) -> tuple[str, ...]:
+    """What a problem begins with that is this override's, whether it is changed or added."""
+    if group_of(loader, override):
+        return (f"{text_of(override)}: ",)
+    key = override.key_or_group
+    # Of a section that nothing reads nothing else is told.
+    return f"{key}=", f"{key}: ", f"{key}.", f"{key.partition('.')[0]}: "
 
 
 def _plain(section: DictConfig) -> dict[str, Any]:

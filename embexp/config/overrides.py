@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from copy import deepcopy
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +12,14 @@ from hydra import compose as hydra_compose
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from embexp.config.errors import ConfigError, closest, did_you_mean, first_line, nearest
+from embexp.config.errors import ConfigError, did_you_mean, first_line, nearest
+from embexp.config.meant import alike_in_the_group, dotted, groups, likely, options_that_have, options_with, pairs_with
 from embexp.shipped import conf_folder
 
 # What Hydra says of an option that a defaults list names, of a group that none names, and where the first line is missing.
@@ -56,25 +58,44 @@ ELSEWHERE = {
 }
 
 
-def told_apart(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[list[str], list[Override]]:
-    """The problem of every override that nothing reads, and the overrides that can be judged without it."""
+def told_apart(
+    loader: ConfigLoader, overrides: Sequence[Override], lost: Collection[str] = ()
+) -> tuple[list[str], list[Override]]:
+    """The problem of every override that nothing reads, and the overrides that can be judged without it.
+
+    Args:
+        loader: of the options that there are.
+        overrides: of a job.
+        lost: the keys and groups that stand in words that cannot be read.
+    """
     problems: list[str] = []
     known: list[Override] = []
-    lost: set[str] = set()
+    unknown = set(lost)
     for override in overrides:
         if (problem := unknown_option(loader, override)) is not None:
             problems.append(problem)
-            lost.add(override.key_or_group)
+            unknown.add(override.key_or_group)
         else:
             known.append(override)
+    if "experiment" in unknown:
+        # It may have chosen any option that is not typed.
+        choices = {group for group in groups() if len(options_of(loader, group)) > 1}
+        unknown |= choices - {override.key_or_group for override in known}
     # Which keys a group has is not known where its option is not.
-    known = [override for override in known if override.key_or_group.partition(".")[0] not in lost]
+    known = [override for override in known if not is_of(override.key_or_group, unknown)]
     try:
         bare = composed_of(tuple(text_of(override) for override in known if group_of(loader, override)))
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([*problems, said_of(error)]) from None
     keys = {id(override): problem for override in known if (problem := unknown_key(loader, bare, override))}
-    return [*problems, *keys.values()], [override for override in known if id(override) not in keys]
+    judged = [override for override in known if id(override) not in keys]
+    meant = [key for override in known if id(override) in keys and (key := _as_key(bare, override)) is not None]
+    return [*problems, *keys.values()], [*judged, *meant]
+
+
+def is_of(key: str, lost: Collection[str]) -> bool:
+    """Whether a key is one of these, or belongs to one of these groups: hydra.launcher.n_jobs to hydra/launcher."""
+    return any(f"{key}.".replace("/", ".").startswith(f"{each}.".replace("/", ".")) for each in lost)
 
 
 @lru_cache(maxsize=256)
@@ -121,7 +142,7 @@ def said_of(error: Exception) -> str:
         said = _no_such_option(GlobalHydra.instance().config_loader(), group, option)
         return said if where == "config" else f"{where}: {said}"
     if found := NO_GROUP.search(text):
-        return f"{found[1]}: no config has a default of this group.{nearest(found[1], _groups())}"
+        return f"{found[1]}: no config has a default of this group.{nearest(found[1], groups())}"
     if (found := NOT_THERE.search(f"{text}\n{error.__cause__}")) and _may_be_added(found[1]):
         return _to_be_added(f"{found[1]}=...")
     if found := NO_PACKAGE.search(text):
@@ -134,7 +155,7 @@ def _no_such_option(loader: ConfigLoader, group: str, option: str) -> str:
         return f"{group}={option}: Hydra reads no {file}; let its name end in .yaml."
     options = options_of(loader, group)
     if not options:
-        return f"{group}: there is no such group.{nearest(group, _groups())}"
+        return f"{group}: there is no such group.{nearest(group, groups())}"
     said = f"{group}={option}: there is no such option; {group} is one of {', '.join(options)}."
     own = [Path(source.path) for source in loader.get_sources() if source.provider == "command-line"]
     lost = next((file for folder in own for file in _options_called(folder, option)), None)
@@ -143,10 +164,6 @@ def _no_such_option(loader: ConfigLoader, group: str, option: str) -> str:
     if group in ELSEWHERE and ("/" in option or Path(option).exists()):
         return f"{said} {ELSEWHERE[group].format(option)}"
     return said + nearest(option, options)
-
-
-def _groups() -> list[str]:
-    return sorted(folder.name for folder in conf_folder().iterdir() if folder.is_dir())
 
 
 def _options_called(folder: Path, option: str) -> Sequence[Path]:
@@ -170,6 +187,12 @@ def group_of(loader: ConfigLoader, override: Override) -> str | None:
     """The group of which it chooses an option; None where it sets a key."""
     key = override.key_or_group
     return key if "." not in key and options_of(loader, key) else None
+
+
+def chosen(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[str, ...]:
+    """The overrides that choose an option which there is, and only one, as they were typed."""
+    of_groups = [o for o in overrides if group_of(loader, o) and not o.is_sweep_override()]
+    return tuple(text_of(override) for override in of_groups if not unknown_option(loader, override))
 
 
 def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
@@ -214,6 +237,8 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         )
     if group_of(loader, override) or override.is_add() or override.is_force_add():
         return None
+    if "/" in key:
+        return _no_such_group(bare, override)
     if key in OF_A_SWEEP:
         return f"{key}: a sweep lies in multirun/DATE/TIME, its jobs in 0, 1, ...: start it in the folder where that is to be."
     parent, _, name = key.rpartition(".")
@@ -223,26 +248,52 @@ def unknown_key(loader: ConfigLoader, bare: DictConfig, override: Override) -> s
         return None
     if isinstance(node, DictConfig) and _may_be_added(key) and not override.is_delete():
         return _to_be_added(text_of(override))
-    known = _dotted(bare if key.startswith("hydra.") else without_hydra(bare))
+    known = dotted(bare if key.startswith("hydra.") else without_hydra(bare))
     group, _, option = parent.rpartition(".")
     if node is None and (conf_folder() / group / f"{option}.yaml").is_file():
         return (
             f"{key}: nothing reads this key without {group}={option}; choose it beside others: {group}=[own,{option}]."
         )
-    if parent == "evaluation.source" and node is None and (options := _pairs_with(name)):
+    if parent == "evaluation.source" and node is None and (options := pairs_with(name)):
         return f"{key}: nothing reads this key without {' or '.join(options)}; choose it as well: {options[0]} {text_of(override)}."
     if node is None and parent in known:
         return f"{key}: {parent} is empty; set it whole: '{parent}={{{name}: ...}}'."
-    if others := _options_with(parent.replace(".", "/"), name):
+    if others := options_with(parent.replace(".", "/"), name):
         return f"{key}: nothing reads this key here; it is a key of {' and of '.join(others)}."
-    if not parent and not override.is_delete() and (options := _options_that_have(key, known)):
+    if not parent and not override.is_delete() and (options := options_that_have(key, known)):
         group = options[0].partition("=")[0]
         return f"{key}: nothing reads this key; {group}.{key} does, with {options[0]}: {options[0]} {group}.{text_of(override)}."
-    likely = _likely(key, known, in_a_section=node is not None)
-    if (likely is None or likely.rpartition(".")[0] != parent) and (meant := _alike_in_the_group(parent, name)):
+    near = likely(key, known, in_a_section=node is not None)
+    if (near is None or near.rpartition(".")[0] != parent) and (meant := alike_in_the_group(parent, name)):
         return f"{key}: nothing reads this key here.{meant} See them all with --cfg job."
-    said = "" if likely is None else did_you_mean(name, likely)
+    said = "" if near is None else did_you_mean(name, near)
     return f"{key}: nothing reads this key.{said} See them all with --cfg job."
+
+
+def _no_such_group(bare: DictConfig, override: Override) -> str:
+    """What is said of a key with slashes that is no group: the key that it is, of what is chosen or of an option, or the group like it."""
+    key = override.key_or_group
+    said = f"{key}: there is no such group"
+    if (meant := _as_key(bare, override)) is not None:
+        return f"{said}; it is a key: {text_of(meant)}."
+    section, _, name = key.rpartition("/")
+    if options := options_with(section, name):
+        return f"{said}; {key.replace('/', '.')} is a key of {' and of '.join(options)}."
+    nested = [f"hydra/{folder.name}" for folder in sorted((conf_folder() / "hydra").iterdir())]
+    return f"{said}.{nearest(key, [*groups(), *nested])}"
+
+
+def _as_key(bare: DictConfig, override: Override) -> Override | None:
+    """The key that is meant by one with slashes, hydra.sweeper.seed=1 by hydra/sweeper/seed=1; None where there is none."""
+    dotted = override.key_or_group.replace("/", ".")
+    section, _, name = dotted.rpartition(".")
+    if "/" not in override.key_or_group or override.is_delete():
+        return None
+    node = OmegaConf.select(bare, section)
+    if not (isinstance(node, DictConfig) and name in node):
+        return None
+    meant: Override = OverridesParser.create().parse_override(f"{dotted}={override.get_value_string()}")
+    return meant
 
 
 def _may_be_added(key: str) -> bool:
@@ -252,63 +303,3 @@ def _may_be_added(key: str) -> bool:
 
 def _to_be_added(typed: str) -> str:
     return f"{typed}: is not there yet; what is added has a plus before it: '+{typed}'."
-
-
-def _likely(key: str, known: Sequence[str], *, in_a_section: bool) -> str | None:
-    """The key that was meant: the only one that ends so; of the same section, else of any; without such a section, one like the whole."""
-    if len(same := [each for each in known if each.rpartition(".")[2] == key]) == 1:
-        return same[0]
-    if not in_a_section and (whole := closest(key, known)) is not None:
-        return whole
-    parent, _, name = key.rpartition(".")
-    of_section = {each.rpartition(".")[2]: each for each in known if each.rpartition(".")[0] == parent}
-    # Of several that are as near the loss's is meant: margin is asked of triplet more than of data.hard_margin.
-    of_any: dict[str, str] = {}
-    for each in sorted(known, key=lambda each: not each.startswith("loss.")):
-        of_any.setdefault(each.rpartition(".")[2], each)
-    for by_name in (of_section, of_any):
-        if (found := closest(name, by_name)) is not None:
-            return by_name[found]
-    return None
-
-
-def _options_with(group: str, name: str) -> list[str]:
-    """The shipped options of a group that have a key of this name: ["loss=tsdae"]."""
-    files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
-    return [f"{group}={file.stem}" for file in files if name in OmegaConf.load(file)]
-
-
-def _alike_in_the_group(group: str, name: str) -> str | None:
-    """ " Did you mean 'loss.triplet_margin', a key of loss=triplet?", of what a group's shipped options have; None: nothing is near."""
-    files = sorted((conf_folder() / group).glob("*.yaml")) if group else []
-    options: dict[str, list[str]] = {}
-    for file in files:
-        for key in map(str, OmegaConf.load(file)):
-            options.setdefault(key, []).append(f"{group}={file.stem}")
-    if (found := closest(name, options)) is None:
-        return None
-    return did_you_mean(name, f"{group}.{found}", f", a key of {' and of '.join(options[found])}")
-
-
-def _options_that_have(name: str, known: Sequence[str]) -> list[str]:
-    """The shipped options that have a key of this name, where none that was chosen has it."""
-    if any(each.rpartition(".")[2] == name for each in known):
-        return []
-    return [option for group in _groups() for option in _options_with(group, name)]
-
-
-def _pairs_with(name: str) -> list[str]:
-    """The options of evaluation whose pairs come from a data option that has a key of this name: ["evaluation=files"]."""
-    named = (option.removeprefix("data=") for option in _options_with("data", name))
-    return [f"evaluation={option}" for option in named if (conf_folder() / "evaluation" / f"{option}.yaml").is_file()]
-
-
-def _dotted(node: DictConfig, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for key in map(str, node):
-        path = f"{prefix}{key}"
-        keys.append(path)
-        value = node._get_node(key)
-        if isinstance(value, DictConfig) and not value._is_none():
-            keys += _dotted(value, f"{path}.")
-    return keys

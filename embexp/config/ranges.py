@@ -11,12 +11,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 from hydra.errors import HydraException
 
-from embexp.config.errors import ConfigError, first_line
+from embexp.config.errors import ConfigError, nearest
+from embexp.config.unreadable import why_unreadable
 
 # Of a drawn number: the rest tells no two runs apart, and is long to read.
 DIGITS = 4
 # More combinations of ends are not looked at before a search: each takes some hundredths of a second.
 MOST_CORNERS = 200
+# The tag of an interval that is drawn from by its logarithm.
+LOG = "log"
 # How `checks` says it.
 WHOLE = "must be a whole number"
 
@@ -66,39 +69,32 @@ class Interval:
         return repr(min(max(float(f"{drawn:.{DIGITS}g}"), self.low), self.high))
 
 
+def read(words: Sequence[str]) -> tuple[list[Override], dict[str, str]]:
+    """The words of a command that Hydra can read, and what is to be said of each of the others."""
+    parser = OverridesParser.create()
+    parsed: list[Override] = []
+    unread: dict[str, str] = {}
+    for word in words:
+        if not word.partition("=")[0].strip():
+            unread[word] = f"{word or repr('')}: a key stands before the =, without blanks: batch_size=64."
+            continue
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException as error:
+            unread[word] = f"{word}: {why_unreadable(word, error)}"
+    return parsed, unread
+
+
 def parse(overrides: Sequence[str]) -> list[Override]:
     """The overrides of a command, as Hydra reads them.
 
     Raises:
         ConfigError: some of them cannot be read.
     """
-    parser = OverridesParser.create()
-    parsed, problems = [], []
-    for override in overrides:
-        if not override.partition("=")[0].strip():
-            problems.append(f"{override or repr('')}: a key stands before the =, without blanks: batch_size=64.")
-            continue
-        try:
-            parsed.append(parser.parse_override(override))
-        except HydraException as error:
-            # What the grammar's parser says of an odd character is its own affair.
-            why = "cannot be read" if "Exception(" in first_line(error) else first_line(error)
-            if override.endswith(","):
-                problems.append(f"{override}: a value stands after every comma, without a blank: loss=mnr,cosine.")
-                continue
-            key, _, value = override.partition("=") if "=" in override else ("KEY", "", "VALUE")
-            problems.append(f"{override}: {why}; write KEY=VALUE, and {_how_to_quote(key, value)}")
-    if problems:
-        raise ConfigError(problems)
+    parsed, unread = read(overrides)
+    if unread:
+        raise ConfigError([*unread.values()])
     return parsed
-
-
-def _how_to_quote(key: str, value: str) -> str:
-    odd = "with blanks, commas or letters beyond a to z"
-    if value.startswith(("{", "[")):
-        return f"quote each part of a value {odd}, and the whole: \"data.columns={{anchor: 'Süß', positive: b}}\"."
-    bare = value.strip("'\"")
-    return f"a value {odd} in two pairs of quotes: '{key}=\"{bare}\"'."
 
 
 def split(overrides: Sequence[Override]) -> tuple[list[str], list[Listed | Interval]]:
@@ -108,7 +104,7 @@ def split(overrides: Sequence[Override]) -> tuple[list[str], list[Listed | Inter
         ConfigError: an interval is empty, or cannot be drawn from by its logarithm.
     """
     last = {override.get_key_element(): override for override in overrides}
-    problems = [problem for override in last.values() if (problem := _cannot_be_drawn(override))]
+    problems = [problem for override in last.values() if (problem := cannot_be_drawn(override))]
     if problems:
         raise ConfigError(problems)
     fixed = [str(override.input_line) for override in last.values() if not override.is_sweep_override()]
@@ -119,32 +115,43 @@ def split(overrides: Sequence[Override]) -> tuple[list[str], list[Listed | Inter
 def _range(key: str, override: Override) -> Listed | Interval:
     value = override.value()
     if override.is_interval_sweep():
-        return Interval(key, value.start, value.end, "log" in value.tags)
+        return Interval(key, value.start, value.end, LOG in value.tags)
     ordered = override.is_range_sweep() and not value.shuffle
     return Listed(key, tuple(override.sweep_string_iterator()), ordered)
 
 
-def _cannot_be_drawn(override: Override) -> str | None:
+def cannot_be_drawn(override: Override) -> str | None:
+    """What is wrong with what a search is to draw from; None where nothing is."""
     value, typed = override.value(), override.input_line
     if isinstance(value, Glob):
         return f"{typed}: a search wants the options by name: {override.key_or_group}=choice(a,b)."
     if isinstance(value, IntervalSweep) and value.start > value.end:
         return f"{typed}: nothing can be drawn from it, its end is below its start."
-    if isinstance(value, IntervalSweep) and "log" in value.tags and value.start <= 0:
+    if isinstance(value, IntervalSweep) and (others := sorted(value.tags - {LOG})):
+        return f"{typed}: a search knows no tag {others[0]}, only {LOG}.{nearest(others[0], [LOG])}"
+    if isinstance(value, IntervalSweep) and LOG in value.tags and value.start <= 0:
         return f"{typed}: nothing can be drawn from it by its logarithm, which wants a start above 0."
-    if isinstance(value, RangeSweep) and not list(override.sweep_string_iterator()):
+    return _lists_nothing(override)
+
+
+def cannot_be_listed(override: Override) -> str | None:
+    """What is wrong with what Hydra's own sweeper is to list; None where nothing is."""
+    if override.is_interval_sweep():
+        return f"{override.input_line}: has no end of values; hydra/sweeper=optuna draws from it."
+    return _lists_nothing(override)
+
+
+def _lists_nothing(override: Override) -> str | None:
+    value, typed = override.value(), override.input_line
+    if isinstance(value, RangeSweep) and value.step == 0:
+        return f"{typed}: its step, which stands last, is 0, and no value but the first would come."
+    if override.is_discrete_sweep() and next(override.sweep_string_iterator(), None) is None:
         return f"{typed}: there is nothing in it."
     return None
 
 
 def trials(overrides: Sequence[Override], n_trials: Any) -> list[list[str]]:
-    """The overrides of every job of a search: all as typed, what is drawn is not known yet.
-
-    Raises:
-        ConfigError: there is nothing to draw.
-    """
-    if not split(overrides)[1]:
-        raise ConfigError([NOTHING_TO_DRAW])
+    """The overrides of every job of a search: all as typed, what is drawn is not known yet."""
     # A number that is none is refused with the first job.
     times = n_trials if isinstance(n_trials, int) and n_trials > 0 else 1
     return [[str(override.input_line) for override in overrides]] * times
