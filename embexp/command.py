@@ -22,6 +22,7 @@ from embexp.config.composition import (
     is_sweep,
     keep_to_own_options,
 )
+from embexp.config.errors import closest, did_you_mean
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.config.ranges import an_instance_of
 from embexp.identity import COMMAND, command_line
@@ -50,7 +51,11 @@ WHAT_NEXT = "the same command again goes on from here"
 # What decides which tasks of MTEB a job asks for.
 ASKING, TASKS = ("evaluation", "experiment="), "evaluation.mteb.tasks="
 LAUNCHER = "hydra/launcher="
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM
+USAGE, INTERRUPTED, TERMINATED = 2, 128 + signal.SIGINT, 128 + signal.SIGTERM
+
+
+class UsageError(ConfigError):
+    """A flag that there is not, as argparse ends where one lacks its value."""
 
 
 def tell_of_loading() -> None:
@@ -134,7 +139,7 @@ def refuse_unknown_tasks(jobs: list[list[str]], config_dir: str | None) -> None:
 
 
 def instead_of_a_flag(word: str) -> str:
-    """Whose flag it is, or what to write for a key or a group that was given as a flag, as most other programs want it."""
+    """Whose flag it is, the flag that it is like, or what to write for a key that was given as one, as most programs want it."""
     # Not above: most commands have no such word.
     from embexp.compare.__main__ import flags
 
@@ -142,6 +147,9 @@ def instead_of_a_flag(word: str) -> str:
     if flag in flags():
         return " It is a flag of python -m embexp.compare, the table of finished runs."
     key = flag.lstrip("-")
+    own = {word.lstrip("-"): word for word in get_args_parser()._option_string_actions if word.startswith("--")}
+    if (meant := closest(key, own)) is not None:
+        return did_you_mean(flag, own[meant])
     return f" Keys and groups stand without dashes: {key}={value or '...'}." if key else ""
 
 
@@ -149,7 +157,7 @@ def run_command() -> int:
     """Reads the command, checks every job of it, runs it, and gives the exit code."""
     arguments, unknown = get_args_parser().parse_known_intermixed_args()
     if unknown:
-        raise ConfigError([f"{word}: there is no such flag.{instead_of_a_flag(word)} All: --help." for word in unknown])
+        raise UsageError([f"{word}: there is no such flag.{instead_of_a_flag(word)} All: --help." for word in unknown])
     if any(getattr(arguments, name) for name in TELLS_ONLY):
         # What Hydra prints breaks, with a traceback, where a reader leaves before its end.
         with saying():
@@ -182,7 +190,7 @@ def run_command() -> int:
 
 
 def main() -> None:
-    """The program: exit 0, all runs finished; 1, some did not or the config was refused; 130, 143, interrupted."""
+    """The program: exit 0, all runs finished; 1, some did not or the config was refused; 2, a wrong usage; 130, 143, interrupted."""
     # As with `python -m embexp`: a person's own loss lies there.
     with suppress(FileNotFoundError):
         if (here := os.getcwd()) not in sys.path:
@@ -191,7 +199,7 @@ def main() -> None:
         code = run_command()
     except ConfigError as error:
         print("\n".join(error.problems), file=sys.stderr)
-        code = 1
+        code = USAGE if isinstance(error, UsageError) else 1
     except (KeyboardInterrupt, Terminated) as error:
         # What comes when all is done says so itself.
         what_next = str(error) or WHAT_NEXT

@@ -119,10 +119,12 @@ def test_inside_torchrun_the_command_is_refused_with_what_to_do_instead(tmp_path
 
 def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
     done = embexp("--loss=mnr", "--nope", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (2, "")
     first, second = done.stderr.splitlines()
     assert first.startswith("--loss=mnr: there is no such flag. Keys and groups stand without dashes: loss=mnr.")
     assert second.startswith("--nope: there is no such flag.")
+    (said,) = embexp("--multrun", "seed=1,2", cwd=tmp_path).stderr.splitlines()
+    assert said.startswith("--multrun: there is no such flag. Did you mean '--multirun'?")
     (said,) = embexp("--group-by", "seed", cwd=tmp_path).stderr.splitlines()
     assert "--group-by: there is no such flag. It is a flag of python -m embexp.compare" in said
 
