@@ -88,16 +88,16 @@ class HubSource:
                 [f"{name}: no column {', '.join(missing)}; it has {', '.join(stored.columns)}; set data.columns."]
             )
         # Of all rows: the first ones may have low scores alone.
-        scale = _scale(stored.values(theirs["score"]), name) if "score" in theirs else STS_SCALE
+        scale = _scale(theirs["score"], stored.values(theirs["score"]), name) if "score" in theirs else STS_SCALE
         if split == "train" and self.limit is not None:
             stored = stored.first(self.limit)
         if self.kind == "nli":
-            _check_labels(stored.values(theirs["label"]), name)
+            _check_labels(theirs["label"], stored.values(theirs["label"]), name)
         elif self.kind == "labelled":
-            _check_words(stored.values(theirs["label"]), name)
+            _check_words(theirs["label"], stored.values(theirs["label"]), name)
         for ours, column in theirs.items():
             if ours not in TYPES and not stored.has_texts(column):
-                _check_texts(ours, stored.values(column), name)
+                _check_texts(column, stored.values(column), name)
         table = written(self._good(stored, theirs, scale), schema_of(COLUMNS[self.kind]), folder)
         if not len(table):
             return None
@@ -170,29 +170,29 @@ class HubSource:
         return loaded
 
 
-def _check_labels(labels: Iterable[Any], name: str) -> None:
+def _check_labels(column: str, labels: Iterable[Any], name: str) -> None:
     for row, label in enumerate(labels):
         if label not in (None, HIDDEN, 0, 1, 2):
             raise ConfigError(
-                [f"{name} row {row}: label {label!r}; allowed: 0 entailment, 1 neutral, 2 contradiction, -1 hidden."]
+                [f"{name} row {row}: {column} {label!r}; allowed: 0 entailment, 1 neutral, 2 contradiction, -1 hidden."]
             )
 
 
-def _check_words(labels: Iterable[Any], name: str) -> None:
+def _check_words(column: str, labels: Iterable[Any], name: str) -> None:
     for row, label in enumerate(labels):
         try:
-            _word(label)
+            _word(label, called=column)
         except ValueError as error:
             raise ConfigError([f"{name} row {row}: {error}; set data.columns."]) from None
 
 
-def _word(label: Any) -> str:
+def _word(label: Any, *, called: str = "label") -> str:
     """A label as it is written; nothing where it is hidden or missing, as NaN is where pandas wrote it.
 
     Raises:
         ValueError: it is several.
     """
-    return "" if label is None or label != label or label == HIDDEN else label_word(label)
+    return "" if label is None or label != label or label == HIDDEN else label_word(label, called=called)
 
 
 def _check_texts(column: str, texts: Iterable[Any], name: str) -> None:
@@ -205,12 +205,12 @@ def _check_texts(column: str, texts: Iterable[Any], name: str) -> None:
             raise ConfigError([f"{name} row {row}: {error}; set data.columns."]) from None
 
 
-def _scale(values: Iterable[Any], name: str) -> float:
+def _scale(column: str, values: Iterable[Any], name: str) -> float:
     """The highest score that there can be: 5 as in STS-B, or 1 where no score is above it, as in its other edition."""
     highest = 0.0
     for row, value in enumerate(values):
         if value is not None and not isinstance(value, (int, float)):
-            raise ConfigError([f"{name} row {row}: score {value!r} is no number; set data.columns."])
+            raise ConfigError([f"{name} row {row}: {column} {value!r} is no number; set data.columns."])
         score = _shown(value)
         if score is not None and score < 0:
             raise ConfigError(

@@ -93,7 +93,7 @@ def test_what_was_said_of_the_rows_is_said_again(file, caplog):
         with caplog.at_level(logging.INFO):
             load(file, "train", "data.on_bad_rows=drop")
         (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-        assert warning == f"data.train={file}: 1 bad row dropped, the first: row 32: positive is empty"
+        assert warning == f"data.train={file}: 1 bad row dropped, the first: row 32: answer is empty"
 
 
 HARMS = {

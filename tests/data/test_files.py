@@ -98,6 +98,34 @@ def test_columns_are_taken_as_named_in_the_config(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("header", "columns", "row", "told"),
+    [
+        ("Frage,Antwort", {"anchor": "Frage", "positive": "Antwort"}, ",b", "Frage is empty"),
+        ("Query,Document", None, "a,", "Document is empty"),
+        (
+            "a,b,alike",
+            {"sentence1": "a", "sentence2": "b", "score": "alike"},
+            "a,b,high\nc,d,1",
+            "alike 'high' is not a number",
+        ),
+        ("sentence1,sentence2,label", None, 'a,b,"3,5"', "label '3,5' has a decimal comma"),
+        ("p,h,gold", {"premise": "p", "hypothesis": "h", "label": "gold"}, "a,b,maybe", "gold 'maybe' is none of"),
+        ("sentence,intent", None, "a,", "intent is empty (data.kind=texts reads texts alone)"),
+    ],
+)
+def test_a_bad_row_is_told_by_the_file_s_own_name_of_the_column(tmp_path, header, columns, row, told):
+    file = written(tmp_path, "r.csv", f"{header}\n{row}\n")
+    assert f"row 2: {told}" in problems_of(file, columns=columns)
+
+
+def test_a_bad_row_of_json_is_told_by_the_file_s_own_name_of_the_column(tmp_path):
+    rows = written(tmp_path, "r.jsonl", '{"question": "a", "answer": 7}\n{"question": "b"}\n')
+    told = problems_of(rows)
+    assert "row 1: answer is 7, not a text" in told
+    assert "row 2: answer is missing" in told
+
+
+@pytest.mark.parametrize(
     ("columns", "kind", "said"),
     [
         (

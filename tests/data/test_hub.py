@@ -196,6 +196,31 @@ def test_a_column_of_numbers_where_texts_should_be_is_told(tmp_path):
         source(tmp_path).load("train")
 
 
+@pytest.mark.parametrize(
+    ("kind", "columns", "row", "told"),
+    [
+        (
+            "nli",
+            {"premise": "a", "hypothesis": "b", "label": "gold"},
+            {"a": "p", "b": 0, "gold": 0},
+            "b is 0, not a text",
+        ),
+        (
+            "nli",
+            {"premise": "a", "hypothesis": "b", "label": "gold"},
+            {"a": "p", "b": "h", "gold": 7},
+            "gold 7; allowed",
+        ),
+        ("labelled", {"label": "intent"}, {"text": "a", "intent": ["x"]}, r"intent is \['x'\], not one word"),
+        ("scored", {"score": "alike"}, {"sentence1": "a", "sentence2": "b", "alike": "x"}, "alike 'x' is no number"),
+    ],
+)
+def test_a_bad_row_is_told_by_its_own_name_of_the_column(tmp_path, kind, columns, row, told):
+    written(tmp_path / "train.parquet", [row])
+    with pytest.raises(ConfigError, match=f"train row 0: {told}"):
+        source(tmp_path, kind=kind, columns=columns).load("train")
+
+
 def test_a_mirror_that_is_no_folder_is_refused_before_anything_is_loaded():
     with pytest.raises(ConfigError, match=r"data\.path=nowhere: there is no such folder"):
         compose(["data=mnli", "data.path=nowhere", "evaluation=helpdesk"])

@@ -127,7 +127,7 @@ class Checker:
         Raises:
             UnreadableError: a text shows that the file is of another encoding than was said.
         """
-        columns = [(ours, names[ours]) for ours in COLUMNS[kind]]
+        columns = [(ours, names[ours], printable(names[ours])) for ours in COLUMNS[kind]]
         latin = _is_latin(self.encoding)
         for number, record in rows:
             try:
@@ -135,7 +135,10 @@ class Checker:
                     tally.swallowed.update([record.by] if isinstance(record, Swallowed) else ())
                     tally.torn += isinstance(record, Torn)
                     raise ValueError(record)
-                values = tuple(self._value(kind, ours, record.get(theirs), scale) for ours, theirs in columns)
+                values = tuple(
+                    self._value(kind, ours, record.get(theirs), scale, called=called)
+                    for ours, theirs, called in columns
+                )
             except ValueError as error:
                 tally.add_bad(number, str(error))
                 if isinstance(error, UnknownLabelError):
@@ -198,7 +201,9 @@ class Checker:
         if found.no_number is not None and DECIMAL_COMMA.fullmatch(str(found.no_number[1])):
             row, value = found.no_number
             raise ConfigError(
-                [f"{where}: row {row}: score {_shown(value)} has a decimal comma; write a point, as in 3.5."]
+                [
+                    f"{where}: row {row}: {printable(column)} {_shown(value)} has a decimal comma; write a point, as in 3.5."
+                ]
             )
         hint = (
             " Are they NLI labels? Name the columns premise, hypothesis, label."
@@ -209,27 +214,28 @@ class Checker:
             [f"{where}: scores are {found}; say what is possible: {self.section}.score_scale=[lowest,highest].{hint}"]
         )
 
-    def _value(self, kind: Kind, column: str, value: Any, scale: tuple[float, float] | None) -> Any:
+    def _value(self, kind: Kind, column: str, value: Any, scale: tuple[float, float] | None, *, called: str) -> Any:
+        """What our column holds; what is wrong names it as the file calls it."""
         if value is None or (column == "label" and value != value):
-            raise ValueError(f"{column} is missing{_or_texts(kind, column)}")
+            raise ValueError(f"{called} is missing{_or_texts(kind, column)}")
         if column == "label":
-            word = label_word(value)
+            word = label_word(value, called=called)
             if not word:
-                raise ValueError(f"label is empty{_or_texts(kind, column)}")
-            return label_number(word) if kind == "labelled" else self._meaning(word, value)
+                raise ValueError(f"{called} is empty{_or_texts(kind, column)}")
+            return label_number(word) if kind == "labelled" else self._meaning(word, value, called=called)
         if column == "score":
             assert scale is not None
             number = _number(value)
             low, high = scale
             if number is None or not low <= number <= high:
-                raise ValueError(f"score {_shown(value)} is not a number from {low:g} to {high:g}")
+                raise ValueError(f"{called} {_shown(value)} is not a number from {low:g} to {high:g}")
             return (number - low) / (high - low)
-        refuse_what_is_no_text(column, value)
+        refuse_what_is_no_text(called, value)
         if not value.strip():
-            raise ValueError(f"{column} is empty")
+            raise ValueError(f"{called} is empty")
         # JSON can say half of a character, "\\ud83d", which no file of utf-8 can hold.
         if not value.isascii() and (half := HALF.search(value)) is not None:
-            raise ValueError(f"{column} has half of a character, {half[0]!a}, at letter {half.start() + 1}")
+            raise ValueError(f"{called} has half of a character, {half[0]!a}, at letter {half.start() + 1}")
         return value.strip()
 
     def _refuse_signs_of_cp1252(self, number: int, values: Iterable[Any]) -> None:
@@ -240,11 +246,11 @@ class Checker:
                     f"{self.section}.encoding=cp1252 would read it"
                 )
 
-    def _meaning(self, word: str, value: Any) -> int:
+    def _meaning(self, word: str, value: Any, *, called: str) -> int:
         if word.lower() not in self.labels:
             raise UnknownLabelError(
                 value,
-                f"label {_shown(value)} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels",
+                f"{called} {_shown(value)} is none of {', '.join(self.labels)}; say what it means with {self.section}.labels",
             )
         return self.labels[word.lower()]
 
@@ -323,14 +329,18 @@ def refuse_what_is_no_text(column: str, value: Any) -> None:
         raise ValueError(f"{column} is {_shown(value)}, not a text")
 
 
-def label_word(value: Any) -> str:
+def label_word(value: Any, *, called: str = "label") -> str:
     """A label as it is written: a word, or a number's digits.
+
+    Args:
+        value: of a cell.
+        called: the cell's column, for the message.
 
     Raises:
         ValueError: it is several.
     """
     if isinstance(value, (list, dict)):
-        raise ValueError(f"label is {_shown(value)}, not one word or number")
+        raise ValueError(f"{called} is {_shown(value)}, not one word or number")
     # Parquet has whole numbers as floats where it had to hold a missing one.
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
