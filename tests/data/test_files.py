@@ -125,6 +125,17 @@ def test_a_bad_row_of_json_is_told_by_the_file_s_own_name_of_the_column(tmp_path
     assert "row 2: answer is missing" in told
 
 
+def test_a_column_without_a_name_is_told_by_its_place(tmp_path, caplog):
+    file = written(tmp_path, "r.csv", ",query,document, ,note\n0,a,b,x,y\n1,c,d,x,y\n")
+    with caplog.at_level(logging.INFO):
+        source(train=file, dev=file).load("train")
+    nameless = "a column without a name (the {})"
+    assert f"; not read: {nameless.format('1st')}, {nameless.format('4th')}, note" in caplog.text
+    other = written(tmp_path, "other.csv", f"words{11 * ','}\n{'a,' * 11}a\n")
+    told = problems_of(other)
+    assert all(nameless.format(place) in told for place in ("2nd", "3rd", "4th", "11th", "12th"))
+
+
 @pytest.mark.parametrize(
     ("columns", "kind", "said"),
     [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from embexp.config import Kind
 from embexp.config.errors import closest, printable
@@ -104,10 +104,26 @@ def _nearest(lower: Mapping[str, str], kind: Kind | None) -> str:
     return f"{said.format(' or '.join(ways))}; "
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    shown = ", ".join(map(printable, names[:MOST_NAMED]))
-    return shown if len(names) <= MOST_NAMED else f"{shown} and {len(names) - MOST_NAMED} more"
+def listed(columns: Sequence[str], *, but: Collection[str] = ()) -> str:
+    """The first of a file's columns, and how many more there are; those that have no name by their places.
+
+    Args:
+        columns: all, in the file's order.
+        but: those that are left out.
+    """
+    named = [
+        printable(name) if name.strip() else f"a column without a name (the {_ordinal(place)})"
+        for place, name in enumerate(columns, start=1)
+        if name not in but
+    ]
+    more = f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    return f"{', '.join(named[:MOST_NAMED])}{more}"
+
+
+def _ordinal(place: int) -> str:
+    """1st, 2nd, 3rd, 4th; 11th, 12th, 13th."""
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(place % 10, "th") if place % 100 not in (11, 12, 13) else "th"
+    return f"{place}{ending}"
 
 
 def _is_content(name: str) -> bool:

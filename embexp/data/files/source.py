@@ -261,7 +261,7 @@ class FileSource:
             file.where,
             file.kind,
             names,
-            f"; not read: {listed(others)}" if others else "",
+            f"; not read: {listed(file.records.columns, but=file.names.values())}" if others else "",
         )
         self._warn_of_marks(split, file, others)
         if self.quoted is None and suffix_of(self._path(str(self.paths[split]))) == ".tsv":
