@@ -21,6 +21,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from embexp.config.errors import nearest
 from embexp.run_folder import RESULT
 from embexp.tracking.journal import Journal, in_order, journals_under
 from embexp.tracking.kept import store_for
@@ -30,6 +31,8 @@ from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import Sender, close_if_dead
 from embexp.tracking.store import absolute, is_local, told
 from embexp.units import counted
+
+COMMAND, FLAGS = "sync", ("--uri", "--anew")
 
 
 def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int:
@@ -186,6 +189,17 @@ def may_be_sent_to(uri: str, journal: Journal) -> bool:
     return own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/") or not is_local(own)
 
 
+def what_is_no_word(command: str, flags: Sequence[str]) -> list[str]:
+    """What is to be said of a command that there is not, and of flags of which there is none."""
+    # Without what stands behind it: of a store that may be a password.
+    typed = [word.partition("=")[0] for word in flags]
+    problems = [f"{flag}: there is no such flag.{nearest(flag, FLAGS)} All: --help." for flag in typed]
+    if command != COMMAND:
+        meant = f"{nearest(command, [COMMAND])} There is one: python -m embexp.tracking {COMMAND}."
+        problems.insert(0, f"{command}: there is no such command.{meant}")
+    return problems
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The program."""
     parser = argparse.ArgumentParser(
@@ -194,20 +208,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["sync"], help="send what is missing")
+    parser.add_argument("command", metavar=COMMAND, help="send what is missing")
     parser.add_argument("folders", nargs="*", type=Path, default=[Path("multirun")], help="default: multirun")
     parser.add_argument(
         "--uri", help="the store to send to, with its password; default: the one that each run was logged to"
     )
     parser.add_argument("--anew", action="store_true", help="send again what a store had and has no more")
-    given = parser.parse_args(arguments)
+    given, unknown = parser.parse_known_intermixed_args(arguments)
+    if problems := what_is_no_word(given.command, unknown):
+        print("\n".join(problems), file=sys.stderr)
+        return 2
     if absent := [str(folder) for folder in given.folders if not folder.is_dir()]:
         print(f"{', '.join(absent)}: there is no such folder; name the folder that runs are in", file=sys.stderr)
         return 1
     # Whether or not there is something to send to it; None is the store of each run.
-    problems = [] if given.uri is None else list(what_is_wrong_with(given.uri))
-    if problems:
-        print("\n".join(f"--uri {without_secrets(given.uri)}: {problem}" for problem in problems), file=sys.stderr)
+    wrong = [] if given.uri is None else list(what_is_wrong_with(given.uri))
+    if wrong:
+        print("\n".join(f"--uri {without_secrets(given.uri)}: {problem}" for problem in wrong), file=sys.stderr)
         return 1
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     return 1 if sync(given.folders, uri=given.uri, anew=given.anew) else 0
