@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import Timeout
+
 from embexp.config.errors import nearest
 from embexp.run_folder import RESULT
 from embexp.tracking.journal import Journal, in_order, journals_under
@@ -28,11 +30,13 @@ from embexp.tracking.kept import store_for
 from embexp.tracking.local import database_of
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
-from embexp.tracking.sender import Sender, close_if_dead
-from embexp.tracking.store import absolute, is_local, told
+from embexp.tracking.sender import RunIsGone, Sender, close_if_dead
+from embexp.tracking.store import ExperimentIsDeleted, absolute, is_away, is_local, told
 from embexp.units import counted
 
 COMMAND, FLAGS = "sync", ("--uri", "--anew")
+# MLflow's words for who may not do what was asked.
+REFUSED = ("UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 
 
 def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int:
@@ -68,21 +72,21 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     renamed = made_anew(found, waiting, uri) if anew else {}
     for journal in waiting:
         before = 0 if journal in gone else journal.sent().bytes
-        sender = Sender(journal, store_for(journal, uri), renamed=renamed)
+        where = store_for(journal, uri)
+        sender = Sender(journal, where, renamed=renamed)
         try:
-            whole = sender.deliver()
-            state = "all there" if whole else "its run goes on"
+            state = "all there" if sender.deliver() else "its run goes on"
             if sender.lost:
                 state = f"{state} but {counted(len(sender.lost), 'file')} that a later run has replaced"
             if owed := journal.sent().owed:
-                state, missing = f"all but {counted(len(owed), 'file')}", missing + 1
+                state = f"all but {counted(len(owed), 'file')}, which {without_secrets(where)} does not take; the same command tries again"
+                missing += 1
+            state += f" · run {sender.run_id}" if sender.run_id else ""
         except Exception as error:
-            state, whole = f"not all sent ({told(error)})", False
+            state = f"not all sent ({told(error)}): {told_unsent(journal, where, error)}"
             missing += 1
         lines = sum(1 for _ in journal.entries(before)) - sum(1 for _ in journal.entries(journal.sent().bytes))
-        print(
-            f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}{f' · run {sender.run_id}' if sender.run_id else ''}"
-        )
+        print(f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}")
     if not everywhere:
         print(
             f"no run has logged anything in {', '.join(map(str, folders))}; if runs have folders of their own (hydra.run.dir=...), name "
@@ -91,6 +95,30 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     elif not waiting and not missing and not gone:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
+
+
+def told_unsent(journal: Journal, where: str, error: Exception) -> str:
+    """Of which run the store lacks something, in which file that is, and what to do."""
+    name, run_id = (journal.start or {}).get("name", "its run"), journal.sent().run_id
+    made = "no run there yet" if run_id is None else f"run {run_id} there"
+    return f"{without_secrets(where)} has not all that {journal.path.name} has of {name} ({made}); {what_helps(journal, where, error)}"
+
+
+def what_helps(journal: Journal, where: str, error: Exception) -> str:
+    """What to do where a store did not take a run, or gave no answer about it: its journal keeps the rest."""
+    again = "give the same command again"
+    restore = f"restore it, and {again}: MLFLOW_TRACKING_URI={without_secrets(where)} mlflow"
+    if isinstance(error, Timeout):
+        return f"another process is sending it: {again} when that has ended"
+    if isinstance(error, RunIsGone):
+        return f"{restore} runs restore --run-id {journal.sent().run_id}"
+    if isinstance(error, ExperimentIsDeleted):
+        return f"{restore} experiments restore --experiment-id {error.id}"
+    if getattr(error, "error_code", None) in REFUSED:
+        return f"{again} with user and password: --uri, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+    if is_away(error) and not isinstance(error, FileNotFoundError | PermissionError):
+        return f"{again} when it answers, or, if it has moved, with its address: --uri"
+    return f"mend that, and {again}"
 
 
 def with_parents(journals: Iterable[Journal]) -> list[Journal]:
@@ -144,8 +172,8 @@ def gone_from_their_stores(journals: Sequence[Journal], uri: str | None, *, ask:
     """
     gone, unknown = [], 0
     for journal in journals:
-        sender = Sender(journal, store_for(journal, uri))
-        database = database_of(sender.uri)
+        where = store_for(journal, uri)
+        sender, database = Sender(journal, where), database_of(where)
         if database is not None and not database.parent.is_dir():
             # These runs were copied or moved here: their store may have been, too.
             continue
@@ -154,7 +182,10 @@ def gone_from_their_stores(journals: Sequence[Journal], uri: str | None, *, ask:
                 gone.append(journal)
         except Exception as error:
             unknown += 1
-            print(f"{journal.path.parent}: could not be looked up ({told(error)})")
+            print(
+                f"{journal.path.parent}: could not be looked up ({told(error)}): whether {without_secrets(where)} still has run "
+                f"{journal.sent().run_id} of {journal.path.name}; {what_helps(journal, where, error)}"
+            )
     return gone, unknown
 
 
@@ -189,6 +220,13 @@ def may_be_sent_to(uri: str, journal: Journal) -> bool:
     return own.rstrip("/") == without_secrets(absolute(uri)).rstrip("/") or not is_local(own)
 
 
+def told_absent(folder: Path) -> str:
+    """What is wrong with what is named as a folder and is none."""
+    if folder.is_file():
+        return f"{folder}: is a file; name the folder that it is in: {folder.parent}"
+    return f"{folder}: there is no such folder; name the folder that runs are in"
+
+
 def what_is_no_word(command: str, flags: Sequence[str]) -> list[str]:
     """What is to be said of a command that there is not, and of flags of which there is none."""
     # Without what stands behind it: of a store that may be a password.
@@ -218,8 +256,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problems := what_is_no_word(given.command, unknown):
         print("\n".join(problems), file=sys.stderr)
         return 2
-    if absent := [str(folder) for folder in given.folders if not folder.is_dir()]:
-        print(f"{', '.join(absent)}: there is no such folder; name the folder that runs are in", file=sys.stderr)
+    if absent := [told_absent(folder) for folder in given.folders if not folder.is_dir()]:
+        print("\n".join(absent), file=sys.stderr)
         return 1
     # Whether or not there is something to send to it; None is the store of each run.
     wrong = [] if given.uri is None else list(what_is_wrong_with(given.uri))

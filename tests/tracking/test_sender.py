@@ -13,7 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import INVALID_STATE, UNAUTHENTICATED
 
 from embexp.compare.runs import RUNS_OF_SWEEP, read_runs
 from embexp.config import ConfigError
@@ -25,6 +28,7 @@ from embexp.tracking.journal import Journal, Sent, journals_under
 from embexp.tracking.kept import send_at_last, store_for
 from embexp.tracking.local import history_in, ready_runs
 from embexp.tracking.sender import Sender
+from embexp.tracking.store import ExperimentIsDeleted
 from tests import warm
 from tests.tracking.conftest import EXPERIMENT, Store, end, journal_of, logged
 
@@ -117,7 +121,13 @@ def test_a_server_down_at_the_start_is_told_once_and_costs_nothing(down, store, 
     assert caplog.text.count("cannot be reached (Connection refused)") == 1
     assert "502 lines are not sent yet (Connection refused); python -m embexp.tracking sync multirun/run" in caplog.text
     assert main(["sync"]) == 1
-    assert "not all sent (Connection refused)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "not all sent (Connection refused)" in said
+    # Which run, in which file, at which server, and what to do.
+    assert (
+        f"{down.uri} has not all that journal.jsonl has of a run (no run there yet); give the same command again"
+        in said
+    )
     assert main(["sync", "--uri", store.uri]) == 0
     (run,) = store.runs_with("test", "down")
     assert run.info.status == "FINISHED"
@@ -294,13 +304,15 @@ def test_a_run_under_way_is_sent_as_far_as_it_is_and_stays_open(store, capsys):
     assert store.history(end(tracker), "a") == [(1, 1.0)]
 
 
-def test_a_run_deleted_at_the_server_is_kept_and_sent_when_it_is_restored(store, monkeypatch):
+def test_a_run_deleted_at_the_server_is_kept_and_sent_when_it_is_restored(store, monkeypatch, capsys):
     monkeypatch.setattr("embexp.tracking.mlflow.WAIT_SECONDS", 2.0)
     tracker = store.started()
     store.client.delete_run(tracker.run_id)
     tracker.log_metrics({"a": 1.0}, 1)
     tracker.end(Status.FINISHED)
     assert journal_of(tracker).unsent() > 0
+    assert sync([store.folder], uri=None) == 1
+    assert f"mlflow runs restore --run-id {tracker.run_id}\n" in capsys.readouterr().out
     store.client.restore_run(tracker.run_id)
     assert sync([store.folder], uri=None) == 0
     assert store.history(tracker.run_id, "a") == [(1, 1.0)]
@@ -521,7 +533,9 @@ def test_of_a_server_that_is_down_it_is_not_said_that_nothing_is_missing(down, s
     assert main(["sync"]) == 0
     assert "nothing is missing: 1 journal" in capsys.readouterr().out
     assert main(["sync", "--anew"]) == 1
-    assert "could not be looked up (Connection refused)" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "could not be looked up (Connection refused)" in said
+    assert f"whether {down.uri} still has run {tracker.run_id} of journal.jsonl; give the same command again" in said
 
 
 def test_a_command_whose_killed_run_was_deleted_begins_a_new_one(store, caplog):
@@ -564,7 +578,7 @@ def test_a_file_that_the_server_does_not_take_holds_nothing_up_and_is_owed(store
     assert caplog.text.count("did not take large.bin (OSError: 413") == 1
     assert "did not take large.bin; python -m embexp.tracking sync" in caplog.text
     assert sync([store.folder], uri=None) == 1
-    assert "all but 1 file" in capsys.readouterr().out
+    assert f"all but 1 file, which {store.uri} does not take; the same command tries again" in capsys.readouterr().out
     monkeypatch.undo()
     assert sync([store.folder], uri=None) == 0
     assert sorted(file.path for file in store.client.list_artifacts(run_id)) == ["large.bin", "small.txt"]
@@ -755,6 +769,38 @@ def test_the_environment_gives_a_journal_its_password_back(workplace, monkeypatc
 def test_a_folder_that_is_not_there_is_told(workplace, capsys):
     assert main(["sync", "nowhere"]) == 1
     assert "nowhere: there is no such folder" in capsys.readouterr().err
+
+
+def test_a_journal_that_is_named_in_place_of_its_folder_is_told_with_that(workplace, capsys):
+    (workplace / "run").mkdir()
+    (workplace / "run" / "journal.jsonl").touch()
+    assert main(["sync", "run/journal.jsonl"]) == 1
+    assert "run/journal.jsonl: is a file; name the folder that it is in: run\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "helps"),
+    [
+        (Timeout("journal.jsonl.lock"), "another process is sending it"),
+        (ExperimentIsDeleted("tests", "7"), "mlflow experiments restore --experiment-id 7"),
+        (FileNotFoundError("there is no folder nowhere"), "mend that, and give the same command again"),
+        (MlflowException("no", error_code=UNAUTHENTICATED), "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        (MlflowException("no", error_code=INVALID_STATE), "mend that, and give the same command again"),
+    ],
+    ids=["locked", "experiment", "folder", "password", "other"],
+)
+def test_what_helps_is_told_of_each_way_in_which_sending_fails(store, monkeypatch, capsys, error, helps):
+    def fails(_):
+        raise error
+
+    end(store.started())
+    (journal,) = journals_under(store.folder)
+    journal.mark(replace(journal.sent(), bytes=0))
+    monkeypatch.setattr(Sender, "deliver", fails)
+    assert sync([store.folder], uri=None) == 1
+    (said,) = capsys.readouterr().out.splitlines()
+    assert "run0: 0 lines sent, not all sent (" in said
+    assert helps in said
 
 
 def test_where_there_are_no_journals_it_is_not_said_that_nothing_is_missing(workplace, capsys):
