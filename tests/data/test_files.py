@@ -154,13 +154,20 @@ def test_a_column_without_a_name_is_told_by_its_place(tmp_path, caplog):
         (
             {"anchor": "A", "positve": "b"},
             "auto",
-            "no column A (did you mean a?); it has b, a; on the left data.columns takes our names, and positve (did you mean positive?)",
+            "no column A (did you mean a?); it has b, a; on the left data.columns takes our names, not positve (did you mean positive?)",
         ),
     ],
 )
 def test_columns_that_make_no_rows_are_told(tmp_path, columns, kind, said):
     file = written(tmp_path, "rows.tsv", "b\ta\nyes\tquestion\n")
     assert said in problems_of(file, columns=columns, kind=kind)
+
+
+def test_a_column_that_is_meant_is_told_as_a_terminal_can_show_it(tmp_path):
+    file = written(tmp_path, "rows.csv", "question\x1b[2J,answer\na,b\n")
+    assert r"no column question (did you mean question\x1b[2J?)" in problems_of(
+        file, columns={"anchor": "question", "positive": "answer"}
+    )
 
 
 def test_a_text_can_be_its_own_positive(tmp_path):

@@ -55,9 +55,7 @@ def match(
         if absent:
             said = ", ".join(_with_what_was_meant(name, found) for name in absent)
             unknown = [_with_what_was_meant(name, OURS) for name in named if name not in OURS]
-            also = (
-                f"; on the left {section}.columns takes our names, and {', '.join(unknown)} is none" if unknown else ""
-            )
+            also = f"; on the left {section}.columns takes our names, not {', '.join(unknown)}" if unknown else ""
             return f"no column {said}; it has {listed(found)}{_hint(found, section)}{also}"
         for theirs in named.values():
             roles = [ours for ours, column in named.items() if column == theirs]
@@ -136,7 +134,7 @@ def _is_content(name: str) -> bool:
 
 def _with_what_was_meant(name: str, known: Sequence[str]) -> str:
     meant = None if name in known else closest(name, known)
-    return name if meant is None else f"{name} (did you mean {meant}?)"
+    return name if meant is None else f"{name} (did you mean {printable(meant)}?)"
 
 
 def delimiter_hinted(found: Sequence[str]) -> str | None:
