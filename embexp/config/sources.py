@@ -87,6 +87,7 @@ def _not_there(section: str, source: Files) -> Sequence[str]:
     return [f"{section}.{split}={paths[split]}: there is no such file.{_beside(paths[split])}" for split in absent]
 
 
+@lru_cache(maxsize=64)
 def _beside(path: str) -> str:
     """ " Did you mean 'faq.csv'?", of the files beside one that is not there; or nothing."""
     wanted = Path(path).expanduser()
