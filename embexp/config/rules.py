@@ -19,6 +19,7 @@ from embexp.config.schema import (
     SCHEMAS,
     Config,
     DenoisingAutoEncoder,
+    Evaluation,
     Files,
     MLflow,
     MultipleNegativesRanking,
@@ -37,6 +38,8 @@ Rule = Callable[[Config], Iterator[str]]
 GPU_DEVICES = ("/proc/driver/nvidia/version", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 # What the library's losses take, and find out to be no number in the first step.
 NUMBERS_OF_A_LOSS = ("margin", "scale", "triplet_margin")
+# The files of a search.
+SEARCHED = ("queries", "corpus", "relevance")
 # Of a batch that has two texts each of two labels.
 FEWEST_BY_LABEL = 4
 
@@ -180,29 +183,45 @@ def _stopping_is_possible(config: Config) -> Iterator[str]:
         )
 
 
-def _evaluations_have_their_files(config: Config) -> Iterator[str]:
-    evaluation = config.evaluation
+def _files_of(evaluation: Evaluation) -> dict[str, str]:
+    """The files and folders of what is scored beside the pairs, by the keys that name them."""
     given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
     if (mteb := evaluation.mteb) is not None:
         given |= {"evaluation.mteb.path": mteb.path}
         given |= {f"evaluation.mteb.own.{name}": folder for name, folder in (mteb.own or {}).items()}
-        if not (mteb.tasks or mteb.types or mteb.benchmark or mteb.own):
-            yield "evaluation.mteb.tasks=[]: name tasks, types or a benchmark: evaluation.mteb.tasks=[STSBenchmark]."
     if (retrieval := evaluation.retrieval) is not None:
-        files = {key: getattr(retrieval, key) for key in ("queries", "corpus", "relevance")}
-        given |= {f"evaluation.retrieval.{key}": file for key, file in {"path": retrieval.path, **files}.items()}
-        missing = [key for key, file in files.items() if file is None]
-        if retrieval.path is None and 0 < len(missing) < len(files):
-            yield f"evaluation.retrieval.{missing[0]}=null: queries, corpus and relevance go together; name all three files."
+        given |= {f"evaluation.retrieval.{key}": getattr(retrieval, key) for key in ("path", *SEARCHED)}
     if (probe := evaluation.classification) is not None:
         given |= {f"evaluation.classification.{key}": getattr(probe, key) for key in ("path", "train", "test")}
-        if probe.path is None and (probe.train is None) != (probe.test is None):
-            yield "evaluation.classification: train and test go together; name both files, or a folder as path."
-    for key, file in given.items():
-        if file is not None and not (file and Path(file).expanduser().exists()):
+    return {key: file for key, file in given.items() if file is not None}
+
+
+def _evaluations_have_their_files(config: Config) -> Iterator[str]:
+    evaluation = config.evaluation
+    if (mteb := evaluation.mteb) is not None and not (mteb.tasks or mteb.types or mteb.benchmark or mteb.own):
+        yield "evaluation.mteb.tasks=[]: name tasks, types or a benchmark: evaluation.mteb.tasks=[STSBenchmark]."
+    if (retrieval := evaluation.retrieval) is not None:
+        missing = [key for key in SEARCHED if getattr(retrieval, key) is None]
+        if retrieval.path is None and 0 < len(missing) < len(SEARCHED):
+            yield f"evaluation.retrieval.{missing[0]}=null: queries, corpus and relevance go together; name all three files."
+    probe = evaluation.classification
+    if probe is not None and probe.path is None and (probe.train is None) != (probe.test is None):
+        yield "evaluation.classification: train and test go together; name both files, or a folder as path."
+    for key, file in _files_of(evaluation).items():
+        if not (file and Path(file).expanduser().exists()):
             yield f"{key}={file}: there is no such file or folder."
-        elif file is not None and key.startswith("evaluation.mteb.") and not Path(file).expanduser().is_dir():
+        elif key.startswith("evaluation.mteb.") and not Path(file).expanduser().is_dir():
             yield f"{key}={file}: is a file; name the folder that holds a task's files, or, as path, the tasks' folders."
+
+
+def _evaluations_can_read_their_files(config: Config) -> Iterator[str]:
+    """What is wrong with files that are there, as far as it is told in no time."""
+    files = _files_of(config.evaluation)
+    if files and not any(_evaluations_have_their_files(config)):
+        # Not above: pyarrow takes a while, and most commands name no files of their own.
+        from embexp.evaluation.early import what_is_wrong_with_files
+
+        yield from what_is_wrong_with_files(config.evaluation, files=files.values())
 
 
 def _store_is_known(config: Config) -> Iterator[str]:
@@ -236,6 +255,7 @@ RULES: tuple[Rule, ...] = (
     _twins_differ,
     _stopping_is_possible,
     _evaluations_have_their_files,
+    _evaluations_can_read_their_files,
     something_is_scored,
     files_to_score_on_are_scored,
     what_is_searched_is_there,
@@ -244,7 +264,7 @@ RULES: tuple[Rule, ...] = (
 # What may be otherwise on the machine to which a job is sent.
 OF_THIS_MACHINE = (hardware_can_do_it, model_is_not_nowhere)
 # What waits for the network, or reads rows.
-SLOW = (model_is_not_nowhere, what_is_wrong_with_rows)
+SLOW = (model_is_not_nowhere, what_is_wrong_with_rows, _evaluations_can_read_their_files)
 # What opens a file, perhaps a large one, where it is not stated what its rows are.
 ASKING_FOR_THE_KIND = (loss_is_fed, negatives_are_needed, something_is_scored)
 

@@ -7,15 +7,18 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
-
-from sentence_transformers import SentenceTransformer
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from embexp.config import Classification, ConfigError
 from embexp.data.helpdesk import classes as helpdesk_classes
 from embexp.data.rows import text_key
+from embexp.evaluation.named import Table
 from embexp.evaluation.parts import Part
-from embexp.evaluation.tables import find_table, fingerprint_of, read_columns
+from embexp.evaluation.tables import find_table, fingerprint_of
+
+if TYPE_CHECKING:
+    # What is wrong with files is told without it: it takes seconds to import.
+    from sentence_transformers import SentenceTransformer
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +120,7 @@ def classification_evaluation(settings: Classification) -> ClassificationEvaluat
         train = Labelled(f"{BUILT_IN} to learn from", list(texts[:half]), list(labels[:half]))
         test = Labelled(BUILT_IN, list(texts[half:]), list(labels[half:]))
     else:
-        train, test = _read(settings, "train"), _read(settings, "test")
+        train, test = map(_labelled, tables_of(settings))
     unseen = sorted(set(test.labels) - set(train.labels))
     if unseen:
         raise ConfigError(
@@ -130,13 +133,26 @@ def classification_evaluation(settings: Classification) -> ClassificationEvaluat
     return ClassificationEvaluation(settings, train, test, on=BUILT_IN if built_in else "")
 
 
-def _read(settings: Classification, split: str) -> Labelled:
+def tables_of(settings: Classification) -> list[Table]:
+    """train and test: the files that are named, or those in the folder that is.
+
+    Raises:
+        ConfigError: one is not there.
+    """
+    how = {"columns": {"text": [settings.text], "label": [settings.label]}}
+    return [Table(_file(settings, split), f"evaluation.classification.{split}", how) for split in ("train", "test")]
+
+
+def _file(settings: Classification, split: str) -> Path:
     named = settings.train if split == "train" else settings.test
     path = Path(named).expanduser() if named else find_table(Path(str(settings.path)).expanduser(), [split])
     if path is None:
         raise ConfigError(
             [f"evaluation.classification.path={settings.path}: no {split}.parquet, .jsonl, .csv or .tsv in it."]
         )
-    columns = {"text": [settings.text], "label": [settings.label]}
-    table = read_columns(path, columns, key=f"evaluation.classification.{split}")
-    return Labelled(path.name, [str(text) for text in table["text"]], [str(label) for label in table["label"]])
+    return path
+
+
+def _labelled(table: Table) -> Labelled:
+    found = table.read()
+    return Labelled(table.path.name, [str(text) for text in found["text"]], [str(label) for label in found["label"]])

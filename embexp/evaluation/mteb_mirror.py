@@ -24,9 +24,11 @@ ALSO = {"stsbenchmark-sts": ("stsb", "stsbenchmark"), "sickr-sts": ("sickr",)}
 FILES = {"train": ("train",), "test": ("test",), "validation": ("validation", "dev"), "dev": ("dev", "validation")}
 # How a retrieval task's judgements of its test split may be called.
 QRELS = ("qrels_test", "qrels/test", "qrels")
-# How files call the columns of a query and of a document.
+# How files call the columns of a query, of a document and of pairs.
 IDS = ("_id", "id")
 IDENTIFIED = {"id": IDS, "text": ("text",)}
+DOCUMENTS = {**IDENTIFIED, "title": ("title",)}
+PAIRS = {"sentence1": ("sentence1",), "sentence2": ("sentence2",), "score": ("score", "label")}
 KEY = "evaluation.mteb.path"
 # What the data of a person's own tasks is called, with the task's name after it.
 OWN = "own/"
@@ -76,8 +78,7 @@ def load_mirror(task: Any, folder: Path) -> str:
         texts_and_classes = {text: ("text",), str(task.label_column_name): ("label",)}
         used, data = _splits(folder, splits, texts_and_classes, blank=[text] if empty else [])
     elif isinstance(task, AbsTaskSTS):
-        columns = {"sentence1": ("sentence1",), "sentence2": ("sentence2",), "score": ("score", "label")}
-        used, data = _splits(folder, set(task.eval_splits), columns, numbers=["score"], blank=empty)
+        used, data = _splits(folder, set(task.eval_splits), PAIRS, numbers=["score"], blank=empty)
     else:
         raise ConfigError([f"{KEY}: tasks of type {task.metadata.type} are not read from files."])
     # As MTEB has it when it comes from the hub.
@@ -156,7 +157,7 @@ def _retrieval(task: Any, folder: Path, *, blank: Sequence[str]) -> tuple[list[P
     texts, of_split = [_file(folder, ("corpus",)), _file(folder, ("queries",))], {}
     corpus = read_columns(
         texts[0],
-        {**IDENTIFIED, "title": ("title",)},
+        DOCUMENTS,
         key=KEY,
         optional=["title"],
         blank=BLANK,

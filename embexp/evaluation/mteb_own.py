@@ -8,18 +8,30 @@ Classification.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embexp.config import ConfigError
+from embexp.data.files.columns import listed
 from embexp.data.files.content import SUFFIXES, UnreadableError
-from embexp.evaluation.mteb_mirror import IDS, OWN, QRELS, judgements, queries_of
-from embexp.evaluation.tables import add_to, find_table, no_id_agrees, opened, relevant_to_each
+from embexp.evaluation.mteb_mirror import DOCUMENTS, IDS, OWN, PAIRS, QRELS, judgements, queries_of
+from embexp.evaluation.named import Table
+from embexp.evaluation.tables import BLANK, add_to, find_table, no_id_agrees, opened, relevant_to_each
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
+
+# How the tables of each kind of task that `kind_of_own` has not read whole are read, as `load_mirror` reads them: see
+# `embexp.evaluation.tables.read_columns`.
+READ: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    "Retrieval": {
+        "corpus": {"columns": DOCUMENTS, "optional": ["title"], "blank": BLANK, "one_of": BLANK, "unique": ["id"]}
+    },
+    "STS": {"test": {"columns": PAIRS, "numbers": ["score"]}},
+    "Classification": {split: {"columns": {"text": ("text",), "label": ("label",)}} for split in ("train", "test")},
+}
 
 
 def own_task(name: str, folder: Path, *, kind: str) -> AbsTask:
@@ -73,13 +85,31 @@ def kind_of_own(name: str, folder: Path) -> str:
     if {"text", "label"} <= set(columns):
         _refuse_without_train(name, folder)
         return "Classification"
-    holds = f"test with {', '.join(columns)}" if test is not None else "no test"
+    holds = f"test with {listed(columns)}" if test is not None else "no test"
     raise ConfigError(
         [
             f"evaluation.mteb.own.{name}={folder}: holds {holds}; what makes a task is corpus, queries and qrels_test, or "
             "test with sentence1, sentence2 and score, or train and test with text and label (parquet, jsonl, csv or tsv)."
         ]
     )
+
+
+def searched_in(folder: Path) -> list[Path]:
+    """The tables that `kind_of_own` reads more of than their heads."""
+    return [file for names in (("corpus",), ("queries",), QRELS) if (file := find_table(folder, names)) is not None]
+
+
+def tables_of(name: str, folder: Path, *, kind: str) -> list[Table]:
+    """Those in which a broken row would cost the task after the training.
+
+    Args:
+        name: in the config.
+        folder: of its tables.
+        kind: from `kind_of_own`.
+    """
+    found = {table: find_table(folder, [table]) for table in READ[kind]}
+    key = f"evaluation.mteb.own.{name}"
+    return [Table(file, key, READ[kind][table]) for table, file in found.items() if file is not None]
 
 
 def _refuse_what_finds_nothing(name: str, *, corpus: Path, queries: Path, judging: Path) -> None:

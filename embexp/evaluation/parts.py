@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
-
-from sentence_transformers import SentenceTransformer
+from typing import TYPE_CHECKING, Any, Protocol
 
 from embexp.config import ConfigError
+
+if TYPE_CHECKING:
+    # What is wrong with files is told without it: it takes seconds to import.
+    from sentence_transformers import SentenceTransformer
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,10 @@ from embexp.config import Config, ConfigError, Similarity
 from embexp.config.schema import Files
 from embexp.config.sections import data_schema
 from embexp.data import build_source
-from embexp.data.files import FileSource
 from embexp.data.rows import Rows, Source, Split
 from embexp.data.views import LEFT_OUT, SCORED_AS, make_view
 from embexp.evaluation.parts import Part
+from embexp.evaluation.sets import rows_of_set
 from embexp.evaluation.tables import fingerprint_of
 from embexp.prompts import NO_PROMPTS, Prompts, Role
 from embexp.routes import encoding_of, refuse_missing_routes
@@ -112,47 +112,12 @@ def evaluation_pairs(config: Config, *, trained_on: Source | None = None) -> dic
 
 
 def named_sets(files: Mapping[str, str]) -> dict[str, Pairs]:
-    """Further sets of pairs, each from its file: utf-8, commas or tabs, columns called as embexp knows them.
+    """Further sets of pairs, each from its file: see `embexp.evaluation.sets`.
 
     Raises:
         ConfigError: a file cannot be read, or no scored pairs can be made from it.
     """
-    found = {}
-    for name, file in files.items():
-        source = FileSource(
-            kind="auto",
-            limit=None,
-            train=None,
-            dev=None,
-            test=file,
-            columns=None,
-            labels=None,
-            score_scale=None,
-            dev_fraction=None,
-            on_bad_rows="refuse",
-            encoding="utf-8",
-            delimiter=None,
-            quoted=None,
-            seed=PAIRING_SEED,
-            called=f"evaluation.sets.{name}",
-        )
-        try:
-            rows = source.load("test")
-        except ConfigError as error:
-            raise ConfigError([*error.problems, *_no_keys_of_its_own(name, file, error)]) from None
-        assert rows is not None
-        found[name] = _pairs(rows, f"evaluation.sets.{name}")
-    return found
-
-
-def _no_keys_of_its_own(name: str, file: str, error: ConfigError) -> list[str]:
-    """What to do where keys would help that a further set has not."""
-    if not any("evaluation.source." in problem for problem in error.problems):
-        return []
-    return [
-        f"evaluation.sets.{name}: a further set has no such keys; change the file, or score on it alone, with them: evaluation=files "
-        f"evaluation.source.dev={file}."
-    ]
+    return {name: _pairs(rows_of_set(name, file), f"evaluation.sets.{name}") for name, file in files.items()}
 
 
 def _of_a_part_of_train(config: Config, split: Split) -> str:

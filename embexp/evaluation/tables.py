@@ -15,6 +15,7 @@ from typing import Any
 
 from embexp.config import ConfigError
 from embexp.config.errors import printable
+from embexp.data.files.columns import listed
 from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.data.files.readers import read
 from embexp.data.files.records import Records
@@ -37,6 +38,11 @@ def find_table(folder: Path, names: Sequence[str]) -> Path | None:
     """The first file of these names that the folder holds, with any suffix that can be read."""
     found = (folder / f"{name}{suffix}" for name in names for suffix in SUFFIXES)
     return next((path for path in found if path.is_file()), None)
+
+
+def lacks(names: Sequence[str], there: Sequence[str], path: Path, key: str) -> str:
+    """What is to be said of a file that has no column of these names."""
+    return f"{key}={path}: no column {' or '.join(names)}; it has {listed(there)}."
 
 
 def read_columns(
@@ -77,9 +83,7 @@ def read_columns(
     for column, name in named.items():
         if name is None:
             if column not in optional:
-                problems.append(
-                    f"{key}={path}: no column {' or '.join(columns[column])}; it has {', '.join(table.columns)}."
-                )
+                problems.append(lacks(columns[column], table.columns, path, key))
             found[column] = [None] * len(table.rows)
             continue
         try:

@@ -146,9 +146,8 @@ def test_an_empty_text_of_a_published_set_is_scored_and_one_of_ones_own_is_told(
         file.write(",pin\n")
     (scored,) = evaluation_of(mirror, NAMES[:1]).parts(model)
     assert (scored.error, set(scored.scores)) == (None, {"main_score", "accuracy", "f1"})
-    own = evaluation_of(mirror, [], [f"evaluation.mteb.own={{mine: '{mirror}/banking77'}}"])
-    (part,) = own.parts(model)
-    assert "text is empty; fill it in or leave the row out" in str(part.error)
+    with pytest.raises(ConfigError, match=r"test\.csv row \d+: text is empty; fill it in or leave the row out"):
+        own_evaluation(mirror.parent, mine=mirror / "banking77")
 
 
 def test_versions_and_revisions_are_kept(mirror, model):

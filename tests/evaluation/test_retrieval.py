@@ -9,7 +9,8 @@ import pytest
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.evaluation import retrieval
-from embexp.evaluation.retrieval import Judged, retrieval_evaluation, search
+from embexp.evaluation.judged import Judged
+from embexp.evaluation.retrieval import retrieval_evaluation, search
 
 QUERIES = {"q1": "where is my money", "q2": "the parcel is broken", "q3": "never judged"}
 CORPUS = {
