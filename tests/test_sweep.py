@@ -110,7 +110,7 @@ def test_a_job_without_a_result_was_stopped_or_never_began(sweep):
     stopped, waiting = sweep.runs()[2:]
     assert stopped.reason == "left no result: stopped before its run began, or its process was killed"
     assert stopped.status is Status.KILLED
-    assert waiting.reason == "left no result: it never began"
+    assert waiting.reason == "left no result"
     assert waiting.status is Status.NOT_BEGUN
 
 
@@ -118,7 +118,7 @@ def test_a_job_that_left_no_result_is_called_by_what_tells_it_from_the_others(sw
     shared = ["+experiment=mine", "data.train=/data/shop/train.csv"]
     sweep.jobs = [[*shared, "+loss.scale=20", f"batch_size={size}"] for size in (16, 32, 64)]
     sweep.close("interrupted (Ctrl-C)")
-    assert "NOT BEGUN batch_size=64: left no result: it never began\n" in capsys.readouterr().out
+    assert "NOT BEGUN batch_size=64: left no result\n" in capsys.readouterr().out
     assert "- NOT BEGUN: batch_size=64: left no result" in (sweep.folder / "table.md").read_text()
 
 

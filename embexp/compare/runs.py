@@ -75,7 +75,7 @@ class Run:
     def lost(cls, name: str, folder: Path) -> Run:
         """A job that left no result in the folder that Hydra makes when it starts it, but perhaps the reason."""
         if not folder.is_dir():
-            return cls(name, Status.NOT_BEGUN, "left no result: it never began", where=str(folder))
+            return cls(name, Status.NOT_BEGUN, "left no result", where=str(folder))
         if (reason := folder / NEVER_BEGAN).is_file():
             return cls(name, Status.FAILED, reason.read_text(encoding="utf-8"), where=str(folder))
         why = "left no result: stopped before its run began, or its process was killed"
