@@ -18,8 +18,15 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from embexp.compare.judge import judge
-from embexp.compare.predictions import Damaged, pairs_recorded, reading, refuse_other_pairs, what_is_lacking
-from embexp.compare.ranking import METRIC, by_evaluation, differing
+from embexp.compare.predictions import (
+    Damaged,
+    pairs_recorded,
+    reading,
+    refuse_another_score,
+    refuse_other_pairs,
+    what_is_lacking,
+)
+from embexp.compare.ranking import METRIC, by_evaluation, differing, score_of
 from embexp.compare.runs import Run
 from embexp.compare.sets import names_of
 from embexp.compare.warned import warned
@@ -167,6 +174,10 @@ def _pairs_of(entry: Entry, split: str) -> dict[str, Any] | None:
             columns = read_predictions(path, split)
         scored = pairs_recorded(entry.details.json(INPUTS), split)
         refuse_other_pairs(path, split, len(columns["score"]), scored=scored)
+        for name in (column.removesuffix("_after") for column in columns if column.endswith("_after")):
+            metric = f"{split}/pearson_{name}"
+            logged = score_of(entry.run, metric)
+            refuse_another_score(path, metric, columns["score"], columns[f"{name}_after"], logged=logged)
     except Damaged as error:
         log.warning("row %d, %s: what training changed is left out: %s", entry.rank, entry.label, error)
         return None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -287,6 +289,17 @@ def test_a_run_that_is_alone_is_told_to_lack_pairs_and_those_that_are_left_are_n
     assert "row 1: the predictions there are of 50 dev pairs, and it was scored on 200, so there is no interval" in text
     assert "Improved most" not in text
     assert "what training changed is left out: " in caplog.text
+
+
+def test_of_another_run_s_predictions_no_pairs_are_shown(runs, caplog):
+    best, other = runs[1], runs[0]
+    table = pq.read_table(best.predictions)
+    pearson = float(np.corrcoef(table["score"], table["cosine_after"])[0, 1])
+    scored = replace(best, metrics={**best.metrics, "best/dev/pearson_cosine": pearson})
+    assert "Improved most" in report([scored], title="t")
+    shutil.copy(other.predictions, best.predictions)
+    assert "Improved most" not in report([scored], title="t")
+    assert f"and {pearson:.4f} was logged" in caplog.text
 
 
 def test_a_best_run_that_kept_step_0_is_as_the_model_before_training(tmp_path):
