@@ -44,7 +44,7 @@ def run_job(composed: DictConfig) -> float:
     a_job_begins()
     hydra = HydraConfig.get()
     alone = hydra.mode is RunMode.RUN
-    config = checked(composed, hydra)
+    config = checked(composed, hydra, looked_at=True)
     # Its process may have been one that a signal ends at once, until now.
     raise_on_interrupt()
     raise_on_sigterm()

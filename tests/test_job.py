@@ -105,7 +105,7 @@ def test_only_a_run_that_is_no_job_of_a_sweep_tells_all_at_its_end(folder, monke
 
     hydra = {"sweep": {"dir": str(folder)}, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({**hydra, "mode": mode}))
-    monkeypatch.setattr(job, "checked", lambda *_: compose(["tracker=none"]))
+    monkeypatch.setattr(job, "checked", lambda *_, **__: compose(["tracker=none"]))
     monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
     monkeypatch.setattr(job, "run_experiment", run)
     ended = []
@@ -139,7 +139,7 @@ def test_who_interrupts_the_table_at_the_end_is_told_that_the_run_had_finished(f
 
     hydra = {"sweep": {"dir": str(folder)}, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({**hydra, "mode": RunMode.RUN}))
-    monkeypatch.setattr(job, "checked", lambda *_: compose(typed))
+    monkeypatch.setattr(job, "checked", lambda *_, **__: compose(typed))
     monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
     monkeypatch.setattr(job, "run_experiment", lambda *_, **__: left(folder))
     monkeypatch.setattr(job, "draw", interrupted)
@@ -166,7 +166,7 @@ def test_who_interrupts_the_end_of_a_run_is_told_that_it_had_finished_unless_the
 
     hydra = {"sweep": {"dir": str(folder)}, "runtime": {"output_dir": str(folder)}, "overrides": {"task": []}}
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create({**hydra, "mode": mode}))
-    monkeypatch.setattr(job, "checked", lambda *_: compose(["tracker=none"]))
+    monkeypatch.setattr(job, "checked", lambda *_, **__: compose(["tracker=none"]))
     monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
     monkeypatch.setattr(job, "run_experiment", interrupted)
     with pytest.raises(kind) as ended:

@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from embexp import command, launch
 from embexp.compare.runs import Run
+from embexp.config import ConfigError
 from embexp.config.composition import _loader, checked, compose
 from embexp.tracking import Status
 from hydra_plugins.embexp_launcher import ProcessLauncher
@@ -80,6 +81,16 @@ def test_a_job_s_process_which_has_no_hydra_knows_the_options_of_a_list(tmp_path
     job = job_of(tmp_path, "loss=own", "evaluation=[stsb,classification]", config_dir=tmp_path / "mine")
     GlobalHydra.instance().clear()
     assert checked(job, job.hydra).names["evaluation"] == "stsb+classification"
+
+
+def test_what_became_of_a_job_s_files_since_the_command_was_checked_is_the_run_s_to_tell(tmp_path):
+    (tmp_path / "mine.csv").write_text("text\nno pairs\n")
+    files = [f"data.train={tmp_path}/gone.csv", f"evaluation.sets={{mine: {tmp_path}/mine.csv}}"]
+    job = job_of(tmp_path, "data=files", *files)
+    with pytest.raises(ConfigError, match=r"gone\.csv: there is no such file") as refused:
+        checked(job, job.hydra)
+    assert "evaluation.sets.mine" in str(refused.value)
+    assert checked(job, job.hydra, looked_at=True).data.train == f"{tmp_path}/gone.csv"
 
 
 def test_what_keeps_a_run_from_its_beginning_is_not_kept_back(tmp_path, monkeypatch):

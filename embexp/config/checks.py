@@ -9,7 +9,7 @@ from embexp.config.cuts import with_cuts_in_order
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.pins import without_the_pins_of_others
-from embexp.config.rules import OF_THIS_MACHINE, RULES, Rule, is_slow, train_on_all
+from embexp.config.rules import OF_FILES, OF_THIS_MACHINE, RULES, Rule, is_slow, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
     Config,
@@ -22,7 +22,9 @@ from embexp.config.sources import PAIRS
 from embexp.shares import too_few, visible_gpus
 
 
-def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False) -> Config:
+def check(
+    values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False, looked_at: bool = False
+) -> Config:
     """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more, what
     is not an option's own model or data has not its revision, and of dimensions the most stand first.
 
@@ -30,6 +32,8 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
         values: the composed config as plain Python values, interpolations resolved.
         names: the option chosen in each group, as typed: {"loss": "mnr", "model": "minilm", ...}.
         elsewhere: it is run on another machine, which knows best what it can do.
+        looked_at: it has been checked before with all that it names. What became of its files since is the run's to tell, which
+            has a record for it.
 
     Raises:
         ConfigError: with every problem that could be found without loading anything.
@@ -42,8 +46,10 @@ def check(values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: boo
         else Config.model_validate({**parts, "names": dict(names)})
     )
     rules = [rule for rule in RULES if not (elsewhere and rule in OF_THIS_MACHINE)]
-    if problems:
+    if problems or looked_at:
         rules = [rule for rule in rules if not is_slow(rule, config)]
+    if looked_at:
+        rules = [rule for rule in rules if rule not in OF_FILES]
     problems += [problem for rule in rules for problem in _as_far_as_known(rule, config)]
     if problems:
         raise ConfigError(problems)
@@ -67,7 +73,7 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     groups = [*SCHEMAS, *plain]
     for group, section in values.items():
         if isinstance(section, Mapping) and group not in groups:
-            problems.append(f"{group}: nothing reads this section.{nearest(group, groups)}")
+            problems.append(f"{group}: nothing reads this section.{_of_an_experiment(group) or nearest(group, groups)}")
         elif isinstance(section, Mapping):
             schema = plain[group] if group in plain else schema_of(group, section)
             part = collect(problems, schema, section, group)
@@ -83,6 +89,11 @@ def check_sections(values: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]
     scalars = {key: value for key, value in values.items() if not isinstance(value, Mapping) and key not in groups}
     parts |= collect_scalars(problems, scalars)
     return parts, problems
+
+
+def _of_an_experiment(group: str) -> str:
+    # Without this line Hydra puts what the file holds below the name of its group.
+    return " The first line of a file in experiment/ is: # @package _global_" if group == "experiment" else ""
 
 
 def what_is_wrong_with_launching(

@@ -39,7 +39,7 @@ from embexp.config.overrides import (
     unknown_key,
     without_hydra,
 )
-from embexp.config.ranges import corners, parse, read, said_of_ranges
+from embexp.config.ranges import MOST_CORNERS, corners, parse, read, said_of_ranges
 from embexp.config.schema import Config
 from embexp.config.unread import cautions_of
 from embexp.shipped import conf_folder
@@ -100,7 +100,9 @@ def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str |
         problems = dict.fromkeys([*wrong.values(), *wants_m, *swept.problems])
         searched = any(override.is_sweep_override() for override in parse(swept.jobs[0]))
         configs = []
-        for job in corners(parse(swept.jobs[0])) if searched else swept.jobs:
+        # Without its -m it is refused in any case.
+        listed = swept.jobs[:MOST_CORNERS] if wants_m else swept.jobs
+        for job in corners(parse(swept.jobs[0])) if searched else listed:
             try:
                 configs.append(_compose_job(loader, parse(job), lost))
             except ConfigError as error:
@@ -135,13 +137,14 @@ def for_multirun(overrides: Sequence[str], *, config_dir: str | Path | None = No
         ]
 
 
-def checked(composed: DictConfig, hydra: Any) -> Config:
-    """The checked config of what Hydra composed and of the options that it chose, as its own node tells them."""
+def checked(composed: DictConfig, hydra: Any, *, looked_at: bool = False) -> Config:
+    """The checked config of what Hydra composed and of the options that it chose, as its own node tells them; see `check`."""
     values = _values(composed)
     names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
     chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", hydra)
     names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
-    return check(values, names, elsewhere=LAUNCHERS.get(str(hydra.launcher._target_)) is SlurmSubmission)
+    on_slurm = LAUNCHERS.get(str(hydra.launcher._target_)) is SlurmSubmission
+    return check(values, names, elsewhere=on_slurm, looked_at=looked_at)
 
 
 def _values(composed: DictConfig) -> dict[str, Any]:

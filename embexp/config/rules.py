@@ -263,6 +263,8 @@ RULES: tuple[Rule, ...] = (
 )
 # What may be otherwise on the machine to which a job is sent.
 OF_THIS_MACHINE = (hardware_can_do_it, model_is_not_nowhere)
+# What asks whether files are there.
+OF_FILES = (sources_are_there, _evaluations_have_their_files)
 # What waits for the network, or reads rows.
 SLOW = (model_is_not_nowhere, what_is_wrong_with_rows, _evaluations_can_read_their_files)
 # What opens a file, perhaps a large one, where it is not stated what its rows are.

@@ -134,6 +134,10 @@ def test_a_misspelt_word_is_refused_with_the_nearest_right_one(override, said):
         ("evaluation.mteb.tasks=[STS12]", "without evaluation=mteb; choose it beside others: evaluation=[own,mteb]"),
         ("+trainr.precision=fp32", "trainr: nothing reads this section. Did you mean 'trainer'?"),
         ("+names.x=1", "names: nothing reads this section"),
+        (
+            "+experiment.epochs=1",
+            "nothing reads this section. The first line of a file in experiment/ is: # @package _global_",
+        ),
         ("loss.hardness_strength=5.0", "nothing reads it without a loss.hardness_mode"),
         ("trainer.early_stopping=4", "of evaluation.times=4 evaluations never"),
         ("evaluation=files", "evaluation.source.dev=null: name a file of scored pairs"),
