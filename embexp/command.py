@@ -24,7 +24,9 @@ from embexp.config.composition import (
 )
 from embexp.config.errors import closest, did_you_mean
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
+from embexp.config.meant import groups
 from embexp.config.ranges import an_instance_of
+from embexp.config.schema import Scalars
 from embexp.identity import COMMAND, command_line
 from embexp.imports import uncollected
 from embexp.interrupts import (
@@ -144,20 +146,27 @@ def instead_of_a_flag(word: str) -> str:
     from embexp.compare.__main__ import flags
 
     flag, _, value = word.partition("=")
+    key = flag.lstrip("-")
+    typed_without = f" Keys and groups stand without dashes: {key}={value or '...'}." if key else ""
+    if key.partition(".")[0] in (*groups(), *Scalars.model_fields):
+        return typed_without
     if flag in flags():
         return " It is a flag of python -m embexp.compare, the table of finished runs."
-    key = flag.lstrip("-")
     own = {word.lstrip("-"): word for word in get_args_parser()._option_string_actions if word.startswith("--")}
     if (meant := closest(key, own)) is not None:
         return did_you_mean(flag, own[meant])
-    return f" Keys and groups stand without dashes: {key}={value or '...'}." if key else ""
+    return typed_without
 
 
 def run_command() -> int:
     """Reads the command, checks every job of it, runs it, and gives the exit code."""
-    arguments, unknown = get_args_parser().parse_known_intermixed_args()
-    if unknown:
-        raise UsageError([f"{word}: there is no such flag.{instead_of_a_flag(word)} All: --help." for word in unknown])
+    parser = get_args_parser()
+    # Else --experiment is Hydra's --experimental-rerun.
+    parser.allow_abbrev = False
+    arguments, unknown = parser.parse_known_intermixed_args()
+    # Beside a flag stands what is meant as its value.
+    if wrong := [word for word in unknown if word.startswith("-")]:
+        raise UsageError([f"{word}: there is no such flag.{instead_of_a_flag(word)} All: --help." for word in wrong])
     if any(getattr(arguments, name) for name in TELLS_ONLY):
         # What Hydra prints breaks, with a traceback, where a reader leaves before its end.
         with saying():

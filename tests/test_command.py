@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from embexp import command
+from embexp.command import UsageError
 from embexp.config import ConfigError, Mteb
 from embexp.identity import COMMAND
 
@@ -100,3 +101,22 @@ def test_mteb_is_not_loaded_for_jobs_in_processes_of_their_own(given, asked_for)
 def test_mteb_is_not_asked_where_none_of_its_tasks_is_typed(given, asked_for):
     given(BESIDE)
     assert asked_for == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["--multrun", "seed=1,2"], "--multrun: there is no such flag. Did you mean '--multirun'?"),
+        (["--group-by", "seed"], "--group-by: there is no such flag. It is a flag of python -m embexp.compare"),
+        (["--rerun"], "--rerun: there is no such flag. Keys and groups stand without dashes: rerun=..."),
+        (["--experiment=book_cosine"], "Keys and groups stand without dashes: experiment=book_cosine."),
+        (["--loss", "mnr"], "--loss: there is no such flag. Keys and groups stand without dashes: loss=..."),
+        (["--multi"], "--multi: there is no such flag. Did you mean '--multirun'?"),
+    ],
+)
+def test_a_flag_that_there_is_not_is_told_with_what_was_meant(monkeypatch, typed, said):
+    monkeypatch.setattr(sys, "argv", ["embexp", *typed])
+    with pytest.raises(UsageError) as refused:
+        command.run_command()
+    (problem,) = refused.value.problems
+    assert said in problem

@@ -123,10 +123,6 @@ def test_what_is_given_with_dashes_is_told_how_it_is_written(tmp_path):
     first, second = done.stderr.splitlines()
     assert first.startswith("--loss=mnr: there is no such flag. Keys and groups stand without dashes: loss=mnr.")
     assert second.startswith("--nope: there is no such flag.")
-    (said,) = embexp("--multrun", "seed=1,2", cwd=tmp_path).stderr.splitlines()
-    assert said.startswith("--multrun: there is no such flag. Did you mean '--multirun'?")
-    (said,) = embexp("--group-by", "seed", cwd=tmp_path).stderr.splitlines()
-    assert "--group-by: there is no such flag. It is a flag of python -m embexp.compare" in said
 
 
 def test_a_run_of_a_file_ends_with_its_table_its_folder_and_a_model_whose_card_tells_how_it_was_scored(tmp_path):
@@ -224,7 +220,8 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "reason"), [(signal.SIGTERM, 143, "SIGTERM"), (signal.SIGINT, 130, "Ctrl-C")]
+    ("number", "code", "reason"),
+    [pytest.param(signal.SIGTERM, 143, "SIGTERM", marks=pytest.mark.slow), (signal.SIGINT, 130, "Ctrl-C")],
 )
 def test_a_signal_ends_the_second_of_three_jobs_killed_and_the_sweep_with_it(tmp_path, number, code, reason):
     arguments = [*SMALL, "max_steps=2,100000,99999", "epochs=100000", "evaluation.times=10000", "-m"]

@@ -229,8 +229,8 @@ def told_absent(folder: Path) -> str:
 
 def what_is_no_word(command: str, flags: Sequence[str]) -> list[str]:
     """What is to be said of a command that there is not, and of flags of which there is none."""
-    # Without what stands behind it: of a store that may be a password.
-    typed = [word.partition("=")[0] for word in flags]
+    # Without what stands behind it, or beside: of a store that may be a password.
+    typed = [word.partition("=")[0] for word in flags if word.startswith("-")]
     problems = [f"{flag}: there is no such flag.{nearest(flag, FLAGS)} All: --help." for flag in typed]
     if command != COMMAND:
         meant = f"{nearest(command, [COMMAND])} There is one: python -m embexp.tracking {COMMAND}."

@@ -17,6 +17,10 @@ from embexp.tracking.__main__ import main
         (["runs"], "runs: there is no such command. There is one: python -m embexp.tracking sync.\n"),
         (["sync", "--new"], "--new: there is no such flag. Did you mean '--anew'? All: --help.\n"),
         (
+            ["sync", "--url", "http://me:secret@host"],
+            "--url: there is no such flag. Did you mean '--uri'? All: --help.\n",
+        ),
+        (
             ["sync", "--url=http://me:secret@host"],
             "--url: there is no such flag. Did you mean '--uri'? All: --help.\n",
         ),
