@@ -87,16 +87,20 @@ def _not_there(section: str, source: Files) -> Sequence[str]:
     return [f"{section}.{split}={paths[split]}: there is no such file.{_beside(paths[split])}" for split in absent]
 
 
-@lru_cache(maxsize=64)
 def _beside(path: str) -> str:
     """ " Did you mean 'faq.csv'?", of the files beside one that is not there; or nothing."""
-    wanted = Path(path).expanduser()
+    wanted = Path(path).expanduser().absolute()
     try:
-        there = [each.name for each in wanted.parent.iterdir()]
+        match = _closest_in(wanted.parent, wanted.name, wanted.parent.stat().st_mtime_ns)
     except OSError:
         return ""
-    match = closest(wanted.name, there)
     return "" if match is None else did_you_mean(path, str(Path(path).parent / match))
+
+
+@lru_cache(maxsize=64)
+def _closest_in(folder: Path, name: str, changed: int) -> str | None:
+    """The file of a folder that is called most like it; asked for by every job, and anew when the folder has `changed`."""
+    return closest(name, [each.name for each in folder.iterdir()])
 
 
 def _paths(source: Files) -> dict[Split, str]:
