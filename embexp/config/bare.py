@@ -15,6 +15,8 @@ from embexp.config.ranges import read
 # What other command lines take as a word.
 FLAGS = ("help", "version", "multirun")
 PROGRAMS = ("compare", "evaluate", "export", "reproduce", "tracking")
+# What has options: of Hydra's own groups those that embexp ships options of.
+GROUPS = (*(group for group in groups() if group != "hydra"), "hydra/launcher", "hydra/sweeper")
 
 
 def read_all(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[Override], dict[str, str]]:
@@ -31,7 +33,7 @@ def read_all(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[Override]
 def lost_with(loader: ConfigLoader, words: Collection[str]) -> list[str]:
     """The keys and groups that stand in words that cannot be read, or of which these may name an option."""
     keys = [word.lstrip("+~").partition("=")[0].partition("@")[0] for word in words]
-    return [*keys, *(group for group in groups() if any(word in options_of(loader, group) for word in words))]
+    return [*keys, *(group for group in GROUPS if any(word in options_of(loader, group) for word in words))]
 
 
 def _said_of(loader: ConfigLoader, bare: DictConfig, word: str, *, unsure: Collection[str]) -> str | None:
@@ -51,7 +53,7 @@ def _said_of(loader: ConfigLoader, bare: DictConfig, word: str, *, unsure: Colle
         return f"{word}: is a flag: --{word}."
     if word in PROGRAMS:
         return f"{word}: is a program of its own: python -m embexp.{word}."
-    if named := [f"{group}={word}" for group in groups() if word in options_of(loader, group)]:
+    if named := [f"{group}={word}" for group in GROUPS if word in options_of(loader, group)]:
         return f"{word}: is an option; write {' or '.join(named)}."
     if options := options_of(loader, name):
         return f"{word}: has no value; write {name}=OPTION, which is one of {', '.join(options)}."

@@ -34,8 +34,9 @@ def why_unreadable(word: str, error: HydraException) -> str:
     if not equals:
         return "has no value; write KEY=VALUE."
     for opening, closing in BRACKETS:
-        if value.count(opening) != value.count(closing) and not {"'", '"'} & set(value):
-            return f"has not as many {closing} as {opening}; write what is missing, or, of a text, {_as_a_text(key, value)}."
+        fewer, more = sorted((opening, closing), key=value.count)
+        if value.count(fewer) != value.count(more) and not {"'", '"'} & set(value):
+            return f"has not as many {fewer} as {more}; write what is missing, or, of a text, {_as_a_text(key, value)}."
     # What the grammar's parser says of an odd character is its own affair.
     why = "cannot be read" if "Exception(" in first_line(error) else first_line(error)
     return f"{why}; write KEY=VALUE, and {_how_to_quote(key, value)}"

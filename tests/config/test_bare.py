@@ -24,6 +24,7 @@ def refused(*typed: str) -> list[str]:
         ("helpdesk", "is an option; write data=helpdesk or evaluation=helpdesk."),
         ("loss", "has no value; write loss=OPTION, which is one of angle, "),
         ("hydra/launcher", "has no value; write hydra/launcher=OPTION, which is one of "),
+        ("joblib", "is an option; write hydra/launcher=joblib."),
         ("compare", "is a program of its own: python -m embexp.compare."),
         ("help", "is a flag: --help."),
         ("64", "has no value; write KEY=VALUE."),

@@ -28,6 +28,10 @@ def refused(*typed: str, multirun: bool = True) -> list[str]:
             "there is no function log. Did you mean 'tag', as in tag(log, interval(1e-5, 1e-3))?",
         ),
         ("epochs=interval(1)", "missing a required argument: 'end'; it is written so: 'epochs=interval(0, 0.3)'."),
+        (
+            "tracker.experiment=faq)",
+            "has not as many ( as ); write what is missing, or, of a text, 'tracker.experiment=",
+        ),
         ("batch_size=choice(1,2", "has not as many ) as (; write what is missing, or, of a text, 'batch_size=\""),
     ],
 )
