@@ -1,7 +1,7 @@
 """What is wrong with the files that evaluations read beside the pairs, told before anything is loaded: without torch.
 
-Of small files it is all that reading them would tell, of large ones what their heads show; see
-`embexp.data.files.content.is_small`. The rest is told when they are read.
+Of small files it is what reading them would tell, but for what shows when pairs are made of their rows; of large ones what
+their heads show; see `embexp.data.files.content.is_small`. The rest is told when they are read.
 """
 
 from __future__ import annotations

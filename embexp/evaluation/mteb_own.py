@@ -149,7 +149,7 @@ def _ids(name: str, corpus: Path) -> Iterator[str]:
         raise _incomplete(name, corpus.parent, f"{corpus.name} without a column {IDS[0]}")
     with _told(name, corpus):
         for _, row in opened(corpus).read([column]):
-            if not isinstance(row, str) and row.get(column) is not None:
+            if not isinstance(row, str) and row.get(column) not in (None, ""):
                 yield str(row[column])
 
 

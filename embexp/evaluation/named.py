@@ -51,7 +51,9 @@ class Table:
             there = opened(self.path).columns
         except UnreadableError as error:
             raise ConfigError([f"{self.key}={self.path}: {error}."]) from error
-        spared = {*self.how.get("optional", ()), *self.how.get("blank", ())}
+        # A row of a jsonl need not have what the first rows have; a table has the columns of its header.
+        blank = self.how.get("blank", ()) if ".jsonl" in self.path.name.lower() else ()
+        spared = {*self.how.get("optional", ()), *blank}
         lacking = {
             ours: names
             for ours, names in self.how["columns"].items()

@@ -236,10 +236,11 @@ def relevant_to_each(judged: Mapping[str, Mapping[str, float]], *, judging: str)
     Raises:
         ConfigError: none has any, and every score would be 0.
     """
-    relevant = {query: {document for document, gain in gains.items() if gain > 0} for query, gains in judged.items()}
-    if not any(relevant.values()):
+    positive = {query: {document for document, gain in gains.items() if gain > 0} for query, gains in judged.items()}
+    relevant = {query: documents for query, documents in positive.items() if documents}
+    if not relevant:
         raise ConfigError([f"{judging}: no score is above 0, so that no document is relevant to any query."])
-    return {query: documents for query, documents in relevant.items() if documents}
+    return relevant
 
 
 def no_id_agrees(what: str, column: str, *, judging: Path, unknown: str, file: Path, known: str) -> str:

@@ -7,6 +7,8 @@ import re
 import shlex
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from embexp.config.composition import check_command, is_sweep
@@ -33,6 +35,12 @@ FILES = {
     "test.csv": ["sentence1,sentence2,score", *(f"when {n},then {n},{n % 2}" for n in ROWS)],
 }
 
+SEARCHED = {
+    "queries.csv": ["_id,text", "1,how"],
+    "corpus.csv": ["_id,title,text", "a,,so"],
+    "qrels.csv": ["query-id,corpus-id,score", "1,a,1"],
+}
+
 
 @pytest.mark.parametrize("file", EXPLAINED, ids=lambda file: str(file.relative_to(CONF)))
 def test_every_key_of_an_option_is_explained_beside_its_value(file: Path):
@@ -47,7 +55,12 @@ def test_what_a_comment_tells_to_be_typed_is_accepted(words: tuple[str, ...], tm
     for name, lines in FILES.items():
         Path(name).write_text("\n".join(lines))
     Path("FOLDER").mkdir()
-    Path("FOLDER", "train.parquet").touch()
+    for name in ("train", "test"):
+        pq.write_table(
+            pa.table({"text": [f"how {n}" for n in ROWS], "label": [n % 3 for n in ROWS]}), f"FOLDER/{name}.parquet"
+        )
+    for name, lines in SEARCHED.items():
+        Path("FOLDER", name).write_text("\n".join(lines))
     # As where Slurm is.
     Path("srun").touch(mode=0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")

@@ -159,6 +159,7 @@ def test_judgements_of_which_none_can_count_are_told_before_the_training(tmp_pat
     [
         ("corpus.csv", "name,text\na,one\n", "mine={folder}: holds corpus.csv without a column _id; add it"),
         ("corpus.csv", "_id,text\n", "mine={folder}: holds corpus.csv without a document that has an id; add it"),
+        ("corpus.csv", "_id,text\n,one\n", "mine={folder}: holds corpus.csv without a document that has an id; add it"),
         ("queries.csv", "_id,text\n1,one\n1,two\n", "queries.csv row 3: the id 1 is that of row 2"),
         ("queries.csv", "name,text\n1,one\n", "evaluation.mteb.own.mine={folder}/queries.csv: no column _id"),
     ],
