@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,10 @@ MOST_SHOWN = 10
 # Metrics that begin alike, as dev/ does, that are named where there is none of the name that was typed.
 MOST_OF_GROUP = 6
 ALL = "All: --help."
+# How files of pictures end.
+PICTURES = (".png", ".svg", ".pdf")
+# In a list or dictionary; not that of an address.
+COLON = re.compile(r":(?!//)(?=\S)")
 # What sweeps at training.
 FLAGS_OF_A_SWEEP = ("-m", "--multirun")
 # Keys of training that are flags here.
@@ -223,7 +228,8 @@ def _is(key: str, typed: str, value: str) -> bool:
 def _read(text: str) -> Any:
     """What a setting's text stands for, however it is written: 1e-5 is 1e-05, 2 is 2.0, and [a,b] is ['a', 'b']."""
     try:
-        return _numbers_of(yaml.safe_load(text)) if text.startswith(("[", "{")) else float(text)
+        # A sweep's jobs have {a:b} of what was typed as {a: b}, and YAML takes that for one word.
+        return _numbers_of(yaml.safe_load(COLON.sub(": ", text))) if text.startswith(("[", "{")) else float(text)
     except (ValueError, yaml.YAMLError):
         return text
 
@@ -240,7 +246,10 @@ def _numbers_of(value: Any) -> Any:
 def _refuse_what_cannot_be_written(arguments: argparse.Namespace) -> None:
     wanted = {f"--{name}": getattr(arguments, name) for name in ("csv", "json", "html", "png")}
     files = {option: Path(file) for option, file in wanted.items() if file not in (None, "-")}
-    problems = [
+    picture = files.get("--png")
+    is_none = picture is not None and picture.suffix.lower() not in PICTURES
+    problems = [f"--png {picture}: name a file that ends in {' or '.join(PICTURES)}."] if is_none else []
+    problems += [
         f"{option} {file}: there is no folder {file.parent}."
         if not file.parent.is_dir()
         else f"{option} {file}: is a folder; name a file."

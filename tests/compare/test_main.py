@@ -98,11 +98,12 @@ def test_a_metric_may_be_called_as_the_store_and_the_csv_call_it(monkeypatch):
 
 
 def test_a_file_that_cannot_be_written_is_told_before_anything_is_read(tmp_path):
-    typed = ["--html", "nowhere/report.html", "--csv", str(tmp_path)]
+    typed = ["--html", "nowhere/report.html", "--csv", str(tmp_path), "--png", "slide.txt"]
     command = [sys.executable, "-m", "embexp.compare", *typed]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
+        "--png slide.txt: name a file that ends in .png or .svg or .pdf.",
         f"--csv {tmp_path}: is a folder; name a file.",
         "--html nowhere/report.html: there is no folder nowhere.",
     ]

@@ -232,6 +232,12 @@ def test_the_values_that_there_are_are_told_as_they_are_typed():
         filtered(runs, ["epochs=3"])
 
 
+@pytest.mark.parametrize("typed", ["{anchor: frage, positive: antwort}", "{anchor:frage,positive:antwort}"])
+def test_a_filter_finds_a_dictionary_as_a_run_and_as_a_sweep_s_job_keeps_it(typed):
+    runs = [run(0.5, columns="{anchor: frage, positive: antwort}"), run(0.6, columns="{anchor:frage,positive:antwort}")]
+    assert filtered([*runs, run(0.7, columns="{anchor: frage, positive: andere}")], [f"columns={typed}"]) == runs
+
+
 def test_a_filter_takes_several_values_and_one_that_holds_a_comma():
     listed = run(0.5, **{"loss.directions": "[a,b]"})
     other = run(0.6, loss="cosine", batch_size=64)
