@@ -32,7 +32,7 @@ from embexp.config.checks import check
 from embexp.config.composition import compose
 from embexp.config.recorded import recorded_config
 from embexp.pages import ask_for_large_pages
-from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT
+from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT, read_object
 from embexp.shipped import conf_folder
 from embexp.tracking import EXPERIMENT, param_text
 
@@ -119,6 +119,9 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
     Raises:
         ConfigError: it is no run's folder, or the run has no scores.
     """
+    whose = name or str(folder)
+    if (status := read_object(folder / RESULT).get("status", "FINISHED")) != "FINISHED":
+        raise ConfigError([f"{whose}: this run is {status}; only a finished one has scores to compare."])
     needed = (CONFIG, ENVIRONMENT, INPUTS, RESULT)
     if missing := [name for name in needed if not (folder / name).is_file()]:
         # An evaluation loads no rows to train on, and leaves all but this.
@@ -128,8 +131,7 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
             if is_other
             else "it cannot be made again without; if the files of its folder, under multirun/, are whole, give that folder."
         )
-        raise ConfigError([f"{name or folder}: has no {', '.join(missing)}; {what_to_do}"])
-    whose = name or str(folder)
+        raise ConfigError([f"{whose}: has no {', '.join(missing)}; {what_to_do}"])
     values = recorded_config((folder / CONFIG).read_bytes())
     if isinstance(values, str):
         raise _damaged(whose, CONFIG, values)
@@ -147,10 +149,6 @@ def read_record(folder: Path, *, name: str | None = None) -> Recorded:
     metrics = files[RESULT]["metrics"].items()
     # What was no number is null.
     scores = {name: value for name, value in metrics if name.startswith(SCORES) and value is not None}
-    if files[RESULT]["status"] != "FINISHED":
-        raise ConfigError(
-            [f"{whose}: this run is {files[RESULT]['status']}; only a finished one has scores to compare."]
-        )
     if not scores:
         raise _damaged(whose, RESULT, "it has no scores")
     parts = {place: _looked_up(files[place[0]], place[1]) for places in PARTS.values() for place in places}

@@ -237,6 +237,12 @@ def test_a_score_that_was_no_number_is_not_compared(folder):
     assert "dev/spearman_max" not in read_record(folder).scores
 
 
+def test_a_run_that_failed_before_it_was_trained_is_told_to_have_failed(folder, monkeypatch):
+    (folder / "inputs.json").unlink()
+    (folder / "result.json").write_text(json.dumps({"status": "FAILED"}))
+    assert reproduce(monkeypatch, "run").startswith("run: this run is FAILED; only a finished one has scores")
+
+
 def test_an_evaluation_is_told_to_be_no_training(folder, monkeypatch):
     # It loads no rows to train on, and so leaves all but these.
     (folder / "inputs.json").unlink()

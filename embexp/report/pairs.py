@@ -52,12 +52,18 @@ class Change:
 
 
 def read_predictions(path: Path, split: str) -> dict[str, Any]:
-    """The columns of one split: score and the similarities before and after as arrays, the sentences where they are kept."""
+    """The columns of one split: score and the similarities before and after as arrays, the sentences where they are kept.
+
+    Raises:
+        ValueError: a cell is empty.
+    """
     import pyarrow.parquet as pq
 
     # Not by read_table: it imports pandas, which takes longer than all that is read here.
     with pq.ParquetFile(path) as file:
         table = file.read()
+    if empty := [name for name in table.column_names if table[name].null_count]:
+        raise ValueError(f"{path}: empty cells in {', '.join(empty)}")
     chosen = np.asarray(table["split"].to_pylist()) == split
     return {
         name: np.asarray(table[name].to_pylist(), dtype=object if name.startswith("sentence") else None)[chosen]
