@@ -39,7 +39,12 @@ WITHOUT_A_HEAD = {"fused_cross_entropy"}
 
 @pytest.mark.parametrize(
     ("loss", "idle"),
-    [("mnr", WITHOUT_A_HEAD), ("cosine", WITHOUT_A_HEAD), ("tsdae", set()), ("batch_hard_triplet", WITHOUT_A_HEAD)],
+    [
+        ("mnr", WITHOUT_A_HEAD),
+        ("cosine", WITHOUT_A_HEAD),
+        ("tsdae", set()),
+        pytest.param("batch_hard_triplet", WITHOUT_A_HEAD, marks=pytest.mark.slow),
+    ],
 )
 def test_the_losses_are_those_without_each_lever(tmp_path, loss, idle):
     with_all = losses(tmp_path / "on", f"loss={loss}", *rows_for(loss))
