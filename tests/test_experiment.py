@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from contextlib import suppress
 from dataclasses import replace
 
@@ -21,6 +22,7 @@ from embexp.interrupts import Preempted
 from embexp.models import load_encoder, use_pooling
 from embexp.record import Record
 from embexp.tracking import FoundRun, NullTracker, Status
+from embexp.tracking.background import Background
 from embexp.training import TrainingDiverged, collation
 
 SMALL = [
@@ -274,6 +276,10 @@ def test_a_run_whose_end_is_interrupted_says_that_it_had_finished_and_loses_its_
     result = json.loads((with_store / folder / "result.json").read_text())
     assert result["status"] == "FINISHED"
     assert (with_store / "multirun" / "checkpoints" / result["key"]).exists() != is_certain
+    # Else it would look for its store half a minute later, in the folder of another test.
+    for thread in threading.enumerate():
+        if isinstance(thread, Background):
+            thread.stop()
 
 
 def test_a_run_without_a_tracker_that_is_interrupted_before_its_result_is_written_goes_on_from_its_checkpoint(

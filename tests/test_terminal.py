@@ -65,7 +65,7 @@ def test_jobs_of_training_and_of_scoring_each_begin_anew(told, tmp_path, monkeyp
         "overrides": {"task": []},
     }
     monkeypatch.setattr(job.HydraConfig, "get", lambda: OmegaConf.create(hydra))
-    monkeypatch.setattr(job, "checked", lambda *_: None)
+    monkeypatch.setattr(job, "checked", lambda *_, **__: None)
     monkeypatch.setattr(job, "raise_on_sigterm", lambda: None)
     monkeypatch.setattr(job, "run_experiment", ran)
     for _ in range(3):
