@@ -4,14 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import ConfigError
-from embexp.config.composition import check_command
-
-
-def refused(*typed: str) -> list[str]:
-    with pytest.raises(ConfigError) as raised:
-        check_command(list(typed), multirun=True)
-    return raised.value.problems
+from tests.config.conftest import refused
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.config import ConfigError
 from embexp.config.composition import check_command
+from tests.config.conftest import refused
 
 SEARCH = "hydra/sweeper=optuna"
-
-
-def refused(*typed: str, multirun: bool = True) -> list[str]:
-    with pytest.raises(ConfigError) as raised:
-        check_command(list(typed), multirun=multirun)
-    return raised.value.problems
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,8 @@ from __future__ import annotations
 import pytest
 
 from embexp.config import ConfigError
-from embexp.config.composition import check_command, compose
-
-
-def refused(*typed: str, multirun: bool = True) -> list[str]:
-    with pytest.raises(ConfigError) as raised:
-        check_command(list(typed), multirun=multirun)
-    return raised.value.problems
+from embexp.config.composition import compose
+from tests.config.conftest import refused
 
 
 @pytest.mark.parametrize(
