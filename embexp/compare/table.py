@@ -24,6 +24,7 @@ from embexp.compare.predictions import MOST_JUDGED, what_is_lacking
 from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
+from embexp.compare.unranked import draw_unranked
 from embexp.compare.warned import label_among, rows_called, warned
 from embexp.tracking import Status
 
@@ -49,7 +50,7 @@ def draw(
         console: to draw on.
         title: above the table.
         metric: to rank by.
-        most_unranked: of those without a score the latest so many are named; None: all.
+        most_unranked: of those without a score that were not tried again the latest so many are named; None: all.
     """
     console = paper(console)
     sets = by_evaluation(runs, metric)
@@ -90,17 +91,7 @@ def draw(
         console.print(said, style="dim", highlight=False)
     if what := legend(seen, finished):
         console.print(escape(what), style="dim", highlight=False)
-    is_ranked = {id(run) for run in finished}
-    unranked = [run for run in runs if id(run) not in is_ranked]
-    named = unranked if most_unranked is None else unranked[-most_unranked:]
-    if left := len(unranked) - len(named):
-        of_them = "1 earlier run without a score is" if left == 1 else f"{left} earlier runs without a score are"
-        said = f"{of_them} not named here: --csv FILE tells of all."
-        console.print(said, style="dim", highlight=False, soft_wrap=True)
-    for run in named:
-        reason = run.reason or ("still running" if run.status == Status.RUNNING else f"no {metric} was logged")
-        console.print(f"[red]{run.status}[/red] {escape(run.name)}: {escape(reason)}", highlight=False, soft_wrap=True)
-        console.print(f"    {escape(run.where)}", style="dim", highlight=False, soft_wrap=True)
+    draw_unranked(runs, finished, console=console, metric=metric, most=most_unranked)
 
 
 def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import yaml
 
-from embexp.compare.__main__ import filtered
+from embexp.compare.filters import filtered
 from embexp.compare.runs import UNTRAINED, Run
 from embexp.config import ConfigError
 from embexp.config.composition import compose

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embexp.compare.__main__ import _asked_for, filtered
+from embexp.compare.filters import asked_for, filtered
 from embexp.compare.runs import OF_A_SWEEP, runs_of
 from embexp.compare.sweeps import COMMAND_OF_SWEEP, JOBS_OF_SWEEP, sweeps_of
 from embexp.config import ConfigError
@@ -79,7 +79,7 @@ def test_the_last_sweep_is_the_last_one_though_none_of_its_jobs_has_begun():
 @pytest.mark.parametrize("typed", ["last", "'last'", "second", '"sec"', "'second',none"])
 def test_a_sweep_is_asked_for_however_its_filter_is_typed(added, typed):
     rows = [parent("first", "FINISHED", 1), parent("second", "KILLED", 2), job("1", "second")]
-    (found,) = _asked_for([f"{added}sweep={typed}", "seed=1"], runs_of(rows), sweeps_of(rows))
+    (found,) = asked_for([f"{added}sweep={typed}", "seed=1"], runs_of(rows), sweeps_of(rows))
     assert found.run_id == "second"
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from embexp.compare.__main__ import filtered
+from embexp.compare.filters import filtered
 from embexp.compare.ranking import differing, ranked
 from embexp.compare.runs import Run, read_runs, runs_of, with_rows
 from embexp.compare.table import draw, to_csv, to_json, to_markdown
@@ -266,6 +266,33 @@ def test_of_many_runs_without_a_score_the_latest_are_named_and_the_others_counte
     assert named == list(range(10, 30))
     assert "10 earlier runs without a score are not named here" in text
     assert drawn([run(0.6), *failed]).count("FAILED") == 30
+
+
+def test_runs_without_a_score_of_which_the_same_is_said_are_told_together():
+    failed = [
+        replace(run(None, status=Status.FAILED, reason="out of memory"), name=f"bs {size}", where=f"run {size}")
+        for size in range(8)
+    ]
+    text = drawn([run(0.6), *failed, run(None, status=Status.KILLED, reason="out of memory")])
+    assert text.count("out of memory") == 2
+    assert "FAILED 8 runs: out of memory\n" in text
+    assert "KILLED a run: out of memory\n" in text
+    assert re.findall(r"^    (run \d)  (bs \d)$", text, re.MULTILINE) == [(f"run {n}", f"bs {n}") for n in range(3, 8)]
+    assert "    and 3 earlier\n" in text
+
+
+def test_an_attempt_whose_setting_has_a_score_since_is_counted_but_not_named_among_all():
+    def of(setting, started, *, score=None, seed=1):
+        status = Status.FAILED if score is None else Status.FINISHED
+        made = run(score, status=status, reason=None if score else f"broke at {started}", seed=seed)
+        return replace(made, setting=setting, started=float(started))
+
+    tried_again, later_broken, other_seed, unknown = of("a", 1), of("a", 3), of("a", 1.5, seed=2), of(None, 0)
+    runs = [unknown, tried_again, other_seed, of("a", 2, score=0.5), later_broken]
+    text = drawn(runs, most_unranked=20)
+    assert re.findall(r"broke at (\S+)", text) == ["0", "1.5", "3"]
+    assert "1 run without a score was tried again, and the same setting has a score now: --csv FILE" in text
+    assert drawn(runs).count("broke at") == 4
 
 
 def test_a_value_in_quotation_marks_is_the_value():
