@@ -19,6 +19,9 @@ from embexp.config.errors import nearest
 
 # A module that has one of these may have names which its text does not show.
 HIDES = re.compile(r"import\s*\*|__getattr__|globals\(|vars\(|setattr\(|exec\(|sys\.modules|^\s*global\s", re.MULTILINE)
+# sentence-transformers makes the module of this name as it is imported: of tutorials' names most begin so.
+# Source: sentence_transformers/util/deprecated_import.py.
+MADE_ON_IMPORT = {"sentence_transformers.losses": "sentence_transformers.sentence_transformer.losses"}
 # From module to module, where a name is imported from another.
 MOST_IMPORTS = 5
 
@@ -35,7 +38,7 @@ def what_is_missing_of(target: str) -> str | None:
         return f"there is no module {first!r} here; what is not installed lies in the current folder or on PYTHONPATH."
     module, _, name = target.rpartition(".")
     spec = _spec_of(module)
-    # In a class, or in a module that is made as the package is imported, as sentence_transformers.losses is.
+    # In a class, or in a module that is made as the package is imported.
     if spec is None or _submodule(target, spec) is not None:
         return None
     return _missing_name(name, module, spec.origin)
@@ -87,7 +90,7 @@ def arguments_of(target: str) -> list[str] | None:
 
 def _spec_of(module: str) -> ModuleSpec | None:
     """Where a module lies; None where there is none, or where only an import can tell."""
-    first, *rest = module.split(".")
+    first, *rest = MADE_ON_IMPORT.get(module, module).split(".")
     try:
         spec = find_spec(first)
     except (ImportError, ValueError):

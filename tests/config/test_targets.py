@@ -16,17 +16,24 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.config.schema import OwnLoss
-from embexp.config.targets import arguments_of, what_is_missing_of
+from embexp.config.targets import MADE_ON_IMPORT, arguments_of, what_is_missing_of
 from embexp.loss_plan import build_loss
 from embexp.shipped import conf_folder
 
 LOSSES = "sentence_transformers.sentence_transformer.losses"
 
 
+def test_where_sentence_transformers_has_its_losses_is_as_it_says():
+    from sentence_transformers.util.deprecated_import import DEPRECATED_MODULE_PATHS
+
+    assert all(DEPRECATED_MODULE_PATHS[old] == new for old, new in MADE_ON_IMPORT.items())
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
         (f"{LOSSES}.ContrastveLoss", f"{LOSSES} has no 'ContrastveLoss'. Did you mean 'ContrastiveLoss'?"),
+        ("sentence_transformers.losses.TripletLos", "sentence_transformers.losses has no 'TripletLos'. Did you mean"),
         ("embexp.losses.mmr", "embexp.losses has no 'mmr'. Did you mean 'mnr'?"),
         ("mylosses.Own", "there is no module 'mylosses' here"),
         ("one.Own", "one has no 'Own'. Did you mean 'Owns'?"),
@@ -121,6 +128,7 @@ if Own:
     [
         (f"{LOSSES}.TripletLoss", ["distance_metric", "triplet_margin"]),
         (f"{LOSSES}.AnglELoss", ["scale"]),
+        ("sentence_transformers.losses.AnglELoss", ["scale"]),
         ("one.Own", ["margin", "scale"]),
         ("one.Named", ["weight"]),
         ("one.function", ["weight"]),
@@ -131,7 +139,6 @@ if Own:
         *[
             (target, None)
             for target in (
-                "sentence_transformers.losses.TripletLoss",  # made by sentence_transformers as it is imported
                 "torch.nn.Linear",  # star imports
                 "os.system",
                 "nowhere.Own",
