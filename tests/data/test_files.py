@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from embexp.config import ConfigError
 from embexp.data.files import FileSource
@@ -380,7 +382,31 @@ def test_what_is_wrong_in_a_file_is_named(tmp_path, case):
 def test_columns_that_lack_one_are_told_which_before_all_that_are_known(tmp_path, header, said):
     told = problems_of(written(tmp_path, "r.csv", f"{header}\n{header}\n"))
     assert said.replace("known are anchor", "known are ") in told
-    assert len(told.partition("known are")[2]) < 200
+    assert len(told.partition("known are")[2]) < 250
+
+
+@pytest.mark.parametrize(
+    ("header", "kind", "named"),
+    [
+        ("frage,antwort,nummer", "auto", {"anchor": "frage", "positive": "antwort"}),
+        ("Frage (kurz),Süß", "pairs", {"anchor": "Frage (kurz)", "positive": "Süß"}),
+        ("a,b,c", "triplets", {"anchor": "a", "positive": "b", "negative": "c"}),
+        ("satz", "auto", {"text": "satz"}),
+    ],
+)
+def test_how_a_file_s_own_columns_would_be_named_is_told_as_a_shell_and_hydra_take_it(tmp_path, header, kind, named):
+    told = problems_of(written(tmp_path, "r.csv", f"{header}\n{header}\n"), kind=kind)
+    (word,) = shlex.split(told.partition(", as in ")[2].removesuffix("."))
+    override = OverridesParser.create().parse_override(word)
+    assert override.key_or_group == "data.columns"
+    assert override.value() == named
+
+
+@pytest.mark.parametrize("header", ["a$b,c", "it's,c", "a;b", "sentence1,sentence2,x"])
+def test_columns_that_are_hard_to_quote_or_nearly_known_are_named_in_no_example(tmp_path, header):
+    told = problems_of(written(tmp_path, "r.csv", f"{header}\n{header}\n"))
+    assert "name yours with data.columns" in told
+    assert "as in" not in told
 
 
 def test_a_missing_file_is_told(tmp_path):

@@ -15,6 +15,8 @@ OURS = sorted({column for columns in COLUMNS.values() for column in columns})
 MOST_NAMED = 30
 # Of the name of one: what has more is a text.
 MOST_WORDS = 4
+# What a shell and Hydra take as it stands, and what they take between two pairs of quotes.
+PLAIN, QUOTABLE = re.compile(r"[A-Za-z_]\w{,40}", re.ASCII), re.compile(r"\w[\w .:/()?-]{,40}")
 DECIMAL = re.compile(r"-?\d+\.\d+")
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
@@ -82,7 +84,10 @@ def match(
         )
     nearest = _nearest(lower, kind)
     own = listed(found) or "none"
-    return f"its columns are {own}; {nearest}known are {options}; or name yours with {section}.columns{_hint(found, section)}"
+    # What it would be is told already where it lacks but one.
+    example = "" if nearest else _example(found, kind, section)
+    known_or_named = f"known are {options}; or name yours with {section}.columns{example}"
+    return f"its columns are {own}; {nearest}{known_or_named}{_hint(found, section)}"
 
 
 def _nearest(lower: Mapping[str, str], kind: Kind | None) -> str:
@@ -140,6 +145,17 @@ def _with_what_was_meant(name: str, known: Sequence[str]) -> str:
 def delimiter_hinted(found: Sequence[str]) -> str | None:
     """What a single column is separated by that looks like several; None where it does not."""
     return next((sign for sign in ";\t|," if len(found) == 1 and sign in found[0]), None)
+
+
+def _example(found: Sequence[str], kind: Kind | None, section: str) -> str:
+    """How the first of the file's columns would be named; nothing where there are too few, or they are hard to quote."""
+    ours = COLUMNS[kind or ("pairs" if len(found) > 1 else "texts")]
+    if len(found) < len(ours) or delimiter_hinted(found) or not all(map(QUOTABLE.fullmatch, found[: len(ours)])):
+        return ""
+    plain = all(map(PLAIN.fullmatch, found[: len(ours)]))
+    named = (f"{name}: {theirs if plain else repr(theirs)}" for name, theirs in zip(ours, found, strict=False))
+    mark = "'" if plain else '"'
+    return f", as in {mark}{section}.columns={{{', '.join(named)}}}{mark}"
 
 
 def _hint(found: Sequence[str], section: str) -> str:
