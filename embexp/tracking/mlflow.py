@@ -195,7 +195,7 @@ class MLflowTracker(Tracker):
         if lines:
             failure = background.failure
             log.warning(
-                "tracker: %s not sent yet (%s); python -m embexp.tracking sync %s  sends them",
+                "tracker: %s not sent yet (%s); to send them: python -m embexp.tracking sync %s",
                 "1 line is" if lines == 1 else f"{lines} lines are",
                 told(failure) if failure is not None else self._why_not_yet(),
                 _shown(journal.path.parent),

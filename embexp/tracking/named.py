@@ -46,7 +46,7 @@ def what_is_wrong_with(uri: str | None) -> Iterator[str]:
 
 
 def _of_database(database: Path) -> Iterator[str]:
-    anew = "python -m embexp.tracking sync --anew  fills a new one"
+    anew = "move it away, and fill a new one with what is in this folder: python -m embexp.tracking sync --anew"
     another = "name another file, which is made where there is none"
     if not database.parent.is_dir():
         # Whoever opens the database would make the folder, wherever a misspelling says that it is.
@@ -65,9 +65,9 @@ def _of_database(database: Path) -> Iterator[str]:
             return
         except sqlite3.DatabaseError as error:
             if "not a database" in str(error):
-                yield f"is no SQLite database; {another}, or move it away: {anew}."
+                yield f"is no SQLite database; {another}, or {anew}"
             else:
-                yield f"is damaged ({error}); move it away: {anew}."
+                yield f"is damaged ({error}); {anew}"
             return
         if tables and not tables & {"experiments", "alembic_version"}:
             yield f"is a database of something else, with {', '.join(sorted(tables)[:3])}; {another}."

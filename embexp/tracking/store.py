@@ -262,8 +262,8 @@ def cannot_open(uri: str | None, error: BaseException) -> ConfigError:
         return ConfigError(
             [
                 f"{shown}: its tables are half made. Another program, as mlflow ui, may be making them at this moment: try again. If it "
-                "stays so, one was killed in the midst of it: move the file away. What runs in this folder had logged is in their folders: "
-                "python -m embexp.tracking sync --anew  fills a new one."
+                "stays so, one was killed in the midst of it: move the file away. What runs in this folder had logged is in their folders; "
+                "to fill a new one with it: python -m embexp.tracking sync --anew"
             ]
         )
     if OF_ANOTHER_VERSION.search(str(error)):

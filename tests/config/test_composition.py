@@ -317,8 +317,8 @@ def test_a_database_that_cannot_be_written_to_and_a_file_that_is_none_are_refuse
     for text in ("abc", "no database, but a text of more than sixteen letters"):
         (tmp_path / "text.db").write_text(text)
         assert problems_of("tracker.uri=sqlite:///text.db") == [
-            f"tracker.uri=sqlite:///text.db: is no SQLite database; {another[:-1]}, or move it away: "
-            "python -m embexp.tracking sync --anew  fills a new one."
+            f"tracker.uri=sqlite:///text.db: is no SQLite database; {another[:-1]}, or move it away, and fill a new one "
+            "with what is in this folder: python -m embexp.tracking sync --anew"
         ]
     with closing(sqlite3.connect(tmp_path / "other.db")) as database, database:
         database.execute("CREATE TABLE customers (name TEXT)")

@@ -190,7 +190,7 @@ def test_a_store_that_is_spoilt_while_nothing_is_sent_is_told_and_the_run_kept(o
     tracker.settle()
     tracker.end(Status.FINISHED)
     assert "was deleted" in caplog.text
-    assert "python -m embexp.tracking sync multirun/kept  sends them" in caplog.text
+    assert "to send them: python -m embexp.tracking sync multirun/kept" in caplog.text
     client_of(own_store).restore_experiment(experiment.experiment_id)
     assert prepare_store(own_store, experiment=EXPERIMENT)
     # Asking for the run sends what was not sent.

@@ -119,7 +119,10 @@ def test_a_server_down_at_the_start_is_told_once_and_costs_nothing(down, store, 
     assert time.monotonic() - begun < 5
     assert tracker.run_id is None
     assert caplog.text.count("cannot be reached (Connection refused)") == 1
-    assert "502 lines are not sent yet (Connection refused); python -m embexp.tracking sync multirun/run" in caplog.text
+    assert (
+        "502 lines are not sent yet (Connection refused); to send them: python -m embexp.tracking sync multirun/run"
+        in caplog.text
+    )
     assert main(["sync"]) == 1
     said = capsys.readouterr().out
     assert "not all sent (Connection refused)" in said
@@ -831,7 +834,7 @@ def test_a_store_that_is_damaged_is_told_once_with_the_cure_and_nothing_is_looke
     assert sync([store.folder], uri=None) == 2
     (said,) = capsys.readouterr().out.splitlines()
     assert said.startswith(f"sqlite:///{database}: {wrong}")
-    assert said.endswith("move it away: python -m embexp.tracking sync --anew  fills a new one.")
+    assert said.endswith("fill a new one with what is in this folder: python -m embexp.tracking sync --anew")
 
 
 @pytest.mark.parametrize(
