@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from embexp.config import ConfigError
-from embexp.config.errors import first_line, nearest
+from embexp.config.errors import first_line
+from embexp.model_paths import is_no_model
 from embexp.network import TIMEOUT, hub_is_reachable
 
-HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 # What a model needs of a repository: no pickles, no copies in other formats.
 OF_A_MODEL: dict[str, Any] = {
     "allow_patterns": ["*.json", "*.txt", "*.model", "*.safetensors", "*.py"],
@@ -167,32 +166,6 @@ def refuse_unknown(path: str, *, revision: str | None, package: str | None, key:
         raise _answer_of_the_hub(error, path, key) from None
     except Exception:  # whatever a network makes of it: it may be better when the model is loaded
         return
-
-
-def is_no_model(path: str, key: str = "model.path") -> str | None:
-    """What is wrong with a path that is neither a folder nor a hub id; None where it is one of them."""
-    if Path(path).expanduser().is_dir() or (HUB_ID.match(path) and not path.startswith((".", "/", "~"))):
-        return None
-    return f"{key}={path}: there is no such folder, and it is no hub id (owner/name) either."
-
-
-def is_nowhere(path: str, key: str = "model.path") -> str | None:
-    """What is wrong with a path of one word that is no folder and that nobody knows, as a mistyped folder is where the hub cannot
-    be reached; None where there is such a folder, where the cache has something of it, or where the hub can be asked.
-
-    Told in two seconds, without what loading imports: of owner/name, which is no folder by mistake, loading it tells.
-    """
-    if "/" in path or Path(path).expanduser().is_dir() or is_no_model(path) is not None:
-        return None
-    from huggingface_hub import constants
-
-    if (Path(constants.HF_HUB_CACHE) / f"models--{path}").is_dir() or hub_is_reachable():
-        return None
-    meant = nearest(path, [folder.name for folder in Path().iterdir() if folder.is_dir()])
-    return (
-        f"{key}={path}: there is no such folder here; if it is a name on the hub, nothing of it is on this machine, and the hub "
-        f"cannot be reached.{meant} Name a local folder ({key}=FOLDER), use model=minilm, which needs no network, or connect."
-    )
 
 
 def packaged(package: str, path: str, *, revision: str | None) -> Path | None:

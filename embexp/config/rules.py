@@ -28,7 +28,7 @@ from embexp.config.schema import (
 )
 from embexp.config.sources import sources_are_there, sources_of, what_is_wrong_with_rows
 from embexp.config.targets import arguments_of, what_is_missing_of, what_is_not_taken
-from embexp.model_files import is_no_model, is_nowhere
+from embexp.model_paths import holds_none, is_no_model, is_nowhere
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.store import store_uri
@@ -71,7 +71,9 @@ def _arguments_are_taken(config: Config) -> Iterator[str]:
 
 
 def _model_can_be_found(config: Config) -> Iterator[str]:
-    if isinstance(config.model, Pretrained) and (wrong := is_no_model(config.model.path)) is not None:
+    if not isinstance(config.model, Pretrained):
+        return
+    if (wrong := is_no_model(config.model.path) or holds_none(config.model.path)) is not None:
         yield wrong
 
 

@@ -193,7 +193,8 @@ def front_matter(base: Base, scores: Sequence[Score], *, pairs: str, name: str) 
 
 def base_of(config: Mapping[str, Any]) -> Base:
     """The base model that a resolved config names, with the licence that its own card gives."""
-    from embexp.model_files import HUB_ID, packaged
+    from embexp.model_files import packaged
+    from embexp.model_paths import HUB_ID
 
     model = config.get("model", {})
     path = model.get("path")

@@ -443,13 +443,13 @@ def test_no_rule_sees_a_wrong_value_however_it_is_told(monkeypatch):
 
 
 def test_what_is_wrong_in_itself_is_told_before_the_network_is_asked_or_rows_are_read(tmp_path, monkeypatch):
-    from embexp import model_files
+    from embexp import model_paths
     from embexp.data.files import FileSource
 
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("waited for")
 
-    monkeypatch.setattr(model_files, "hub_is_reachable", refuse)
+    monkeypatch.setattr(model_paths, "hub_is_reachable", refuse)
     monkeypatch.setattr(FileSource, "bad_rows", refuse)
     monkeypatch.setattr(FileSource, "kinds", refuse)
     monkeypatch.chdir(tmp_path)

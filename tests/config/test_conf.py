@@ -55,6 +55,7 @@ def test_what_a_comment_tells_to_be_typed_is_accepted(words: tuple[str, ...], tm
     for name, lines in FILES.items():
         Path(name).write_text("\n".join(lines))
     Path("FOLDER").mkdir()
+    Path("FOLDER", "config.json").write_text("{}")
     for name in ("train", "test"):
         pq.write_table(
             pa.table({"text": [f"how {n}" for n in ROWS], "label": [n % 3 for n in ROWS]}), f"FOLDER/{name}.parquet"

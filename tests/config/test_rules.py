@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embexp import model_files
+from embexp import model_paths
 from embexp.config.composition import compose
 from embexp.config.rules import OF_THIS_MACHINE, model_is_not_nowhere
 from embexp.data import build_source
@@ -59,13 +59,31 @@ def test_where_mteb_wants_a_folder_a_file_is_refused(tmp_path, key):
     assert f"={file}: is a file; name the folder" in problem
 
 
+def test_a_folder_without_a_model_is_told_with_the_folder_in_it_that_has_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    lacks = "model.path=run: holds no model (no modules.json, config.json or adapter_config.json)"
+    assert problems_of("model.path=run") == [f"{lacks}; name the folder that its files are in."]
+    for name in ("model", "other"):
+        (run / name).mkdir()
+        (run / name / "modules.json").write_text("[]")
+        assert compose([f"model.path=run/{name}"]).model.path == f"run/{name}"
+    assert problems_of("model.path=run") == [f"{lacks}, but its folder model does, or other: model.path=run/model"]
+    for name in model_paths.OF_A_FOLDER:
+        (run / name).write_text("{}")
+        assert compose(["model.path=run"]).model.path == "run"
+        (run / name).unlink()
+
+
 def test_a_model_of_one_word_that_nobody_knows_is_told_at_once_where_the_hub_cannot_be_asked(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: False)
+    monkeypatch.setattr(model_paths, "hub_is_reachable", lambda: False)
     (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "config.json").write_text("{}")
     (told,) = problems_of("model.path=my-modl")
     assert told.startswith("model.path=my-modl: there is no such folder here; if it is a name on the hub")
     assert "Did you mean 'my-model'?" in told
@@ -74,5 +92,5 @@ def test_a_model_of_one_word_that_nobody_knows_is_told_at_once_where_the_hub_can
     for known in (["model.path=my-model"], ["model.path=bert-base-uncased"], ["model.path=own/name"]):
         assert compose(known).model.path == known[0].partition("=")[2]
     assert model_is_not_nowhere in OF_THIS_MACHINE
-    monkeypatch.setattr(model_files, "hub_is_reachable", lambda: True)
+    monkeypatch.setattr(model_paths, "hub_is_reachable", lambda: True)
     assert compose(["model.path=my-modl"]).model.path == "my-modl"
