@@ -127,6 +127,11 @@ def unquoted(value: str) -> str:
     return inner if inner and value[0] == value[-1] and value[0] in QUOTES and value[0] not in inner else value
 
 
+def may_be_files(key: str) -> bool:
+    """Whether a setting's values, by its name among a run's params, are files or folders where they look like some."""
+    return key == "model" or key.endswith("path") or key.rpartition(".")[2] in OF_FILES
+
+
 def without_folders(text: str) -> str:
     """A sentence with the names of files and folders alone where it holds whole paths: whose machine it was is nobody's affair."""
     return FOLDERS.sub("", text)

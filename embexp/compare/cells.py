@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from embexp.compare.ranking import different
 from embexp.compare.runs import Run
-from embexp.naming import OF_FILES
+from embexp.naming import may_be_files
 
 # Where a setting's name may be broken: "weight_", "decay".
 WORDS = re.compile(r"(?<=_)")
@@ -39,7 +39,7 @@ def values_of(runs: Iterable[Run], key: str) -> dict[str, str]:
     """How each value of a setting is shown: short, of files no more of their paths than tells them apart; no two alike."""
     values = {run.params[key] for run in runs if key in run.params}
     shown = {value: value for value in values}
-    if key == "model" or key.endswith("path") or key.rpartition(".")[2] in OF_FILES:
+    if may_be_files(key):
         parts = {value: PurePath(value).parts for value in values}
         deepest = max(map(len, parts.values()), default=0)
         for depth in range(1, deepest + 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -14,7 +15,7 @@ from embexp.compare.settings import with_setting
 from embexp.compare.sweeps import SHORT_ID, SweepRun
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
-from embexp.naming import unquoted
+from embexp.naming import may_be_files, unquoted
 from embexp.tracking import param_text
 
 SWEEP, LAST = "sweep", "last"
@@ -52,7 +53,8 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
         last = _last_sweep(runs, sweeps)
         # A value that holds a comma is meant as it is.
         values = [typed] if typed and any(_is(key, typed, of) for of in there) else _listed(quoted)
-        wanted = [last if key == SWEEP and value == LAST and last else value for value in values]
+        exact = [last if key == SWEEP and value == LAST and last else value for value in values]
+        wanted = [each for value in exact for each in _files_called(key, value, there) or [value]]
         kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
         unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
         if kept and unknown:
@@ -101,6 +103,14 @@ def asked_for(filters: Sequence[str], runs: Sequence[Run], sweeps: Sequence[Swee
     named = [value for key, quoted in map(parted, filters) if key == SWEEP for value in _listed(quoted or "")]
     wanted = [last if value == LAST else value for value in named]
     return [sweep for sweep in sweeps if any(value and sweep.run_id.startswith(value) for value in wanted)]
+
+
+def _files_called(key: str, typed: str, there: Sequence[str]) -> list[str]:
+    """The files whose paths end so, as tables show them; none where there is one that is called exactly so."""
+    if not may_be_files(key) or any(_is(key, typed, value) for value in there):
+        return []
+    end = PurePath(typed).parts
+    return [value for value in there if end and PurePath(value).parts[-len(end) :] == end]
 
 
 def _instead(key: str, values: Sequence[str], there: Sequence[str], sweeps: Sequence[SweepRun]) -> str:

@@ -301,6 +301,16 @@ def test_a_value_in_quotation_marks_is_the_value():
     assert filtered([typed], ["loss='cosine','mnr'"]) == [typed]
 
 
+def test_a_file_is_found_by_the_end_of_its_path_which_is_what_a_table_shows():
+    runs = [run(0.5, **{"data.train": path}) for path in ("../data/faq.csv", "old/faq.csv", "../data/my.csv", "my.csv")]
+    assert filtered(runs, ["data.train=faq.csv"]) == runs[:2]
+    assert filtered(runs, ["data.train=data/faq.csv"]) == runs[:1]
+    assert filtered(runs, ["data.train=my.csv"]) == runs[3:]
+    assert filtered(runs, ["data.train=my.csv,old/faq.csv"]) == [runs[1], runs[3]]
+    with pytest.raises(ConfigError, match=r"data\.train=q\.csv: no run has this"):
+        filtered(runs, ["data.train=q.csv"])
+
+
 def test_runs_of_one_name_are_told_apart_by_their_rows_and_only_then(tmp_path):
     def on(rows: int, **settings) -> Run:
         found = run(0.5, **settings)
