@@ -195,6 +195,11 @@ def chosen(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[str, ..
     return tuple(text_of(override) for override in of_groups if not unknown_option(loader, override))
 
 
+def _called_as(typed: str, options: Sequence[str]) -> str | None:
+    """The option of this name; of a job's true Hydra has made True."""
+    return next((option for option in options if option.lower() == typed.lower()), None)
+
+
 def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
     """What is wrong with the choice of an option; None where nothing is, or none is chosen."""
     group = group_of(loader, override)
@@ -217,6 +222,13 @@ def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
             "of further pairs in evaluation.sets: 'evaluation.sets={mine: FILE}'."
         )
     for option in map(str, value) if isinstance(value, list) else [value]:
+        if not isinstance(option, str) and (called := _called_as(text_of(override).partition("=")[2], options)):
+            # Quoted it would be taken, but not of a sweep, whose jobs have it without quotes.
+            read_as = "nothing" if option is None else f"the {type(option).__name__} {option}"
+            return (
+                f"{group}={called}: Hydra reads no word there, but {read_as}; "
+                f"give the file {called}.yaml a name that is a word, as {group}_{called}.yaml."
+            )
         if option not in options:
             return _no_such_option(loader, group, str(option))
     return (

@@ -176,3 +176,17 @@ def test_a_group_of_ones_own_is_one_where_a_config_has_a_default_of_it(tmp_path)
 def test_a_name_that_no_file_can_have_is_no_option():
     with pytest.raises(ConfigError, match="there is no such option"):
         compose(["loss=" + 300 * "x"])
+
+
+@pytest.mark.parametrize(
+    ("name", "read_as"),
+    [("2024", "the int 2024"), ("nan", "the float nan"), ("true", "the bool True"), ("null", "nothing")],
+)
+def test_an_option_whose_name_hydra_reads_as_something_else_is_told_to_be_called_otherwise(tmp_path, name, read_as):
+    (tmp_path / "loss").mkdir()
+    (tmp_path / "loss" / f"{name}.yaml").write_text((conf_folder() / "loss" / "mnr.yaml").read_text(encoding="utf-8"))
+    said = f"loss={name}: Hydra reads no word there, but {read_as}; give the file {name}.yaml a name that is a word"
+    for typed, multirun in ((f"loss={name}", False), (f"loss={name},mnr", True)):
+        with pytest.raises(ConfigError) as refused:
+            check_command([typed], multirun=multirun, config_dir=tmp_path)
+        assert refused.value.problems[0].startswith(said)
