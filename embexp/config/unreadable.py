@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from hydra.core.override_parser.overrides_parser import create_functions
 from hydra.errors import HydraException
@@ -62,5 +63,7 @@ def _how_to_quote(key: str, value: str) -> str:
 
 
 def _as_a_text(key: str, value: str) -> str:
-    bare = value.strip("'\"")
-    return f"'{key}=\"{bare}\"'"
+    """As a shell hands it to Hydra, and Hydra takes it for a text."""
+    bare = value.strip("'\"").replace('\\"', '"').replace('"', '\\"')
+    text = f'{key}="{bare}"'
+    return shlex.quote(text) if "'" in text else f"'{text}'"

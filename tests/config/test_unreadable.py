@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from embexp.config import ConfigError
 from embexp.config.composition import compose
@@ -33,6 +36,21 @@ from tests.config.conftest import refused
 def test_a_range_that_is_written_wrongly_is_told_with_how_it_is_written(typed, said):
     (problem,) = refused(typed)
     assert problem.startswith(f"{typed}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ('Fräge, "x" 1.jsonl', 'Fräge, "x" 1.jsonl'),
+        ('"Fräge, "x" 1.jsonl"', 'Fräge, "x" 1.jsonl'),
+        ("'it's, mine.csv'", "it's, mine.csv"),
+        ("Süß 'x' \"y\".csv", "Süß 'x' \"y\".csv"),
+    ],
+)
+def test_a_text_that_cannot_be_read_is_told_as_a_shell_and_hydra_take_it(typed, meant):
+    (told,) = refused(f"data.train={typed}")
+    (word,) = shlex.split(told.partition("in two pairs of quotes: ")[2].removesuffix("."))
+    assert OverridesParser.create().parse_override(word).value() == meant
 
 
 def test_what_is_like_no_function_may_be_a_text():
