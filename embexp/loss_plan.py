@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from sentence_transformers.util import batch_to_device
 from torch import nn
 
 from embexp.config import ConfigError, Loss, ViewName
-from embexp.config.errors import first_line
+from embexp.config.errors import first_line, nearest
 from embexp.config.targets import taken_beside_the_model, what_is_not_taken
 from embexp.data.noise import WordDeletion
 from embexp.data.views import View
@@ -179,4 +180,10 @@ def found_target(group: str, target: str) -> Any:
     try:
         return get_object(target)
     except (ImportError, ValueError) as error:
-        raise ConfigError([f"{group}._target_={target}: there is no such thing: {first_line(error)}."]) from error
+        module, _, name = target.rpartition(".")
+        # Hydra tells of what is not in a module as of a module that is not there.
+        if (there := sys.modules.get(module)) is not None and not hasattr(there, name):
+            said = f"{module} has no {name!r}.{nearest(name, dir(there))}"
+        else:
+            said = f"there is no such thing: {first_line(error)}."
+        raise ConfigError([f"{group}._target_={target}: {said}"]) from error

@@ -106,5 +106,5 @@ def test_a_loss_that_is_not_there_is_told_before_anything_is_loaded(tmp_path, no
     with pytest.raises(ConfigError) as refused:
         load_inputs(config, record)
     assert refused.value.problems == [
-        "loss._target_=sentence_transformers.losses.Zzz: there is no such thing: No module named 'sentence_transformers.losses.Zzz'."
+        "loss._target_=sentence_transformers.losses.Zzz: sentence_transformers.losses has no 'Zzz'."
     ]

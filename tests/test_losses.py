@@ -304,5 +304,8 @@ def test_what_a_loss_refuses_is_told_as_one_sentence(tmp_path):
 
 def test_a_target_that_only_an_import_tells_is_none_is_told(tmp_path):
     own(tmp_path, "_target_: sentence_transformers.losses.Zzz\nview: pairs\n")
-    with pytest.raises(ConfigError, match=r"loss\._target_=sentence_transformers\.losses\.Zzz: there is no such"):
+    with pytest.raises(
+        ConfigError,
+        match=r"loss\._target_=sentence_transformers\.losses\.Zzz: sentence_transformers\.losses has no 'Zzz'",
+    ):
         built("loss=own", config_dir=tmp_path)

@@ -93,7 +93,9 @@ def test_an_edited_loss_of_ones_own_is_another_run(tmp_path, monkeypatch):
         own_code({"loss": "mine_edited.loss"})
     importlib.reload(sys.modules["mine_edited"])
     assert own_code({"loss": "mine_edited.loss"}) != first
-    with pytest.raises(ConfigError, match=r"loss\._target_=mine_edited\.los: there is no such thing"):
+    with pytest.raises(
+        ConfigError, match=r"loss\._target_=mine_edited\.los: mine_edited has no 'los'\. Did you mean 'loss'"
+    ):
         own_code({"loss": "mine_edited.los"})
     assert own_code({"loss": "embexp.losses.mnr", "model": "sentence_transformers.SentenceTransformer"}) == {}
 

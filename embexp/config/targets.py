@@ -9,11 +9,12 @@ import ast
 import re
 import symtable
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
 from inspect import Parameter
 from pathlib import Path
+from typing import Any
 
 from embexp.config.errors import nearest
 
@@ -44,32 +45,43 @@ def what_is_missing_of(target: str) -> str | None:
     return _missing_name(name, module, spec.origin)
 
 
-def what_is_not_taken(target: str, arguments: Iterable[str], allowed: Sequence[str]) -> list[str]:
-    """What is to be said of the arguments that a loss's target does not take.
+def what_is_not_taken(target: str, arguments: Collection[str], allowed: Sequence[Parameter]) -> list[str]:
+    """What is to be said of the arguments that a loss's target does not take, and of those that it lacks.
 
     Args:
         target: of the loss.
         arguments: by name.
         allowed: those that it takes beside the model.
     """
-    takes = ", ".join(allowed) or "none beside the model"
-    return [
-        f"loss.{key}: {target} takes no such argument; it takes {takes}.{nearest(key, allowed)}"
+    names = [each.name for each in allowed]
+    takes = ", ".join(names) or "none beside the model"
+    unknown = [
+        f"loss.{key}: {target} takes no such argument; it takes {takes}.{nearest(key, names)}"
         for key in arguments
-        if key not in allowed
+        if key not in names
     ]
+    needed = [each.name for each in allowed if each.default is Parameter.empty]
+    lacking = [
+        f"loss.{key}: {target} needs it, and it is not given; write {key}: VALUE in the loss's file."
+        for key in needed
+        if key not in arguments
+    ]
+    return [*unknown, *lacking]
 
 
-def taken_beside_the_model(parameters: Sequence[Parameter]) -> list[str] | None:
+def taken_beside_the_model(parameters: Sequence[Parameter]) -> list[Parameter] | None:
     """The arguments that a loss takes by name beside its first, the model, which it is given by place; None: any."""
     if any(each.kind is each.VAR_KEYWORD for each in parameters):
         return None
-    by_name = [each.name for each in parameters[1:] if each.kind is each.POSITIONAL_OR_KEYWORD]
-    return [*by_name, *(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)]
+    by_name = [each for each in parameters[1:] if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return [*by_name, *(each for each in parameters if each.kind is each.KEYWORD_ONLY)]
 
 
-def arguments_of(target: str) -> list[str] | None:
-    """The arguments that a class or function of this dotted path takes beside the model; None where only an import can tell."""
+def arguments_of(target: str) -> list[Parameter] | None:
+    """The arguments that a class or function of this dotted path takes beside the model; None where only an import can tell.
+
+    Of a default no more is told than that there is one.
+    """
     for _ in range(MOST_IMPORTS):
         module, _, name = target.rpartition(".")
         spec = _spec_of(module)
@@ -122,21 +134,33 @@ def _binds(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
 
 
-def _parameters_of_class(of: ast.ClassDef) -> list[str] | None:
+def _parameters_of_class(of: ast.ClassDef) -> list[Parameter] | None:
     made = [each for each in of.body if isinstance(each, ast.FunctionDef) and each.name in ("__init__", "__new__")]
     return None if of.decorator_list or of.keywords or len(made) != 1 else _parameters(made[0], of_method=True)
 
 
-def _parameters(of: ast.FunctionDef, *, of_method: bool = False) -> list[str] | None:
+def _parameters(of: ast.FunctionDef, *, of_method: bool = False) -> list[Parameter] | None:
     if of.decorator_list or of.args.kwarg is not None:
         return None
+    kinds = [Parameter.POSITIONAL_ONLY] * len(of.args.posonlyargs) + [Parameter.POSITIONAL_OR_KEYWORD] * len(
+        of.args.args
+    )
+    # Those of the last arguments.
+    defaults = [None] * (len(kinds) - len(of.args.defaults)) + of.args.defaults
     by_place = [
-        *(Parameter(each.arg, Parameter.POSITIONAL_ONLY) for each in of.args.posonlyargs),
-        *(Parameter(each.arg, Parameter.POSITIONAL_OR_KEYWORD) for each in of.args.args),
+        _parameter(each, kind, default)
+        for each, kind, default in zip([*of.args.posonlyargs, *of.args.args], kinds, defaults, strict=True)
     ]
-    by_name = [Parameter(each.arg, Parameter.KEYWORD_ONLY) for each in of.args.kwonlyargs]
+    by_name = [
+        _parameter(each, Parameter.KEYWORD_ONLY, default)
+        for each, default in zip(of.args.kwonlyargs, of.args.kw_defaults, strict=True)
+    ]
     # Before the model a method has its object.
     return taken_beside_the_model([*by_place[1 if of_method else 0 :], *by_name])
+
+
+def _parameter(of: ast.arg, kind: Any, default: ast.expr | None) -> Parameter:
+    return Parameter(of.arg, kind, default=Parameter.empty if default is None else ast.unparse(default))
 
 
 def _submodule(path: str, package: ModuleSpec) -> ModuleSpec | None:

@@ -164,7 +164,21 @@ def test_what_a_target_takes_beside_the_model_is_read_off_its_text_where_that_te
         "from lying_elsewhere import Round\nclass Elsewhere:\n    def __init__(self, model, weight): ...\n"
     )
     monkeypatch.syspath_prepend(workplace)
-    assert arguments_of(target) == taken
+    found = arguments_of(target)
+    assert (found if found is None else [each.name for each in found]) == taken
+
+
+def test_which_arguments_a_target_needs_is_read_off_its_text(workplace, monkeypatch):
+    (workplace / "needy.py").write_text(
+        "def own(model, a, b=1, *, c, d=None): ...\ndef by_place(model, a=2, /, b=3): ...\n"
+        "class Own:\n    def __init__(self, model, a, b=()): ...\n"
+    )
+    monkeypatch.syspath_prepend(workplace)
+    needed = {
+        name: [each.name for each in arguments_of(f"needy.{name}") if each.default is each.empty]
+        for name in ("own", "by_place", "Own")
+    }
+    assert needed == {"own": ["a", "c"], "by_place": [], "Own": ["a"]}
 
 
 def test_what_a_loss_takes_is_said_alike_off_its_text_and_when_it_is_built(tmp_path, monkeypatch):
@@ -182,7 +196,11 @@ def test_what_a_loss_takes_is_said_alike_off_its_text_and_when_it_is_built(tmp_p
         with pytest.raises(ConfigError) as built:
             build_loss(OwnLoss(_target_=f"alike.{name}", view="pairs", margn=1), model, seed=1)
         said = f"loss.margn: alike.{name} takes no such argument; it takes margin. Did you mean 'margin'?"
-        assert early.value.problems == built.value.problems == [said]
+        lacking = f"loss.margin: alike.{name} needs it, and it is not given; write margin: VALUE in the loss's file."
+        assert early.value.problems == built.value.problems == [said, lacking]
+        assert compose(["loss=mine", "+loss.margin=1", "~loss.margn"], config_dir=tmp_path).loss.arguments() == {
+            "margin": 1
+        }
 
 
 def test_a_key_that_the_loss_does_not_take_is_refused_with_all_that_is_wrong(tmp_path):
