@@ -17,6 +17,8 @@ MOST_BELOW = 5
 
 def is_no_model(path: str, key: str = "model.path") -> str | None:
     """What is wrong with a path that is neither a folder nor a hub id; None where it is one of them."""
+    if not path.strip():
+        return f"{key}={path}: is empty; name a folder, or a hub id (owner/name)."
     if Path(path).expanduser().is_dir() or (HUB_ID.match(path) and not path.startswith((".", "/", "~"))):
         return None
     return f"{key}={path}: there is no such folder, and it is no hub id (owner/name) either."

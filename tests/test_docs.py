@@ -77,6 +77,7 @@ def as_a_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).write_text("\n".join(lines))
     for folder in ("FOLDER", "DIR", "mine"):
         (tmp_path / folder).mkdir()
+    (tmp_path / "FOLDER" / "config.json").touch()
     (tmp_path / "DIR" / "train.parquet").touch()
     for name in ("q.csv", "c.csv", "r.csv"):
         (tmp_path / name).touch()

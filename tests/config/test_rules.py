@@ -59,6 +59,14 @@ def test_where_mteb_wants_a_folder_a_file_is_refused(tmp_path, key):
     assert f"={file}: is a file; name the folder" in problem
 
 
+@pytest.mark.parametrize("typed", ["model.path=", "model.path=''", "model.path='  '"])
+def test_a_model_of_no_name_is_not_the_folder_that_one_stands_in(typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    (told,) = problems_of(typed)
+    assert told.endswith(": is empty; name a folder, or a hub id (owner/name).")
+
+
 def test_a_folder_without_a_model_is_told_with_the_folder_in_it_that_has_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = tmp_path / "run"
