@@ -20,6 +20,7 @@ from typing import Any
 import torch
 
 from embexp.identity import sha256_of
+from embexp.units import readable
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class Checkpoints:
         free = shutil.disk_usage(self.folder).free
         if free < needed:
             raise CheckpointFailed(
-                f"{self.folder}: this run's checkpoints will take up to {needed / 2**20:.0f} MiB, {free / 2**20:.0f} MiB "
+                f"{self.folder}: this run's checkpoints will take up to {readable('bytes', needed)}, {readable('bytes', free)} "
                 "are free; make room, set trainer.checkpoint_folder, or train without them: trainer.checkpoints=false."
             )
 

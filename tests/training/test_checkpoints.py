@@ -89,7 +89,7 @@ def test_a_failure_to_write_leaves_what_was_there(tmp_path, monkeypatch):
 
 def test_too_little_room_is_told_before_training(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10**9, 10**9, 2**20))
-    with pytest.raises(CheckpointFailed, match=r"take up to 42 MiB, 1 MiB are free; .*trainer\.checkpoints=false"):
+    with pytest.raises(CheckpointFailed, match=r"take up to 42 MiB, 1\.0 MiB are free; .*trainer\.checkpoints=false"):
         Checkpoints(tmp_path).refuse_a_full_disk(torch.nn.Linear(1000, 1000))
 
 

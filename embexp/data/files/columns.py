@@ -55,7 +55,9 @@ def match(
     if named is not None:
         absent = [theirs for theirs in named.values() if theirs not in found]
         if absent:
-            said = ", ".join(_with_what_was_meant(name, found) for name in absent)
+            # Several in one are no name that was meant.
+            names = found if delimiter_hinted(found) is None else []
+            said = ", ".join(_with_what_was_meant(name, names) for name in absent)
             unknown = [_with_what_was_meant(name, OURS) for name in named if name not in OURS]
             also = f"; on the left {section}.columns takes our names, not {', '.join(unknown)}" if unknown else ""
             return f"no column {said}; it has {listed(found)}{_hint(found, section)}{also}"

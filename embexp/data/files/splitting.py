@@ -117,7 +117,10 @@ def what_cannot_be_scored(kind: Kind, texts: Texts, dev: Sequence[int]) -> str |
     if kind != "pairs" or _has_negatives(held_out):
         return None
     if all(len(set(row)) == 1 for row in held_out):
-        return f"the {len(dev)} rows set aside as dev are texts with themselves, which cannot be scored; give data.dev=FILE"
+        return (
+            f"the {len(dev)} rows set aside as dev are texts with themselves, which cannot be scored; if what belongs to them stands in "
+            "another column, name that one in data.columns; else give data.dev=FILE"
+        )
     groups = _of_groups(len(texts), len(linked(texts.alike)))
     return f"the {len(dev)} rows set aside as dev give no negatives: {groups}; give data.dev=FILE"
 
