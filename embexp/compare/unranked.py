@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from embexp.compare.runs import Run
+from embexp.compare.runs import OF_STORE, Run
+from embexp.output import from_here
 from embexp.tracking import Status
 
 # Runs of which the same is said that are named one by one.
@@ -51,7 +53,8 @@ def draw_unranked(
         whose = some[0].name if len(some) == 1 else f"{len(some)} runs"
         console.print(f"[red]{status}[/red] {escape(whose)}: {escape(reason)}", highlight=False, soft_wrap=True)
         for run in some[-MOST_ALIKE:]:
-            _say(console, f"    {run.where}" if len(some) == 1 else f"    {run.where}  {run.name}")
+            where = run.where if run.where.startswith(OF_STORE) else from_here(Path(run.where))
+            _say(console, f"    {where}" if len(some) == 1 else f"    {where}  {run.name}")
         if more := len(some[:-MOST_ALIKE]):
             _say(console, f"    and {more} earlier")
 

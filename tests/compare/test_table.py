@@ -7,6 +7,7 @@ import io
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -279,6 +280,14 @@ def test_runs_without_a_score_of_which_the_same_is_said_are_told_together():
     assert "KILLED a run: out of memory\n" in text
     assert re.findall(r"^    (run \d)  (bs \d)$", text, re.MULTILINE) == [(f"run {n}", f"bs {n}") for n in range(3, 8)]
     assert "    and 3 earlier\n" in text
+
+
+def test_the_folder_of_a_run_without_a_score_is_told_from_where_one_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    killed = replace(
+        run(None, status=Status.KILLED, reason="interrupted"), where=str(tmp_path / "multirun" / "run.log")
+    )
+    assert "\n    multirun/run.log\n" in drawn([killed, Run.lost("job 2", Path("multirun/1"))])
 
 
 def test_an_attempt_whose_setting_has_a_score_since_is_counted_but_not_named_among_all():
