@@ -55,14 +55,11 @@ def write_slide(runs: Sequence[Run], path: Path, *, title: str, metric: str = ME
 
 
 def draw_ranking(axes: Axes, entries: Sequence[Entry], metric: str) -> None:
-    """A mark a run, the best on top, with its interval, dashed as its curve, and the model before training as an upright line."""
+    """A mark a run, the best on top, with its interval, and the model before training as an upright line."""
     for row, entry in enumerate(entries):
         colour, marker = style_of(entry.series)
         if entry.low is not None and entry.high is not None:
-            interval, dash = [entry.low, entry.high], dash_of(entries, row)
-            axes.plot(
-                interval, [row, row], color=colour, alpha=0.5, linewidth=4, linestyle=dash, solid_capstyle="round"
-            )
+            axes.plot([entry.low, entry.high], [row, row], color=colour, alpha=0.5, linewidth=4, solid_capstyle="round")
         axes.plot([entry.score], [row], marker=marker, color=colour, markersize=11, linestyle="")
         axes.annotate(f"{entry.score:.4f}", (entry.score, row), xytext=(0, 11), textcoords="offset points", ha="center")
     for base in {round(entry.before, 4) for entry in entries if entry.before is not None}:
@@ -91,7 +88,7 @@ def draw_curves(axes: Axes, entries: Sequence[Entry], metric: str) -> None:
         if len(points) < 2:
             continue
         colour, marker = style_of(entry.series)
-        dash = dash_of(entries, number)
+        dash = DASHES[sum(other.series == entry.series for other in entries[:number]) % len(DASHES)]
         steps, values = zip(*points, strict=True)
         axes.plot(steps, values, color=colour, marker=marker, linestyle=dash, linewidth=2.2, markersize=7)
         ends.append((points[-1][1], points[-1][0], str(entry.rank)))
@@ -103,12 +100,6 @@ def draw_curves(axes: Axes, entries: Sequence[Entry], metric: str) -> None:
             text, (step, at), xytext=(10, -4), textcoords="offset points", fontweight="bold", color=INK, fontsize=12
         )
     axes.set_title(f"{metric_title(shown)} over optimiser steps", loc="left", fontsize=14, color=SOFT)
-
-
-def dash_of(entries: Sequence[Entry], number: int) -> str:
-    """Of a run's interval and curve, by which it is told from the runs before it that have its colour."""
-    before = sum(other.series == entries[number].series for other in entries[:number])
-    return DASHES[before % len(DASHES)]
 
 
 def style_of(series: int) -> tuple[str, str]:
