@@ -50,7 +50,7 @@ def draw(
         console: to draw on.
         title: above the table.
         metric: to rank by.
-        most_unranked: of those without a score that were not tried again the latest so many are named; None: all.
+        most_unranked: see `draw_unranked`.
     """
     console = paper(console)
     sets = by_evaluation(runs, metric)

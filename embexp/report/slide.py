@@ -99,7 +99,7 @@ def draw_curves(axes: Axes, entries: Sequence[Entry], metric: str) -> None:
         axes.annotate(
             text, (step, at), xytext=(10, -4), textcoords="offset points", fontweight="bold", color=INK, fontsize=12
         )
-    axes.set_title(f"{metric_title(shown)} over optimiser steps", loc="left", fontsize=14, color=SOFT)
+    axes.set_title(f"{metric_title(shown)} over optimiser steps; numbers: ranks", loc="left", fontsize=14, color=SOFT)
 
 
 def style_of(series: int) -> tuple[str, str]:

@@ -274,12 +274,16 @@ def test_runs_without_a_score_of_which_the_same_is_said_are_told_together():
         replace(run(None, status=Status.FAILED, reason="out of memory"), name=f"bs {size}", where=f"run {size}")
         for size in range(8)
     ]
-    text = drawn([run(0.6), *failed, run(None, status=Status.KILLED, reason="out of memory")])
-    assert text.count("out of memory") == 2
-    assert "FAILED 8 runs: out of memory\n" in text
-    assert "KILLED a run: out of memory\n" in text
+    runs = [run(0.6), *failed, run(None, status=Status.KILLED, reason="out of memory")]
+    for most in (None, 20):
+        text = drawn(runs, most_unranked=most)
+        assert text.count("out of memory") == 2
+        assert "FAILED 8 runs: out of memory\n" in text
+        assert "KILLED a run: out of memory\n" in text
+    # Of a sweep's own table, in which all of them are, none is left out.
+    assert re.findall(r"^    (run \d)  bs \d$", drawn(runs), re.MULTILINE) == [f"run {n}" for n in range(8)]
     assert re.findall(r"^    (run \d)  (bs \d)$", text, re.MULTILINE) == [(f"run {n}", f"bs {n}") for n in range(3, 8)]
-    assert "    and 3 earlier\n" in text
+    assert "    and 3 earlier: --csv FILE tells of all.\n" in text
 
 
 def test_the_folder_of_a_run_without_a_score_is_told_from_where_one_stands(tmp_path, monkeypatch):
@@ -297,11 +301,19 @@ def test_an_attempt_whose_setting_has_a_score_since_is_counted_but_not_named_amo
         return replace(made, setting=setting, started=float(started))
 
     tried_again, later_broken, other_seed, unknown = of("a", 1), of("a", 3), of("a", 1.5, seed=2), of(None, 0)
-    runs = [unknown, tried_again, other_seed, of("a", 2, score=0.5), later_broken]
+    scored = of("a", 2, score=0.5)
+    runs = [unknown, tried_again, other_seed, scored, later_broken]
     text = drawn(runs, most_unranked=20)
     assert re.findall(r"broke at (\S+)", text) == ["0", "1.5", "3"]
     assert "1 run without a score was tried again, and the same setting has a score now: --csv FILE" in text
     assert drawn(runs).count("broke at") == 4
+    # However the sets are ordered in which it was scored; and what still runs is what one looks for.
+    elsewhere = replace(of("a", 4, score=0.9), evaluation="other")
+    still = replace(of("a", 0.5), status=Status.RUNNING)
+    text = drawn([*runs, elsewhere, still], most_unranked=20)
+    assert re.findall(r"broke at (\S+)", text) == ["0", "1.5", "0.5"]
+    assert "2 runs without a score were tried again" in text
+    assert "broke at" not in drawn(runs, most_unranked=0)
 
 
 def test_a_value_in_quotation_marks_is_the_value():
