@@ -128,8 +128,9 @@ def unquoted(value: str) -> str:
 
 
 def may_be_files(key: str) -> bool:
-    """Whether a setting's values, by its name among a run's params, are files or folders where they look like some."""
-    return key == "model" or key.endswith("path") or key.rpartition(".")[2] in OF_FILES
+    """Whether a setting's value, by its key or its name among a run's params, is a file or a folder, or may be one."""
+    section, _, last = key.rpartition(".")
+    return key == "model" or last in OF_FILES or section.rpartition(".")[2] in SETS
 
 
 def without_folders(text: str) -> str:
@@ -144,8 +145,7 @@ def name_of(key: str, value: str) -> str:
         key: of the setting; of a model's path, or its name among a run's params, a hub id stays whole.
         value: as typed, or without the quotation marks.
     """
-    section, _, last = key.rpartition(".")
-    if key == "model" or last in OF_FILES or {last, section.rpartition(".")[2]} & {*SETS}:
+    if may_be_files(key) or key.rpartition(".")[2] in SETS:
         is_hub_id = key in ("model", "model.path") and value.count("/") == 1 and value[0] not in "./~"
         return value if is_hub_id else _names(value)
     return value

@@ -23,10 +23,13 @@ SWEEP, LAST = "sweep", "last"
 MOST_SHOWN = 10
 # In a list or dictionary; not that of an address.
 COLON = re.compile(r":(?!//)(?=\S)")
+# How a path begins that says which folder it is of.
+FROM_A_FOLDER = ("./", "../", "/", "~")
 
 
 def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[SweepRun] = ()) -> list[Run]:
-    """The runs whose settings are as the filters say, KEY=VALUE or KEY=A,B; sweep=last or the start of a sweep's id.
+    """The runs whose settings are as the filters say, KEY=VALUE or KEY=A,B; sweep=last or the start of a sweep's id; of a file the
+    end of its path.
 
     Args:
         runs: all of the store.
@@ -39,43 +42,44 @@ def filtered(runs: Sequence[Run], filters: Sequence[str], sweeps: Sequence[Sweep
     if not runs:
         raise ConfigError(["the store: no run; train one: python -m embexp."])
     chosen = list(runs)
-    known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     for word in filters:
-        key, quoted = parted(word)
-        chosen, elsewhere = with_setting(chosen, key)
-        if quoted is None or not (key in known or any(key in run.params for run in chosen)):
-            its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
-            meant = nearest(key, known) if its_key is None else f" Did you mean '{its_key}={word}'?"
-            raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])
-        typed = unquoted(quoted)
-        # The latest first.
-        there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
-        last = _last_sweep(runs, sweeps)
-        # A value that holds a comma is meant as it is.
-        values = [typed] if typed and any(_is(key, typed, of) for of in there) else _listed(quoted)
-        exact = [last if key == SWEEP and value == LAST and last else value for value in values]
-        wanted = [each for value in exact for each in _files_called(key, value, there) or [value]]
-        kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
-        unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
-        if kept and unknown:
-            print(
-                f"{key}={','.join(unknown)}: no run has this.{_instead(key, unknown, there, sweeps)}", file=sys.stderr
-            )
-        if not kept:
-            # The store knows of a sweep from its start on.
-            for sweep in sweeps if key == SWEEP else ():
-                if sweep.run_id in wanted and (missing := sweep.missing(runs)) is not None:
-                    raise ConfigError([f"{word}: {missing}"])
-            among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
-            raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there, sweeps)}"])
-        if elsewhere:
-            which = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
-            print(
-                f"{word}: {which} left out for which it was not typed, and whose config is not at hand",
-                file=sys.stderr,
-            )
-        chosen = kept
+        chosen = _with(word, chosen, runs, sweeps)
     return chosen
+
+
+def _with(word: str, left: Sequence[Run], runs: Sequence[Run], sweeps: Sequence[SweepRun]) -> list[Run]:
+    """Of the runs that are left those that a filter is of.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    key, quoted = parted(word)
+    chosen, elsewhere = with_setting(left, key)
+    known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
+    if quoted is None or not (key in known or any(key in run.params for run in chosen)):
+        its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
+        meant = nearest(key, known) if its_key is None else f" Did you mean '{its_key}={word}'?"
+        raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])
+    # The latest first.
+    there = list(dict.fromkeys(value for run in reversed(chosen) for value in _values(run, key)))
+    values = _meant(key, quoted, [*there, *(value for run in runs for value in _values(run, key))])
+    last = _last_sweep(runs, sweeps)
+    wanted = [last if key == SWEEP and value == LAST and last else value for value in values]
+    kept = [run for run in chosen if any(_is(key, value, of) for value in wanted for of in _values(run, key))]
+    unknown = [value for value in wanted if not any(_is(key, value, of) for of in there)]
+    if kept and unknown:
+        print(f"{key}={','.join(unknown)}: no run has this.{_instead(key, unknown, there, sweeps)}", file=sys.stderr)
+    if not kept:
+        # The store knows of a sweep from its start on.
+        for sweep in sweeps if key == SWEEP else ():
+            if sweep.run_id in wanted and (missing := sweep.missing(runs)) is not None:
+                raise ConfigError([f"{word}: {missing}"])
+        among = "no run" if len(chosen) == len(runs) else f"none of the {len(chosen)} that are left"
+        raise ConfigError([f"{word}: {among} has this.{_instead(key, values, there, sweeps)}"])
+    if elsewhere:
+        which = "1 run is" if elsewhere == 1 else f"{elsewhere} runs are"
+        print(f"{word}: {which} left out for which it was not typed, and whose config is not at hand", file=sys.stderr)
+    return kept
 
 
 def parted(word: str) -> tuple[str, str | None]:
@@ -105,12 +109,29 @@ def asked_for(filters: Sequence[str], runs: Sequence[Run], sweeps: Sequence[Swee
     return [sweep for sweep in sweeps if any(value and sweep.run_id.startswith(value) for value in wanted)]
 
 
-def _files_called(key: str, typed: str, there: Sequence[str]) -> list[str]:
+def _meant(key: str, quoted: str, anywhere: Sequence[str]) -> list[str]:
+    """The values that a filter names: of files that it names by the ends of their paths, the paths.
+
+    Args:
+        key: of the setting.
+        quoted: as typed, with commas between.
+        anywhere: what runs have, those too that other filters have left out.
+    """
+    whole = unquoted(quoted)
+    # A value that holds a comma is meant as it is.
+    is_one = bool(whole) and (any(_is(key, whole, of) for of in anywhere) or bool(_files_called(key, whole, anywhere)))
+    values = [whole] if is_one else _listed(quoted)
+    return [each for value in values for each in _files_called(key, value, anywhere) or [value]]
+
+
+def _files_called(key: str, typed: str, anywhere: Sequence[str]) -> list[str]:
     """The files whose paths end so, as tables show them; none where there is one that is called exactly so."""
-    if not may_be_files(key) or any(_is(key, typed, value) for value in there):
+    # Of a model one word is an option's name.
+    is_whole = typed.startswith(FROM_A_FOLDER) or (key == "model" and "/" not in typed)
+    if not may_be_files(key) or is_whole or any(_is(key, typed, value) for value in anywhere):
         return []
     end = PurePath(typed).parts
-    return [value for value in there if end and PurePath(value).parts[-len(end) :] == end]
+    return [value for value in dict.fromkeys(anywhere) if end and PurePath(value).parts[-len(end) :] == end]
 
 
 def _instead(key: str, values: Sequence[str], there: Sequence[str], sweeps: Sequence[SweepRun]) -> str:

@@ -328,8 +328,28 @@ def test_a_file_is_found_by_the_end_of_its_path_which_is_what_a_table_shows():
     assert filtered(runs, ["data.train=data/faq.csv"]) == runs[:1]
     assert filtered(runs, ["data.train=my.csv"]) == runs[3:]
     assert filtered(runs, ["data.train=my.csv,old/faq.csv"]) == [runs[1], runs[3]]
-    with pytest.raises(ConfigError, match=r"data\.train=q\.csv: no run has this"):
-        filtered(runs, ["data.train=q.csv"])
+    for typed in ("q.csv", "./faq.csv", "/faq.csv", "../faq.csv"):
+        with pytest.raises(ConfigError, match=rf"data\.train={typed}: no run has this"):
+            filtered(runs, [f"data.train={typed}"])
+    odd = run(0.5, **{"data.train": "data/rein, neu.csv"})
+    assert filtered([odd, *runs], ["data.train='rein, neu.csv'"]) == [odd]
+    of_set = run(0.5, **{"evaluation.sets.mine": "data/faq.csv"})
+    assert filtered([of_set, *runs], ["evaluation.sets.mine=faq.csv"]) == [of_set]
+
+
+def test_the_end_of_a_path_is_no_other_s_name_whatever_filter_stands_before_it():
+    option, trained = run(0.5, model="minilm", loss="cosine"), run(0.6, model="out/minilm", loss="mnr")
+    for filters in (["model=minilm", "loss=mnr"], ["loss=mnr", "model=minilm"]):
+        with pytest.raises(ConfigError, match="none of the 1 that are left has this"):
+            filtered([option, trained], filters)
+    assert filtered([option, trained], ["model=minilm"]) == [option]
+    with pytest.raises(ConfigError, match="model=minilm: no run has this"):
+        filtered([trained], ["model=minilm"])
+    with_exact = [
+        run(0.5, **{"data.train": path}, loss=loss) for path, loss in (("my.csv", "mnr"), ("a/my.csv", "tsdae"))
+    ]
+    with pytest.raises(ConfigError, match="none of the 1 that are left has this"):
+        filtered(with_exact, ["loss=tsdae", "data.train=my.csv"])
 
 
 def test_runs_of_one_name_are_told_apart_by_their_rows_and_only_then(tmp_path):
