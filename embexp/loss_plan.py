@@ -182,8 +182,10 @@ def found_target(group: str, target: str) -> Any:
     except (ImportError, ValueError) as error:
         module, _, name = target.rpartition(".")
         # Hydra tells of what is not in a module as of a module that is not there.
-        if (there := sys.modules.get(module)) is not None and not hasattr(there, name):
-            said = f"{module} has no {name!r}.{nearest(name, dir(there))}"
+        there = vars(sys.modules[module]) if module in sys.modules else {"__getattr__": None}
+        if name not in there and "__getattr__" not in there:
+            usable = [known for known, value in there.items() if callable(value) and not known.startswith("_")]
+            said = f"{module} has no {name!r}.{nearest(name, usable)}"
         else:
             said = f"there is no such thing: {first_line(error)}."
         raise ConfigError([f"{group}._target_={target}: {said}"]) from error

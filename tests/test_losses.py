@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModel
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.data.views import View
-from embexp.loss_plan import build_loss, refuse_what_teaches_nothing
+from embexp.loss_plan import build_loss, found_target, refuse_what_teaches_nothing
 from embexp.models import load_encoder, weights_hash
 from embexp.shipped import conf_folder
 from tests.hub_server import HubServer
@@ -300,6 +300,18 @@ def test_what_a_loss_refuses_is_told_as_one_sentence(tmp_path):
     with pytest.raises(ConfigError) as refused:
         built("loss=own", config_dir=tmp_path)
     assert refused.value.problems == [f"loss {__name__}.demanding: It wants labels."]
+
+
+def test_of_what_a_module_has_not_the_nearest_that_could_be_a_loss_is_told(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "having.py").write_text("MARGIN = 1\ndef loader(model): ...\n")
+    (tmp_path / "lazily.py").write_text("def __getattr__(name): raise ImportError('needs the package foo')\n")
+    with pytest.raises(ConfigError, match=r"having has no 'Loadr'\. Did you mean 'loader'\?$"):
+        found_target("loss", "having.Loadr")
+    with pytest.raises(ConfigError, match=r"having has no 'MARGI'\.$"):
+        found_target("loss", "having.MARGI")
+    with pytest.raises(ConfigError, match=r"lazily\.Own: .*needs the package foo"):
+        found_target("loss", "lazily.Own")
 
 
 def test_a_target_that_only_an_import_tells_is_none_is_told(tmp_path):

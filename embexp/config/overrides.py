@@ -195,9 +195,11 @@ def chosen(loader: ConfigLoader, overrides: Sequence[Override]) -> tuple[str, ..
     return tuple(text_of(override) for override in of_groups if not unknown_option(loader, override))
 
 
-def _called_as(typed: str, options: Sequence[str]) -> str | None:
-    """The option of this name; of a job's true Hydra has made True."""
-    return next((option for option in options if option.lower() == typed.lower()), None)
+def _called_as(value: object, options: Sequence[str]) -> str | None:
+    """The option whose name Hydra reads as this value, which is no text."""
+    parser = OverridesParser.create()
+    # A nan is told by its text alone.
+    return next((each for each in options if repr(parser.parse_override(f"_={each}").value()) == repr(value)), None)
 
 
 def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
@@ -221,8 +223,8 @@ def unknown_option(loader: ConfigLoader, override: Override) -> str | None:
             f"{text_of(override)}: one set of pairs chooses the best step; keep one of {', '.join(pairs)}, and name files "
             "of further pairs in evaluation.sets: 'evaluation.sets={mine: FILE}'."
         )
-    for option in map(str, value) if isinstance(value, list) else [value]:
-        if not isinstance(option, str) and (called := _called_as(text_of(override).partition("=")[2], options)):
+    for option in value if isinstance(value, list) else [value]:
+        if not isinstance(option, str) and (called := _called_as(option, options)):
             # Quoted it would be taken, but not of a sweep, whose jobs have it without quotes.
             read_as = "nothing" if option is None else f"the {type(option).__name__} {option}"
             return (

@@ -64,6 +64,10 @@ def _how_to_quote(key: str, value: str) -> str:
 
 def _as_a_text(key: str, value: str) -> str:
     """As a shell hands it to Hydra, and Hydra takes it for a text."""
-    bare = value.strip("'\"").replace('\\"', '"').replace('"', '\\"')
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    bare = (value[1:-1] if quoted else value).replace('\\"', '"')
+    # Hydra takes those before a quote for signs that it is text.
+    at_the_end = len(bare) - len(bare.rstrip("\\"))
+    bare = bare.replace('"', '\\"') + at_the_end * "\\"
     text = f'{key}="{bare}"'
     return shlex.quote(text) if "'" in text else f"'{text}'"

@@ -180,13 +180,28 @@ def test_a_name_that_no_file_can_have_is_no_option():
 
 @pytest.mark.parametrize(
     ("name", "read_as"),
-    [("2024", "the int 2024"), ("nan", "the float nan"), ("true", "the bool True"), ("null", "nothing")],
+    [
+        ("2024", "the int 2024"),
+        ("1e3", "the float 1000.0"),
+        ("1_000", "the int 1000"),
+        ("nan", "the float nan"),
+        ("true", "the bool True"),
+        ("null", "nothing"),
+    ],
 )
 def test_an_option_whose_name_hydra_reads_as_something_else_is_told_to_be_called_otherwise(tmp_path, name, read_as):
     (tmp_path / "loss").mkdir()
     (tmp_path / "loss" / f"{name}.yaml").write_text((conf_folder() / "loss" / "mnr.yaml").read_text(encoding="utf-8"))
     said = f"loss={name}: Hydra reads no word there, but {read_as}; give the file {name}.yaml a name that is a word"
-    for typed, multirun in ((f"loss={name}", False), (f"loss={name},mnr", True)):
+    for typed, multirun in ((f"loss={name}", False), (f"loss=mnr,{name}", True)):
         with pytest.raises(ConfigError) as refused:
             check_command([typed], multirun=multirun, config_dir=tmp_path)
         assert refused.value.problems[0].startswith(said)
+
+
+def test_one_of_several_options_whose_name_is_read_as_a_number_is_told_alike(tmp_path):
+    (tmp_path / "evaluation").mkdir()
+    (tmp_path / "evaluation" / "2024.yaml").write_text("sets:\n  mine: null\n")
+    with pytest.raises(ConfigError) as refused:
+        check_command(["evaluation=[own,2024]"], multirun=False, config_dir=tmp_path)
+    assert refused.value.problems[0].startswith("evaluation=2024: Hydra reads no word there, but the int 2024")

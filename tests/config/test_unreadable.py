@@ -45,6 +45,11 @@ def test_a_range_that_is_written_wrongly_is_told_with_how_it_is_written(typed, s
         ('"Fräge, "x" 1.jsonl"', 'Fräge, "x" 1.jsonl'),
         ("'it's, mine.csv'", "it's, mine.csv"),
         ("Süß 'x' \"y\".csv", "Süß 'x' \"y\".csv"),
+        ('Fräge "x"', 'Fräge "x"'),
+        ('Er sagte "ja, gut"', 'Er sagte "ja, gut"'),
+        ("Süß 'x'", "Süß 'x'"),
+        ("'Hans' Süß.csv", "'Hans' Süß.csv"),
+        ("C:\\Süß\\", "C:\\Süß\\"),
     ],
 )
 def test_a_text_that_cannot_be_read_is_told_as_a_shell_and_hydra_take_it(typed, meant):
