@@ -11,6 +11,9 @@ from embexp.network import hub_is_reachable
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
 # Of these a folder has one where sentence-transformers can load it: its own list, a plain checkpoint's config, an adapter's.
 OF_A_FOLDER = ("modules.json", "config.json", "adapter_config.json")
+# As in embexp.run_folder, which is made of configs itself.
+OF_A_RUN = "model"
+WEIGHTS = (".safetensors", ".bin")
 # Folders in a folder that are named where it is these that hold models, as a run's and its checkpoints'.
 MOST_BELOW = 5
 
@@ -46,18 +49,32 @@ def is_nowhere(path: str, key: str = "model.path") -> str | None:
 def holds_none(path: str, key: str = "model.path") -> str | None:
     """What is wrong with a folder in which there is no model, and where one may be that was meant; None of all others."""
     folder = Path(path).expanduser()
-    if not folder.is_dir() or _holds_one(folder):
+    if not folder.is_dir():
         return None
     try:
-        below = sorted(each.name for each in folder.iterdir() if each.is_dir() and _holds_one(each))
+        there = list(folder.iterdir())
     except OSError as error:
         return f"{key}={path}: cannot be read: {error.strerror}."
+    if {each.name for each in there} & {*OF_A_FOLDER}:
+        return None
     said = f"{key}={path}: holds no model (no {', '.join(OF_A_FOLDER[:-1])} or {OF_A_FOLDER[-1]})"
+    below = sorted((each for each in there if _is_a_model(each)), key=_model_first_then_by_number)
     if not below:
         return f"{said}; name the folder that its files are in."
-    others = f", or {', '.join(below[1:MOST_BELOW])}" if len(below) > 1 else ""
-    return f"{said}, but its folder {below[0]} does{others}: {key}={Path(path) / below[0]}"
+    first, *others = [str(Path(path) / each.name) for each in below]
+    also = f"; or {', '.join(others[: MOST_BELOW - 1])}" if others else ""
+    return f"{said}, but the folder {first} in it does{also}."
 
 
-def _holds_one(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in OF_A_FOLDER)
+def _is_a_model(folder: Path) -> bool:
+    """Whether it holds a model wholly: parts of one, and exports, have a config too."""
+    try:
+        names = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    except OSError:
+        return False
+    return "modules.json" in names or ("config.json" in names and any(name.endswith(WEIGHTS) for name in names))
+
+
+def _model_first_then_by_number(folder: Path) -> tuple[bool, list[int], str]:
+    """As a run's own before its checkpoints, and checkpoint-20 before checkpoint-100."""
+    return folder.name != OF_A_RUN, [int(number) for number in re.findall(r"\d+", folder.name)], folder.name

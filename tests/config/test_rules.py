@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from embexp import model_paths
@@ -73,15 +75,40 @@ def test_a_folder_without_a_model_is_told_with_the_folder_in_it_that_has_one(tmp
     run.mkdir()
     lacks = "model.path=run: holds no model (no modules.json, config.json or adapter_config.json)"
     assert problems_of("model.path=run") == [f"{lacks}; name the folder that its files are in."]
-    for name in ("model", "other"):
+    for name in ("1_Pooling", "onnx"):
         (run / name).mkdir()
-        (run / name / "modules.json").write_text("[]")
+        (run / name / "config.json").write_text("{}")
+    assert problems_of("model.path=run") == [f"{lacks}; name the folder that its files are in."]
+    for name in ("checkpoint-100", "checkpoint-20", "model"):
+        (run / name).mkdir()
+        (run / name / "config.json").write_text("{}")
+        (run / name / "model.safetensors").touch()
         assert compose([f"model.path=run/{name}"]).model.path == f"run/{name}"
-    assert problems_of("model.path=run") == [f"{lacks}, but its folder model does, or other: model.path=run/model"]
+    assert problems_of("model.path=run") == [
+        f"{lacks}, but the folder run/model in it does; or run/checkpoint-20, run/checkpoint-100."
+    ]
     for name in model_paths.OF_A_FOLDER:
         (run / name).write_text("{}")
         assert compose(["model.path=run"]).model.path == "run"
         (run / name).unlink()
+
+
+def test_a_folder_that_may_not_be_read_is_told_and_one_in_it_hides_no_other(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("closed", "model"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+    (tmp_path / "run" / "model" / "modules.json").write_text("[]")
+    listed = Path.iterdir
+
+    def denied(folder: Path):
+        if folder.name == "closed":
+            raise PermissionError(13, "Permission denied")
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    assert problems_of("model.path=run/closed") == ["model.path=run/closed: cannot be read: Permission denied."]
+    (told,) = problems_of("model.path=run")
+    assert "the folder run/model in it does." in told
 
 
 def test_a_model_of_one_word_that_nobody_knows_is_told_at_once_where_the_hub_cannot_be_asked(tmp_path, monkeypatch):

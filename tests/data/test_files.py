@@ -392,6 +392,8 @@ def test_columns_that_lack_one_are_told_which_before_all_that_are_known(tmp_path
         ("Frage (kurz),Süß", "pairs", {"anchor": "Frage (kurz)", "positive": "Süß"}),
         ("a,b,c", "triplets", {"anchor": "a", "positive": "b", "negative": "c"}),
         ("satz", "auto", {"text": "satz"}),
+        ("null,true", "auto", {"anchor": "null", "positive": "true"}),
+        ("ID,frage,antwort", "auto", {"anchor": "frage", "positive": "antwort"}),
     ],
 )
 def test_how_a_file_s_own_columns_would_be_named_is_told_as_a_shell_and_hydra_take_it(tmp_path, header, kind, named):

@@ -15,8 +15,10 @@ OURS = sorted({column for columns in COLUMNS.values() for column in columns})
 MOST_NAMED = 30
 # Of the name of one: what has more is a text.
 MOST_WORDS = 4
-# What a shell and Hydra take as it stands, and what they take between two pairs of quotes.
-PLAIN, QUOTABLE = re.compile(r"[A-Za-z_]\w{,40}", re.ASCII), re.compile(r"\w[\w .:/()?-]{,40}")
+# What a shell and Hydra take between two pairs of quotes as it stands.
+QUOTABLE = re.compile(r"\w[\w .:/()?-]{,40}")
+# Columns that files have beside their texts.
+OF_NUMBERS = ("id", "_id", "idx", "index", "no", "nr", "number", "row")
 DECIMAL = re.compile(r"-?\d+\.\d+")
 # Names that files use for ours; the first set that a file has wholly decides, so the most telling come first.
 KNOWN: tuple[tuple[Kind, dict[str, str]], ...] = (
@@ -150,14 +152,13 @@ def delimiter_hinted(found: Sequence[str]) -> str | None:
 
 
 def _example(found: Sequence[str], kind: Kind | None, section: str) -> str:
-    """How the first of the file's columns would be named; nothing where there are too few, or they are hard to quote."""
-    ours = COLUMNS[kind or ("pairs" if len(found) > 1 else "texts")]
-    if len(found) < len(ours) or delimiter_hinted(found) or not all(map(QUOTABLE.fullmatch, found[: len(ours)])):
+    """How the first of the file's columns would be named, those that number rows left out; nothing where there are too few."""
+    texts = [name for name in found if name.lower() not in OF_NUMBERS]
+    ours = COLUMNS[kind or ("pairs" if len(texts) > 1 else "texts")]
+    if len(texts) < len(ours) or delimiter_hinted(found) or not all(map(QUOTABLE.fullmatch, texts[: len(ours)])):
         return ""
-    plain = all(map(PLAIN.fullmatch, found[: len(ours)]))
-    named = (f"{name}: {theirs if plain else repr(theirs)}" for name, theirs in zip(ours, found, strict=False))
-    mark = "'" if plain else '"'
-    return f", as in {mark}{section}.columns={{{', '.join(named)}}}{mark}"
+    named = ", ".join(f"{name}: '{theirs}'" for name, theirs in zip(ours, texts, strict=False))
+    return f', as in "{section}.columns={{{named}}}"'
 
 
 def _hint(found: Sequence[str], section: str) -> str:
