@@ -19,7 +19,7 @@ from torch import nn
 
 from embexp.config import ConfigError, Loss, ViewName
 from embexp.config.errors import first_line, nearest
-from embexp.config.targets import taken_beside_the_model, what_is_not_taken
+from embexp.config.targets import beside_the_model, what_is_wrong_with_arguments
 from embexp.data.noise import WordDeletion
 from embexp.data.views import View
 from embexp.matryoshka import matryoshka
@@ -79,8 +79,8 @@ def build_loss(
                 [f"loss {config.target}: the noisy view needs deletion_ratio, the share of words deleted."]
             )
         noise = WordDeletion(arguments.pop("deletion_ratio"), seed=seed)
-    allowed = taken_beside_the_model(list(inspect.signature(target).parameters.values()))
-    if allowed is not None and (problems := what_is_not_taken(config.target, arguments, allowed)):
+    allowed = beside_the_model(list(inspect.signature(target).parameters.values()))
+    if allowed is not None and (problems := what_is_wrong_with_arguments(config.target, arguments, allowed)):
         raise ConfigError(problems)
     decided: dict[str, float] = {}
     if target is TripletLoss and arguments.get(MARGIN) is None:

@@ -27,7 +27,7 @@ from embexp.config.schema import (
     Pretrained,
 )
 from embexp.config.sources import sources_are_there, sources_of, what_is_wrong_with_rows
-from embexp.config.targets import arguments_of, what_is_missing_of, what_is_not_taken
+from embexp.config.targets import arguments_of, what_is_missing_of, what_is_wrong_with_arguments
 from embexp.model_paths import holds_none, is_no_model, is_nowhere
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
@@ -61,13 +61,15 @@ def _targets_are_there(config: Config) -> Iterator[str]:
             yield f"{group}._target_={target}: {missing}"
 
 
-def _arguments_are_taken(config: Config) -> Iterator[str]:
+def _arguments_are_right(config: Config) -> Iterator[str]:
     loss = config.loss
     # Of embexp's own targets the schema says it.
     if not isinstance(loss, OwnLoss) or (allowed := arguments_of(loss.target)) is None:
         return
     of_the_view = ["deletion_ratio"] if "noisy" in loss.view else []
-    yield from what_is_not_taken(loss.target, [key for key in loss.arguments() if key not in of_the_view], allowed)
+    yield from what_is_wrong_with_arguments(
+        loss.target, [key for key in loss.arguments() if key not in of_the_view], allowed
+    )
 
 
 def _model_can_be_found(config: Config) -> Iterator[str]:
@@ -240,7 +242,7 @@ def has_cuda() -> bool:
 
 RULES: tuple[Rule, ...] = (
     _targets_are_there,
-    _arguments_are_taken,
+    _arguments_are_right,
     _model_can_be_found,
     model_is_not_nowhere,
     sources_are_there,

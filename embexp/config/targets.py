@@ -10,11 +10,11 @@ import re
 import symtable
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec, resolve_name
 from inspect import Parameter
 from pathlib import Path
-from typing import Any
 
 from embexp.config.errors import nearest
 
@@ -23,6 +23,10 @@ HIDES = re.compile(r"import\s*\*|__getattr__|globals\(|vars\(|setattr\(|exec\(|s
 # sentence-transformers makes the module of this name as it is imported: of tutorials' names most begin so.
 # Source: sentence_transformers/util/deprecated_import.py.
 MADE_ON_IMPORT = {"sentence_transformers.losses": "sentence_transformers.sentence_transformer.losses"}
+# Losses of another loss, whose part matryoshka_dims has here.
+CUTTING = ("MatryoshkaLoss", "Matryoshka2dLoss")
+# Keys of a loss's file that its target is not given.
+KEPT_FOR_EMBEXP = ("view", "batches", "in_batch_negatives", "deletion_ratio")
 # From module to module, where a name is imported from another.
 MOST_IMPORTS = 5
 
@@ -45,43 +49,55 @@ def what_is_missing_of(target: str) -> str | None:
     return _missing_name(name, module, spec.origin)
 
 
-def what_is_not_taken(target: str, arguments: Collection[str], allowed: Sequence[Parameter]) -> list[str]:
-    """What is to be said of the arguments that a loss's target does not take, and of those that it lacks.
+@dataclass(frozen=True)
+class Argument:
+    """One that a loss takes beside the model."""
+
+    name: str
+    is_needed: bool
+
+
+def what_is_wrong_with_arguments(target: str, given: Collection[str], allowed: Sequence[Argument]) -> list[str]:
+    """What is to be said of the arguments that a loss's target does not take, and of those that it needs and lacks.
 
     Args:
         target: of the loss.
-        arguments: by name.
+        given: the arguments, by name.
         allowed: those that it takes beside the model.
     """
     names = [each.name for each in allowed]
     takes = ", ".join(names) or "none beside the model"
     unknown = [
         f"loss.{key}: {target} takes no such argument; it takes {takes}.{nearest(key, names)}"
-        for key in arguments
+        for key in given
         if key not in names
     ]
-    needed = [each.name for each in allowed if each.default is Parameter.empty]
-    lacking = [
-        f"loss.{key}: {target} needs it, and it is not given; write {key}: VALUE in the loss's file."
-        for key in needed
-        if key not in arguments
-    ]
-    return [*unknown, *lacking]
+    lacking = [each.name for each in allowed if each.is_needed and each.name not in given]
+    return [*unknown, *(_of_one_that_is_lacking(key, target) for key in lacking)]
 
 
-def taken_beside_the_model(parameters: Sequence[Parameter]) -> list[Parameter] | None:
-    """The arguments that a loss takes by name beside its first, the model, which it is given by place; None: any."""
+def _of_one_that_is_lacking(key: str, target: str) -> str:
+    if target.endswith(CUTTING):
+        return f"loss.{key}: {target} needs it, which is another loss; cut the embeddings of any loss with matryoshka_dims=[256,64]."
+    if key in KEPT_FOR_EMBEXP:
+        return f"loss.{key}: {target} needs it, but the key is embexp's own; write a function that calls it (docs/extending.md)."
+    return (
+        f"loss.{key}: {target} needs it, and it is not given; write {key}: VALUE in the loss's file, or, where it is no number or text, "
+        "a function that makes it (docs/extending.md)."
+    )
+
+
+def beside_the_model(parameters: Sequence[Parameter]) -> list[Argument] | None:
+    """What a loss takes by name beside its first parameter, the model, which it is given by place; None: any."""
     if any(each.kind is each.VAR_KEYWORD for each in parameters):
         return None
     by_name = [each for each in parameters[1:] if each.kind is each.POSITIONAL_OR_KEYWORD]
-    return [*by_name, *(each for each in parameters if each.kind is each.KEYWORD_ONLY)]
+    by_name += [each for each in parameters if each.kind is each.KEYWORD_ONLY]
+    return [Argument(each.name, is_needed=each.default is each.empty) for each in by_name]
 
 
-def arguments_of(target: str) -> list[Parameter] | None:
-    """The arguments that a class or function of this dotted path takes beside the model; None where only an import can tell.
-
-    Of a default no more is told than that there is one.
-    """
+def arguments_of(target: str) -> list[Argument] | None:
+    """The arguments that a class or function of this dotted path takes beside the model; None where only an import can tell."""
     for _ in range(MOST_IMPORTS):
         module, _, name = target.rpartition(".")
         spec = _spec_of(module)
@@ -134,33 +150,25 @@ def _binds(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name == name
 
 
-def _parameters_of_class(of: ast.ClassDef) -> list[Parameter] | None:
+def _parameters_of_class(of: ast.ClassDef) -> list[Argument] | None:
     made = [each for each in of.body if isinstance(each, ast.FunctionDef) and each.name in ("__init__", "__new__")]
     return None if of.decorator_list or of.keywords or len(made) != 1 else _parameters(made[0], of_method=True)
 
 
-def _parameters(of: ast.FunctionDef, *, of_method: bool = False) -> list[Parameter] | None:
-    if of.decorator_list or of.args.kwarg is not None:
+def _parameters(of: ast.FunctionDef, *, of_method: bool = False) -> list[Argument] | None:
+    arguments = of.args
+    if of.decorator_list or arguments.kwarg is not None:
         return None
-    kinds = [Parameter.POSITIONAL_ONLY] * len(of.args.posonlyargs) + [Parameter.POSITIONAL_OR_KEYWORD] * len(
-        of.args.args
-    )
-    # Those of the last arguments.
-    defaults = [None] * (len(kinds) - len(of.args.defaults)) + of.args.defaults
-    by_place = [
-        _parameter(each, kind, default)
-        for each, kind, default in zip([*of.args.posonlyargs, *of.args.args], kinds, defaults, strict=True)
-    ]
-    by_name = [
-        _parameter(each, Parameter.KEYWORD_ONLY, default)
-        for each, default in zip(of.args.kwonlyargs, of.args.kw_defaults, strict=True)
-    ]
+    by_place = [*arguments.posonlyargs, *arguments.args]
+    # The last of them have defaults.
+    needed = len(by_place) - len(arguments.defaults)
     # Before the model a method has its object.
-    return taken_beside_the_model([*by_place[1 if of_method else 0 :], *by_name])
-
-
-def _parameter(of: ast.arg, kind: Any, default: ast.expr | None) -> Parameter:
-    return Parameter(of.arg, kind, default=Parameter.empty if default is None else ast.unparse(default))
+    begin = max(len(arguments.posonlyargs), 2 if of_method else 1)
+    taken = [Argument(each.arg, is_needed=place < needed) for place, each in enumerate(by_place) if place >= begin]
+    return taken + [
+        Argument(each.arg, is_needed=default is None)
+        for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
 
 
 def _submodule(path: str, package: ModuleSpec) -> ModuleSpec | None:

@@ -175,7 +175,7 @@ def test_which_arguments_a_target_needs_is_read_off_its_text(workplace, monkeypa
     )
     monkeypatch.syspath_prepend(workplace)
     needed = {
-        name: [each.name for each in arguments_of(f"needy.{name}") if each.default is each.empty]
+        name: [each.name for each in arguments_of(f"needy.{name}") if each.is_needed]
         for name in ("own", "by_place", "Own")
     }
     assert needed == {"own": ["a", "c"], "by_place": [], "Own": ["a"]}
@@ -196,11 +196,30 @@ def test_what_a_loss_takes_is_said_alike_off_its_text_and_when_it_is_built(tmp_p
         with pytest.raises(ConfigError) as built:
             build_loss(OwnLoss(_target_=f"alike.{name}", view="pairs", margn=1), model, seed=1)
         said = f"loss.margn: alike.{name} takes no such argument; it takes margin. Did you mean 'margin'?"
-        lacking = f"loss.margin: alike.{name} needs it, and it is not given; write margin: VALUE in the loss's file."
-        assert early.value.problems == built.value.problems == [said, lacking]
+        assert early.value.problems == built.value.problems
+        assert early.value.problems[0] == said
+        lacking = f"loss.margin: alike.{name} needs it, and it is not given; write margin: VALUE in the loss's file"
+        assert early.value.problems[1].startswith(lacking)
         assert compose(["loss=mine", "+loss.margin=1", "~loss.margn"], config_dir=tmp_path).loss.arguments() == {
             "margin": 1
         }
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (f"{LOSSES}.GISTEmbedLoss", "loss.guide: .* or, where it is no number or text, a function that makes it"),
+        ("sentence_transformers.losses.MatryoshkaLoss", r"loss\.loss: .* which is another loss; .* matryoshka_dims="),
+        ("needing.kept", "loss.view: .* but the key is embexp's own; write a function that calls it"),
+    ],
+)
+def test_what_no_loss_s_file_can_give_is_told_where_it_can_be_given(target, said, workplace, monkeypatch):
+    (workplace / "needing.py").write_text("def kept(model, view): ...\n")
+    monkeypatch.syspath_prepend(workplace)
+    (workplace / "loss").mkdir()
+    (workplace / "loss" / "mine.yaml").write_text(f"_target_: {target}\nview: pairs\n")
+    with pytest.raises(ConfigError, match=said):
+        compose(["loss=mine"], config_dir=workplace)
 
 
 def test_a_key_that_the_loss_does_not_take_is_refused_with_all_that_is_wrong(tmp_path):
