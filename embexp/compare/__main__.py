@@ -19,6 +19,7 @@ from embexp.compare.filters import asked_for, filtered, parted
 from embexp.compare.ranking import METRIC, score_of
 from embexp.compare.runs import Run, read_rows, runs_of
 from embexp.compare.seeds import SEED, draw_by_seed, rows_by_seed
+from embexp.compare.settings import with_what_experiments_set
 from embexp.compare.sweeps import sweeps_of
 from embexp.compare.table import as_csv, as_json, draw, rows_of
 from embexp.config import ConfigError
@@ -54,7 +55,7 @@ def main() -> None:
         _tell_of_never_sent(arguments)
         rows = read_rows(arguments.uri, experiment=arguments.experiment)
         runs, sweeps = runs_of(rows), sweeps_of(rows)
-        chosen = filtered(runs, arguments.filters, sweeps)
+        chosen = with_what_experiments_set(filtered(runs, arguments.filters, sweeps))
         _check_metric(chosen, arguments.metric)
     except ConfigError as error:
         sys.exit("\n".join(error.problems))

@@ -98,7 +98,7 @@ def label_of(run: Run, keys: Collection[str], others: Sequence[Run]) -> str:
     for key in keys:
         if key in run.params:
             told[key] = f"{key}={values_of(others, key)[run.params[key]]}"
-        elif not key.startswith("loss."):
+        elif not key.startswith("loss.") and key != "experiment":
             told[key] = f"without {key}"
     told = {key: words for key, words in told.items() if not _follows(key, keys, others)}
     if len(", ".join(told.values())) > LONGEST_LABEL and run is not others[0]:

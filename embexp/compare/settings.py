@@ -30,6 +30,24 @@ def with_setting(runs: Sequence[Run], key: str) -> tuple[list[Run], int]:
     return found, unknown
 
 
+def with_what_experiments_set(runs: Sequence[Run]) -> list[Run]:
+    """The runs, those of an experiment with the settings that were typed for others, as its file may have set them too.
+
+    Of all others what is lacking is the default of their options.
+    """
+    typed = dict.fromkeys(key for run in runs for key in run.params if _has_a_default(key))
+    return [_with_all(run, list(typed)) if "experiment" in run.params and run.is_trained else run for run in runs]
+
+
+def _with_all(run: Run, keys: Sequence[str]) -> Run:
+    untyped = [key for key in keys if key not in run.params]
+    if not untyped or (config := _config_of(run)) is None:
+        return run
+    for key in untyped:
+        run = _with_default(run, key, config)
+    return run
+
+
 def _has_a_default(key: str) -> bool:
     """Whether it is kept with those runs alone in whose command it stood, though all have it; of a loss all is kept."""
     return "." in key and not key.startswith("loss.")

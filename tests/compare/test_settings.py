@@ -9,6 +9,7 @@ import yaml
 
 from embexp.compare.filters import filtered
 from embexp.compare.runs import UNTRAINED, Run
+from embexp.compare.settings import with_what_experiments_set
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.tracking import Status
@@ -60,3 +61,13 @@ def test_of_a_model_that_was_only_scored_no_setting_of_training_is_told(runs):
     scored = replace(runs[0], params={"loss": UNTRAINED})
     with pytest.raises(ConfigError, match="no run has this; filters are KEY=VALUE"):
         filtered([scored], ["trainer.weight_decay=0"])
+
+
+def test_what_an_experiment_s_file_set_is_told_beside_what_was_typed_for_others(runs):
+    untyped, typed, elsewhere = (replace(run, params={**run.params, "experiment": "ours"}) for run in runs)
+    filled = with_what_experiments_set([untyped, typed, elsewhere])
+    assert [run.params.get("trainer.weight_decay") for run in filled] == ["0", "0.1", None]
+    # Of others a default is what no column shows.
+    assert with_what_experiments_set(runs) == runs
+    scored = replace(untyped, params={**untyped.params, "loss": UNTRAINED})
+    assert with_what_experiments_set([scored, typed]) == [scored, typed]
