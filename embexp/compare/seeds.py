@@ -27,7 +27,7 @@ from embexp.compare.predictions import ANEW, ELSEWHERE, JUDGED, damage_of, left_
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
-from embexp.compare.table import SEVERAL_SETS, told_of_cautions
+from embexp.compare.table import LOOK_ALIKE, SEVERAL_SETS, told_of_cautions
 from embexp.compare.warned import rows_called
 from embexp.statistics import (
     RESAMPLES,
@@ -43,7 +43,6 @@ from embexp.units import readable_deviation
 
 SEED = "seed"
 SEEDS, OF_SEEDS, OF_PAIRS = "seeds", "sd over seeds", "sd over pairs"
-LOOK_ALIKE = "rows {} differ in nothing that a column shows: in versions, code, the rows of data, the machine or an option's file."
 # Of the best settings, all their seeds: of each the pairs are resampled, which takes a sixth of a second.
 MOST_RUNS = 200
 
@@ -283,7 +282,7 @@ def told(groups: Sequence[Group], keys: Sequence[str], metric: str = METRIC) -> 
         else f"       {rows_called(order, [firsts[rank - 1] for rank in ranks])}: {words}"
         for words, ranks in same.items()
     ]
-    lines += [LOOK_ALIKE.format(", ".join(map(str, ranks))) for ranks in alike.values() if len(ranks) > 1]
+    lines += [f"rows {', '.join(map(str, ranks))} {LOOK_ALIKE}." for ranks in alike.values() if len(ranks) > 1]
     return lines
 
 

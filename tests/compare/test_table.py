@@ -322,6 +322,18 @@ def test_a_value_in_quotation_marks_is_the_value():
     assert filtered([typed], ["loss='cosine','mnr'"]) == [typed]
 
 
+def test_rows_of_other_scores_that_look_the_same_are_told_with_the_latest_of_them():
+    def at(score, started, **params):
+        return replace(run(score, **params), started=float(started))
+
+    text = drawn([at(0.5, 1, seed=2), at(0.6, 3, seed=2), at(0.7, 2, seed=1), at(0.7, 4, seed=1)])
+    assert "rows 3, 4 differ in nothing that a column shows: in versions, code," in text
+    assert "; the latest is row 3." in text
+    # Of one score they are one run that was trained twice.
+    assert text.count("differ in nothing") == 1
+    assert "differ in nothing" not in drawn([at(0.5, 1, seed=2), at(0.6, 3, seed=1)])
+
+
 def test_a_file_is_found_by_the_end_of_its_path_which_is_what_a_table_shows():
     runs = [run(0.5, **{"data.train": path}) for path in ("../data/faq.csv", "old/faq.csv", "../data/my.csv", "my.csv")]
     assert filtered(runs, ["data.train=faq.csv"]) == runs[:2]
