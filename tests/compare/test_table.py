@@ -531,13 +531,13 @@ def test_paths_of_one_name_are_told_apart_in_the_table():
     assert "/data" not in text
 
 
-@pytest.mark.parametrize("uri", ["mlflow.db", "posgresql://host/db"])
+@pytest.mark.parametrize("uri", ["runs", "posgresql://host/db"])
 def test_what_is_no_store_is_told_as_training_tells_it(uri):
     with pytest.raises(ConfigError) as refused:
         read_runs(uri, experiment="embexp")
     said = "MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
     of_kind = "MLflow has no store of this kind; it is one of "
-    assert str(refused.value).startswith(f"{uri}: {said if uri == 'mlflow.db' else of_kind}")
+    assert str(refused.value).startswith(f"{uri}: {said if uri == 'runs' else of_kind}")
 
 
 def test_a_run_that_another_program_has_scheduled_has_not_begun():
