@@ -13,21 +13,25 @@ from hydra.utils import get_object
 from embexp.config import ConfigError, Data
 from embexp.config.schema import SCHEMAS
 from embexp.data.cache import CachedSource
+from embexp.data.own import OwnSource
 from embexp.data.rows import KeptSource, Source
 
 
 def build_source(config: Data, *, cache: str | None = None) -> Source:
     """The source that `config.target` names, called with the other keys of the data option.
 
-    Where it is one of embexp's own, its rows are kept in the folder `cache`; what a person's own source reads is not known.
+    Where it is one of embexp's own, its rows are kept in the folder `cache`; what a person's own source reads is not known, but
+    what it gives is looked at.
 
     Raises:
-        ConfigError: the target cannot be found, or does not take these keys.
+        ConfigError: the target cannot be found, does not take these keys, or gives no source.
     """
     try:
         source: Source = get_object(config.target)(**config.arguments())
     except (ImportError, TypeError, ValueError) as error:
         raise ConfigError([f"data._target_={config.target}: cannot be built: {error}."]) from error
-    if cache is None or config.target not in SCHEMAS["data"]:
+    if config.target not in SCHEMAS["data"]:
+        return OwnSource(source, config.target)
+    if cache is None:
         return source
     return CachedSource(cast(KeptSource, source), config, Path(cache).expanduser())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
@@ -14,7 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embexp.config import Kind
+from embexp.config import ConfigError, Kind
+from embexp.config.errors import first_line, printable
 from embexp.data.tables import AT_ONCE, records_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 # Whose first text asks for the others, as a question does: scored rows and NLI's are alike on both sides.
 DIRECTED: tuple[Kind, ...] = ("pairs", "triplets")
 TYPES = {"label": pa.int64(), "score": pa.float64()}
+# What a person who got a value wrong is told that it must be.
+CALLED = {
+    pa.string(): "a text",
+    pa.int64(): "a whole number (embexp.data.rows.label_number makes one of a word)",
+    pa.float64(): "a number",
+}
 # What a text may end with or not, and be the same text.
 ENDINGS = ".,;:!?…。！？ "
 
@@ -152,7 +159,52 @@ def schema_of(columns: Sequence[str]) -> pa.Schema:
 
 
 def rows_from(kind: Kind, columns: dict[str, list[object]], *, name: str, counts: dict[str, int]) -> Rows:
-    """Rows from one list of values a column."""
+    """Rows from one list of values a column.
+
+    Args:
+        kind: what a row is.
+        columns: those of the kind, in any order; others are left out.
+        name, counts: see `Rows`.
+
+    Raises:
+        ConfigError: there is no such kind, a column is missing, they are not of one length, or a value is not what its column has.
+    """
     from datasets import Dataset
 
-    return Rows(kind, Dataset(arrow_table(kind, columns)), name, counts)
+    if problem := _what_is_wrong_with_columns(kind, columns):
+        raise ConfigError([f"{name}: {problem}."])
+    try:
+        table = arrow_table(kind, columns)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        told = _first_wrong_value(kind, columns) or f": {first_line(error)}"
+        raise ConfigError([f"{name}{told}."]) from error
+    return Rows(kind, Dataset(table), name, counts)
+
+
+def _what_is_wrong_with_columns(kind: Kind, columns: Mapping[str, Any]) -> str | None:
+    if kind not in COLUMNS:
+        return f"there are no rows of kind {kind!r}; kinds: {', '.join(COLUMNS)}"
+    wanted = COLUMNS[kind]
+    if any(column not in columns for column in wanted):
+        given = ", ".join(map(str, columns)) or "none"
+        return f"rows of kind {kind} have the columns {', '.join(wanted)}; given: {given}"
+    for column in wanted:
+        if not isinstance(columns[column], Iterable):
+            return f"{column} is {printable(repr(columns[column]))}, not a list of values"
+    lengths = {column: len(columns[column]) for column in wanted if isinstance(columns[column], Sized)}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{column} has {length}" for column, length in lengths.items())
+        return f"each row has a value in every column, but {told}"
+    return None
+
+
+def _first_wrong_value(kind: Kind, columns: Mapping[str, Iterable[Any]]) -> str | None:
+    """Which row, counted from 1, has a value that Arrow cannot take; one by one, for it is known that there is one."""
+    for column in COLUMNS[kind]:
+        dtype = TYPES.get(column, pa.string())
+        for row, value in enumerate(columns[column], start=1):
+            try:
+                pa.array([value], dtype)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError):
+                return f" row {row}: {column} is {printable(repr(value))}, not {CALLED[dtype]}"
+    return None

@@ -148,6 +148,7 @@ def _trainer(
         progress=progress,
         shared=shared,
         tokens=assignment.tokens,
+        loss_called=assignment.config.loss.target,
         model=assignment.encoder.model,
         args=training_arguments(
             assignment.config,

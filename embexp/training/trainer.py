@@ -13,6 +13,7 @@ from sentence_transformers import SentenceTransformerTrainer
 from torch import Tensor
 from transformers import PrinterCallback
 
+from embexp.config import ConfigError
 from embexp.data.tokens import Tokens
 from embexp.encoding import StepEncoder, can_be_sorted
 from embexp.loss_ways import computed_by
@@ -32,6 +33,27 @@ def texts_of(inputs: Mapping[str, Any]) -> int:
     return sum(len(inputs.get(f"{column}offsets", inputs[f"{column}input_ids"])) for column in columns)
 
 
+def refuse_what_is_no_loss(loss: Any, *, called: str) -> None:
+    """Before torch would say so of the backward pass, in words of its own.
+
+    Args:
+        loss: what the loss has given for a batch.
+        called: the loss.
+
+    Raises:
+        ConfigError: it is not one number, or one that no weight is behind.
+    """
+    if not isinstance(loss, Tensor):
+        problem = f"gives a {type(loss).__name__}; it must give a tensor of one number"
+    elif loss.numel() != 1:
+        problem = f"gives a tensor of shape {list(loss.shape)}; it must give one number, as the mean of these"
+    elif not loss.requires_grad:
+        problem = "gives a number that does not depend on the model, so that nothing would be learnt"
+    else:
+        return
+    raise ConfigError([f"loss {called}: {problem}."])
+
+
 class EmbeddingTrainer(SentenceTransformerTrainer):
     """sentence-transformers' trainer; see the module's docstring for what differs."""
 
@@ -43,12 +65,15 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         progress: Progress,
         shared: SharedSteps | None,
         tokens: Tokens | None,
+        loss_called: str,
         **arguments: Any,
     ) -> None:
         self.encoder = encoder
         self.checkpoints = checkpoints
         self.progress = progress
         self.shared = shared
+        self.loss_called = loss_called
+        self.loss_was_seen = False
         self.writing_to: str | None = None
         super().__init__(**arguments)
         # What to say is embexp's own callbacks' to decide.
@@ -107,10 +132,21 @@ class EmbeddingTrainer(SentenceTransformerTrainer):
         return_outputs: bool = False,
         num_items_in_batch: Any = None,
     ) -> Any:
-        """The loss of a step, its texts encoded in one go where the loss can be computed so."""
+        """The loss of a step, its texts encoded in one go where the loss can be computed so.
+
+        Raises:
+            ConfigError: at the first step, what the loss gives is none: see `refuse_what_is_no_loss`.
+        """
         # The library computes the encoder alone in the run's precision, and would leave a decoder in fp32.
         with self.accelerator.autocast() if hasattr(self.loss, "sum_over_tokens") else nullcontext():
-            return self._loss(model, inputs, return_outputs, num_items_in_batch)
+            loss = self._loss(model, inputs, return_outputs, num_items_in_batch)
+        if isinstance(loss, dict):
+            # The library adds up the parts of a loss where it calls forward, and not where a loss is computed from embeddings.
+            loss = torch.stack(list(loss.values())).sum()
+        if not (self.loss_was_seen or return_outputs):
+            refuse_what_is_no_loss(loss, called=self.loss_called)
+            self.loss_was_seen = True
+        return loss
 
     def _loss(
         self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool, num_items_in_batch: Any

@@ -108,6 +108,64 @@ def test_what_a_loss_of_ones_own_adds_in_its_forward_is_trained_on(tmp_path):
         refuse_what_cannot_be_shared(Penalised(load_encoder(config.model).model), devices=2, name="own")
 
 
+class Wrong(MultipleNegativesRankingLoss):
+    """One that gives, of what it should, what `of` makes."""
+
+    def __init__(self, model, of):
+        super().__init__(model)
+        self.of = {
+            "vector": lambda loss: loss.expand(8),
+            "detached": lambda loss: torch.tensor(1.0),
+            "number": lambda loss: loss.item(),
+            "whole": lambda loss: loss,
+            "parts": lambda loss: {"one": loss, "other": loss * 0.5},
+        }[of]
+
+    def forward(self, sentence_features, labels=None):
+        return self.of(super().forward(sentence_features, labels))
+
+
+class WrongOfEmbeddings(Wrong):
+    """The same, in the way without padding."""
+
+    def compute_loss_from_embeddings(self, embeddings, labels=None):
+        return self.of(MultipleNegativesRankingLoss.compute_loss_from_embeddings(self, embeddings, labels))
+
+    def forward(self, sentence_features, labels=None):
+        return self.compute_loss_from_embeddings([self.model(each)["sentence_embedding"] for each in sentence_features])
+
+
+def with_wrong(tmp_path, loss: type[Wrong], of: str) -> Config:
+    (tmp_path / "loss").mkdir(parents=True)
+    (tmp_path / "loss" / "own.yaml").write_text(f"_target_: {__name__}.{loss.__name__}\nview: pairs\nof: {of}\n")
+    return compose([*SMALL, "loss=own", "max_steps=2", "trainer.logging_steps=1"], config_dir=tmp_path)
+
+
+@pytest.mark.parametrize("loss", [Wrong, WrongOfEmbeddings])
+@pytest.mark.parametrize(
+    ("of", "told"),
+    [
+        ("vector", "gives a tensor of shape [8]; it must give one number"),
+        ("detached", "gives a number that does not depend on the model, so that nothing would be learnt"),
+        ("number", "gives a float; it must give a tensor of one number"),
+    ],
+)
+def test_what_is_no_loss_is_told_in_words(tmp_path, loss, of, told):
+    with pytest.raises(ConfigError) as raised:
+        run(with_wrong(tmp_path, loss, of), tmp_path / "run")
+    assert str(raised.value).startswith(f"loss {__name__}.{loss.__name__}: {told}")
+
+
+@pytest.mark.parametrize("loss", [Wrong, WrongOfEmbeddings])
+def test_the_parts_of_a_loss_are_added_up(tmp_path, loss):
+    _, trained, record = run(with_wrong(tmp_path, loss, "parts"), tmp_path / "run")
+    (_, first), *_ = record.history["train/loss"]
+    assert trained.steps == 2
+    alone = with_wrong(tmp_path / "alone", loss, "whole")
+    _, _, of_one = run(alone, tmp_path / "whole")
+    assert first == pytest.approx(1.5 * of_one.history["train/loss"][0][1])
+
+
 @pytest.mark.parametrize("rows", [None, 24], ids=["in its first epoch", "in its second of three"])
 @pytest.mark.parametrize("loss", ["mnr", "cached_mnr", "cosine", "batch_semi_hard_triplet", "tsdae"])
 def test_an_interrupted_run_ends_bit_for_bit_like_an_undisturbed_one(tmp_path, loss, rows, caplog):
