@@ -49,6 +49,30 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Where the pairs of a split come from.
+
+    Attributes:
+        name: of the file, or of what else brings them.
+        set_aside: whether they are of the file to train on, and were set aside from its rows.
+    """
+
+    split: str
+    name: str
+    set_aside: bool = False
+
+    @property
+    def dataset(self) -> str:
+        """What a model-index calls them."""
+        return f"{self.split} set aside from {self.name}" if self.set_aside else f"{self.name} {self.split}"
+
+    @property
+    def said(self) -> str:
+        """What follows the word pairs in a sentence."""
+        return f"{'set aside from' if self.set_aside else 'of'} `{self.name}`"
+
+
+@dataclass(frozen=True)
 class Base:
     """The model that training began with; `licence` and `hub_id` are None where they are not known.
 
@@ -88,7 +112,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
     config = details.yaml("config.yaml") or {}
     base = base_of(config)
     scores = scores_of(run, select_by=str(config.get("evaluation", {}).get("select_by", "spearman_cosine")))
-    data, pairs = files_in(config, run)
+    pairs = [pairs_of(split, config, run) for split in dict.fromkeys(score.split for score in scores)]
     name = shared_name(run.name)
     environment = Environment(
         loader=PackageLoader("embexp.report"),
@@ -107,8 +131,8 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         of_cosine=all(score.metric.endswith("_cosine") for score in scores),
         beside=scores_beside(run),
         prompts=prompts_in(config, details),
-        data=data,
-        scored_on=pairs,
+        data=trained_on(config, run),
+        pairs=pairs_in_words(pairs),
         made=made_scores(details, {score.split for score in scores}),
         scores=scores,
         rows={key.removeprefix("data/"): int(n) for key, n in run.metrics.items() if key.startswith("data/")},
@@ -124,13 +148,31 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
     return f"---\n{front_matter(base, scores, pairs=pairs, name=name)}---\n\n{body}"
 
 
-def files_in(config: Mapping[str, Any], run: Run) -> tuple[str, str]:
-    """What it was trained on, and the pairs it was scored on: where these are a person's files, by the files' names."""
-    data, pairs = run.params.get("data", "unknown"), scored_on(run)
+def trained_on(config: Mapping[str, Any], run: Run) -> str:
+    """What it was trained on: of a person's file the name."""
     trained = config.get("data", {}).get("train")
-    beside = config.get("evaluation", {}).get("source") or config.get("data", {})
-    scored = beside.get("dev") or beside.get("train") if pairs == "files" else None
-    return (PurePath(trained).name if trained else data), (PurePath(scored).name if scored else pairs)
+    return PurePath(trained).name if trained else run.params.get("data", "unknown")
+
+
+def pairs_of(split: str, config: Mapping[str, Any], run: Run) -> Pairs:
+    """Where the pairs come from that a split was scored on: where that is a person's file, by its name."""
+    name = scored_on(run)
+    if name != "files":
+        return Pairs(split, name)
+    source = config.get("evaluation", {}).get("source") or config.get("data", {})
+    if file := source.get(split):
+        return Pairs(split, PurePath(file).name)
+    # Without a file of its own dev is a part of train; test is none then.
+    if split == "dev" and (train := source.get("train")):
+        return Pairs(split, PurePath(train).name, set_aside=True)
+    return Pairs(split, name)
+
+
+def pairs_in_words(pairs: Sequence[Pairs]) -> str:
+    """What follows the word pairs in a sentence of all splits, which are told apart where they come from different files."""
+    if len({(each.name, each.set_aside) for each in pairs}) == 1:
+        return pairs[0].said
+    return " and ".join(f"{each.said} ({each.split})" for each in pairs)
 
 
 def made_scores(details: Details, splits: Set[str]) -> str | None:
@@ -160,7 +202,7 @@ def latency_of(run: Run) -> dict[str, float]:
     return {key: value for key, value in found.items() if "/" not in key}
 
 
-def front_matter(base: Base, scores: Sequence[Score], *, pairs: str, name: str) -> str:
+def front_matter(base: Base, scores: Sequence[Score], *, pairs: Sequence[Pairs], name: str) -> str:
     """The card's metadata as the hub reads them: https://huggingface.co/docs/hub/model-cards#model-card-metadata."""
     content: dict[str, Any] = {} if base.licence is None else {"license": base.licence}
     if base.hub_id is not None:
@@ -173,7 +215,7 @@ def front_matter(base: Base, scores: Sequence[Score], *, pairs: str, name: str) 
     results = [
         {
             "task": {"type": "semantic-similarity", "name": "Semantic Similarity"},
-            "dataset": {"name": f"{pairs} {split}", "type": pairs},
+            "dataset": {"name": each.dataset, "type": each.name},
             "metrics": [
                 {
                     "type": score.metric,
@@ -181,10 +223,10 @@ def front_matter(base: Base, scores: Sequence[Score], *, pairs: str, name: str) 
                     "name": f"{score.name.partition(' (')[0]}, {score.metric.rpartition('_')[2]} similarity",
                 }
                 for score in scores
-                if score.split == split
+                if score.split == each.split
             ],
         }
-        for split in dict.fromkeys(score.split for score in scores)
+        for each in pairs
     ]
     if results:
         content["model-index"] = [{"name": name, "results": results}]

@@ -166,8 +166,70 @@ def test_files_are_named_and_not_where_they_lie(runs, tmp_path):
     ]
     assert f"python -m embexp {shlex.join(shown)}\n" in card
     assert "on `faq.csv`" in card
-    assert "the pairs of `faq.csv`" in card
+    assert "the pairs set aside from `faq.csv`. Before" in card
     assert "| data.train | faq.csv |" in card
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "data", "source", "said", "datasets"),
+    [
+        (
+            "own",
+            {"train": "/d/train.csv", "dev": None, "test": "/d/test.csv"},
+            None,
+            "the pairs set aside from `train.csv` (dev) and of `test.csv` (test). Before",
+            [("dev set aside from train.csv", "train.csv"), ("test.csv test", "test.csv")],
+        ),
+        (
+            "own",
+            {"train": "train.csv", "dev": "dev.csv", "test": "test.csv"},
+            None,
+            "the pairs of `dev.csv` (dev) and of `test.csv` (test). Before",
+            [("dev.csv dev", "dev.csv"), ("test.csv test", "test.csv")],
+        ),
+        (
+            "files+latency",
+            {"train": "train.csv", "dev": None, "test": "wrong.csv"},
+            {"train": None, "dev": "/d/sts.csv", "test": "/d/sts.csv"},
+            "the pairs of `sts.csv`. Before",
+            [("sts.csv dev", "sts.csv"), ("sts.csv test", "sts.csv")],
+        ),
+        (
+            "files",
+            {"train": "train.csv"},
+            {"train": "of.csv", "dev": None, "test": "test.csv"},
+            "the pairs set aside from `of.csv` (dev) and of `test.csv` (test). Before",
+            [("dev set aside from of.csv", "of.csv"), ("test.csv test", "test.csv")],
+        ),
+        (
+            "stsb",
+            {"train": "train.csv", "test": "test.csv"},
+            {"path": "/d/stsb"},
+            "the pairs of `stsb`. Before",
+            [("stsb dev", "stsb"), ("stsb test", "stsb")],
+        ),
+        (
+            "helpdesk",
+            {"train": "train.csv", "test": "test.csv"},
+            {"rows": 1000},
+            "the pairs of `helpdesk`. Before",
+            [("helpdesk dev", "helpdesk"), ("helpdesk test", "helpdesk")],
+        ),
+    ],
+)
+def test_each_split_is_named_by_where_its_pairs_come_from(tmp_path, evaluation, data, source, said, datasets):
+    params = {"loss": "mnr", "model": "minilm", "data": "files", "evaluation": evaluation}
+    metrics = {"best/dev/spearman_cosine": 0.7, "test/spearman_cosine": 0.6}
+    run = leave_run(tmp_path / "r", "mnr", 32, params=params, metrics=metrics)
+    (tmp_path / "r" / "predictions.parquet").unlink()
+    config = {"data": data, "evaluation": {"source": source}, "names": {}}
+    (tmp_path / "r" / "config.yaml").write_text(yaml.safe_dump(config))
+    card = card_of(run, details_of(run))
+    assert said in card
+    assert "on `train.csv`" in card
+    results = matter_of(card)["model-index"][0]["results"]
+    assert [(found["dataset"]["name"], found["dataset"]["type"]) for found in results] == datasets
+    assert [found["metrics"][0]["value"] for found in results] == [0.7, 0.6]
 
 
 MADE = "right pairs count 1, and wrong ones, each with a text of another row, 0"
