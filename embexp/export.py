@@ -30,6 +30,7 @@ from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
 from embexp.run_folder import CONFIG, MODEL
 from embexp.tracking import EXPERIMENT, Status, without_secrets
+from embexp.tracking.moved import told_to_be_gone
 
 KEPT = "trainer.save_model=true"
 WEIGHTS = ("model.safetensors", "*.safetensors", "*.bin")
@@ -83,11 +84,10 @@ def export(
     details = details_of(run, uri=uri)
     config = details.file(CONFIG)
     if config is None:
-        where = details.folder or without_secrets(str(details.uri))
         raise ConfigError(
             [
-                f"run {details.run_id} ({run.name}): its files cannot be read in {where}, from where they were moved, or which cannot be "
-                "reached; its model may be in the folder of the run, under multirun/, as model."
+                f"run {details.run_id} ({run.name}): {_why_no_files(details)}; its model may be in the folder of the run, under "
+                "multirun/, as model."
             ]
         )
     kept = details.file(MODEL)
@@ -118,6 +118,15 @@ def export(
         )
         made.replace(folder)
     return folder
+
+
+def _why_no_files(details: Details) -> str:
+    if details.folder is None:
+        where = without_secrets(str(details.uri))
+        return f"its files cannot be read in {where}, where they are not any more, or which cannot be reached"
+    if details.folder.is_dir():
+        return f"its {CONFIG} is not in {details.folder}"
+    return told_to_be_gone(details.folder)
 
 
 def damages_of(model: Path) -> list[str]:

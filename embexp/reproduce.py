@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ if __name__ == "__main__":
 
 import yaml
 
-from embexp.compare.runs import OF_STORE, read_runs, refuse_what_is_no_store, run_called
+from embexp.compare.runs import OF_A_SWEEP, OF_STORE, read_runs, refuse_what_is_no_store, run_called
 from embexp.config import Config, ConfigError
 from embexp.config.checks import check
 from embexp.config.composition import compose
@@ -35,6 +36,8 @@ from embexp.pages import ask_for_large_pages
 from embexp.run_folder import CONFIG, DIFF, ENVIRONMENT, INPUTS, RESULT, read_object
 from embexp.shipped import conf_folder
 from embexp.tracking import EXPERIMENT, param_text
+from embexp.tracking.local import artifacts_and_tags_in, database_of
+from embexp.tracking.moved import local_path, told_to_be_gone
 
 # What stands for a key that is not there.
 LACKING = object()
@@ -319,7 +322,11 @@ def _looked_up(content: Mapping[str, Any], dotted: str) -> Any:
 
 
 def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) -> Path:
-    """The run's folder itself, or its artifacts brought here from the tracker."""
+    """The run's folder itself, that of its artifacts where these are of this machine, or these brought here from the tracker.
+
+    Raises:
+        ConfigError: there is no such run, or its files cannot be had.
+    """
     if Path(run).is_dir():
         return Path(run)
     if len(Path(run).parts) > 1:
@@ -327,6 +334,41 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
     # A whole id may be that of a run of another experiment.
     if not RUN_ID.fullmatch(run):
         run = run_called(run, read_runs(uri, experiment=experiment)).where.removeprefix(OF_STORE)
+    refuse_what_is_no_store(uri)
+    return _local_files(run, uri) or _fetched(run, uri, experiment, scratch)
+
+
+def _local_files(run_id: str, uri: str | None) -> Path | None:
+    """Where a run's files are, also since its working folder was moved, of which MLflow knows nothing; None where it is to be asked.
+
+    Raises:
+        ConfigError: they are not there.
+    """
+    database = database_of(uri)
+    if database is None or not database.is_file():
+        return None
+    try:
+        artifacts, tags = artifacts_and_tags_in(database, run_id)
+    except sqlite3.Error:
+        # MLflow tells what is wrong with it.
+        return None
+    files = local_path(artifacts)
+    # A sweep has no files of its own.
+    if files is None or OF_A_SWEEP in tags:
+        return None
+    if not files.is_dir():
+        raise ConfigError(
+            [f"{run_id}: {told_to_be_gone(files)}; or give the run's own folder, under multirun/, in place of its id."]
+        )
+    return files
+
+
+def _fetched(run: str, uri: str | None, experiment: str, scratch: Path) -> Path:
+    """A folder with a run's artifacts, brought into it from the tracker.
+
+    Raises:
+        ConfigError: there is no such run, or its artifacts cannot be had.
+    """
     # MLflow would draw a bar for each of these small files.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     from mlflow.exceptions import MlflowException
@@ -334,7 +376,6 @@ def _record_folder(run: str, uri: str | None, experiment: str, scratch: Path) ->
     from embexp.tracking import without_secrets
     from embexp.tracking.store import client_of
 
-    refuse_what_is_no_store(uri)
     client = client_of(uri)
     try:
         artifacts = {file.path for file in client.list_artifacts(run)}

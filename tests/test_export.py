@@ -60,11 +60,26 @@ def test_a_run_whose_files_were_moved_is_not_said_to_have_kept_no_model(inside, 
     shutil.move(store[0] / "mlruns", store[0] / "elsewhere")
     try:
         with pytest.raises(
-            ConfigError, match=r"its files cannot be read in .* its model may be in the folder of the run"
+            ConfigError,
+            match=r"its files are not at .*; was the folder moved\? .* its model may be in the folder of the run",
         ):
             export(inside[0], tmp_path / "model")
     finally:
         shutil.move(store[0] / "elsewhere", store[0] / "mlruns")
+
+
+@pytest.mark.parametrize("way", [shutil.move, shutil.copytree])
+def test_the_model_of_a_folder_that_was_moved_or_copied_is_that_which_went_along(store, tmp_path, way, monkeypatch):
+    way(store[0], moved := tmp_path / "g süß")
+    try:
+        monkeypatch.chdir(moved)
+        (moved / "mlruns" / store[1] / "artifacts" / "model" / "here.txt").touch()
+        assert (export(store[1], tmp_path / "model") / "here.txt").is_file()
+        SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    finally:
+        if not store[0].exists():
+            (moved / "mlruns" / store[1] / "artifacts" / "model" / "here.txt").unlink()
+            shutil.move(moved, store[0])
 
 
 @pytest.mark.parametrize(

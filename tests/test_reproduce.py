@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from embexp.compare.runs import OF_A_SWEEP
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.experiment import run_experiment
 from embexp.reproduce import main, read_record, told
+from embexp.tracking.store import client_of, prepare_store
 from embexp.training import CheckpointFailed, MemberLost, TrainingDiverged
 
 SMALL = [
@@ -65,6 +67,48 @@ def test_a_run_of_the_store_is_made_again_to_the_last_digit(with_store, monkeypa
     for part in ("code", "data", "weights", "libraries", "hardware"):
         assert f"{part}: the same" in printed
     assert (with_store / "multirun" / "reproduced" / run_id[:8] / "result.json").is_file()
+
+
+@pytest.fixture
+def left_behind(workplace, empty_store, monkeypatch) -> tuple[Path, str]:
+    """A working folder with a run in its store, and the run's id; it is the current one."""
+    old = workplace / "g süß"
+    old.mkdir()
+    shutil.copy(empty_store, old)
+    monkeypatch.chdir(old)
+    return old, json.loads((trained() / "result.json").read_text())["run_id"]
+
+
+@pytest.mark.parametrize("way", [shutil.move, shutil.copytree])
+def test_a_run_is_made_again_from_its_id_in_a_folder_that_was_moved_or_copied(left_behind, way, monkeypatch, capsys):
+    old, run_id = left_behind
+    new = old.with_name("g moved")
+    way(old, new)
+    if old.exists():
+        # Which of the two is read is seen by this one.
+        (old / "mlruns" / run_id / "artifacts" / "result.json").write_text("damaged")
+    monkeypatch.chdir(new)
+    for typed in (run_id, run_id[:8]):
+        assert reproduce(monkeypatch, typed) == 0
+        assert "Every score is the same, to the last digit." in capsys.readouterr().out
+
+
+def test_a_run_whose_files_are_gone_is_told_with_where_they_were(left_behind, monkeypatch):
+    old, run_id = left_behind
+    (old / "mlruns").rename(old / "elsewhere")
+    said = str(reproduce(monkeypatch, run_id))
+    assert said.startswith(
+        f"{run_id}: its files are not at {old}/mlruns/{run_id}/artifacts; was the folder moved? Put mlruns/"
+    )
+    assert said.endswith("or give the run's own folder, under multirun/, in place of its id.")
+
+
+def test_a_sweep_that_has_no_files_is_told_to_be_no_training(with_store, monkeypatch):
+    client = client_of(None)
+    experiment = prepare_store(None, experiment="embexp")
+    sweep = client.create_run(experiment, tags={OF_A_SWEEP: "multirun/1"}).info.run_id
+    shutil.rmtree(with_store / "mlruns", ignore_errors=True)
+    assert "of a run that was trained, not of a sweep" in str(reproduce(monkeypatch, sweep))
 
 
 def test_a_score_that_does_not_come_again_is_told_with_exit_1(folder, monkeypatch, capsys):
@@ -270,7 +314,7 @@ def test_a_run_that_is_interrupted_ends_with_a_line_and_130(folder, monkeypatch,
 
 
 def test_a_store_that_is_none_is_told_of_a_whole_id_too(workplace, monkeypatch):
+    said = reproduce(monkeypatch, "0" * 32, "--uri", "mlruns")
+    assert said == "mlruns: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
     said = reproduce(monkeypatch, "0" * 32, "--uri", "mlflow.db")
-    assert (
-        said == "mlflow.db: MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
-    )
+    assert str(said).endswith("for the database write sqlite:///mlflow.db")

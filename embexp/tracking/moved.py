@@ -49,6 +49,14 @@ def artifacts_beside(database: Path, uris: Iterable[str | None]) -> list[str]:
     return [moved.get(uri, uri) for uri in found]
 
 
+def told_to_be_gone(files: Path) -> str:
+    """What is said of a run's files that are neither where its store says nor beside the database, with what to do."""
+    return (
+        f"its files are not at {files}; was the folder moved? Put {ARTIFACTS}/, in which they are, beside the store's database: "
+        "they are found there"
+    )
+
+
 def take_artifacts_along(database: Path) -> Path | None:
     """Has a store name its runs' files, and those to come, where they are since its folder was moved.
 

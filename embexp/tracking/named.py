@@ -11,11 +11,14 @@ from pathlib import Path
 
 from embexp.config.errors import nearest
 from embexp.tracking.local import opened
+from embexp.tracking.moved import local_path
 from embexp.tracking.secrets import without_secrets
-from embexp.tracking.store import DATABASE, SQLITE, database_file, store_uri
+from embexp.tracking.store import DATABASE, SQLITE, database_file, store_uri, uri_of
 
 # What MLflow has stores of.
 KINDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+# How the names of databases end.
+ENDINGS = (".db", ".sqlite", ".sqlite3")
 
 
 def what_is_wrong_with(uri: str | None) -> Iterator[str]:
@@ -40,9 +43,18 @@ def what_is_wrong_with(uri: str | None) -> Iterator[str]:
     if not colon or kind == "file":
         # MLflow's own condition, see mlflow.store.tracking.file_store.
         if os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() not in ("true", "1"):
-            yield "MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
+            yield _of_folder(where)
     else:
         yield f"MLflow has no store of this kind; it is one of {', '.join(KINDS)}.{nearest(kind, KINDS)}"
+
+
+def _of_folder(where: str) -> str:
+    """What is said of a name that MLflow takes for a folder's; a person may mean a database by it."""
+    file = local_path(where) if where.startswith("file:") else Path(where.removeprefix("sqlite:"))
+    if file is not None and (file.is_file() or (file.suffix.lower() in ENDINGS and not file.is_dir())):
+        database = uri_of(file.expanduser())
+        return f"MLflow takes a name alone for a folder's, and keeps no runs in one any more; for the database write {database}"
+    return "MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
 
 
 def _of_database(database: Path) -> Iterator[str]:
