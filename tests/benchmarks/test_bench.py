@@ -249,6 +249,7 @@ def test_a_process_that_sets_its_peak_of_memory_back_does_not_hide_it(tmp_path):
     assert done.memory > done.own > 300_000_000
 
 
+@pytest.mark.slow
 def test_the_probe_notes_the_end_of_every_step_and_counts_where_asked(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -82,6 +82,7 @@ def compared(folder: Path, runs: int) -> tuple[str, float]:
     return done.stdout, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+@pytest.mark.slow
 def test_two_thousand_runs_are_ranked_and_judged_in_a_few_times_what_sixty_take(tmp_path):
     _, of_few = compared(tmp_path / "few", 60)
     told, of_many = compared(tmp_path / "many", RUNS)

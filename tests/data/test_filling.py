@@ -34,6 +34,7 @@ def test_batches_are_those_that_looking_at_each_one_by_one_gave(every, known):
     assert hashlib.sha256(repr([batch.tolist() for batch in batches]).encode()).hexdigest()[:16] == known
 
 
+@pytest.mark.slow
 def test_a_text_in_a_third_of_many_rows_is_no_matter_of_minutes():
     draw, rows = np.random.default_rng(0), 60_000
     texts = np.where(draw.random(rows) < 0.3, 0, draw.integers(1, 5_000, rows))
