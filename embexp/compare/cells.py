@@ -98,6 +98,7 @@ def label_of(run: Run, keys: Collection[str], others: Sequence[Run]) -> str:
     for key in keys:
         if key in run.params:
             told[key] = f"{key}={values_of(others, key)[run.params[key]]}"
+        # Of a run that somebody typed in full nobody says that it is without an experiment.
         elif not key.startswith("loss.") and key != "experiment":
             told[key] = f"without {key}"
     told = {key: words for key, words in told.items() if not _follows(key, keys, others)}

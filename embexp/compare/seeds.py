@@ -27,8 +27,8 @@ from embexp.compare.predictions import ANEW, ELSEWHERE, JUDGED, damage_of, left_
 from embexp.compare.ranking import METRIC, NOT_COLUMNS, by_evaluation, differing, is_cost, ranked, score_of
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
-from embexp.compare.table import LOOK_ALIKE, SEVERAL_SETS, told_of_cautions
-from embexp.compare.warned import rows_called
+from embexp.compare.table import SEVERAL_SETS, told_of_cautions
+from embexp.compare.warned import LOOK_ALIKE, rows_called
 from embexp.statistics import (
     RESAMPLES,
     Array,

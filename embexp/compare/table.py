@@ -25,18 +25,13 @@ from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of,
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
 from embexp.compare.unranked import draw_unranked
-from embexp.compare.warned import label_among, rows_called, warned
+from embexp.compare.warned import MOST_TOLD, label_among, looking_alike, rows_called, warned
 from embexp.tracking import Status
 
 SEVERAL_SETS = (
     "{} sets of runs were scored on other data, or measured otherwise; scores of one say nothing beside those of another: each is "
     "ranked by itself."
 )
-LOOK_ALIKE = (
-    "differ in nothing that a column shows: in versions, code, the rows of data, the machine or an option's file"
-)
-# Runs that are told of in words.
-MOST_TOLD = 8
 # What ends a cell in markdown, and the backslashes before it, which would be taken for the one that it gets.
 BEFORE_A_BAR = re.compile(r"(\\*)\|")
 # Rows of a table: who has more runs filters them, or takes the csv.
@@ -114,19 +109,6 @@ def mixed(runs: Sequence[Run], of: Sequence[Column]) -> list[str]:
         if len({beside_on(run, each) for run in runs for each in column.keys if column.value(run) is not None})
         > len(column.keys)
     ]
-
-
-def looking_alike(order: Sequence[tuple[int, Run]], keys: Sequence[str]) -> list[str]:
-    """A line for runs of other scores whose settings are all the same, and which of them is the latest."""
-    found: dict[tuple[str | None, ...], list[tuple[int, Run]]] = {}
-    for rank, run in order:
-        found.setdefault(tuple(run.params.get(key) for key in keys), []).append((rank, run))
-    several = [some for some in found.values() if len({rank for rank, _ in some}) > 1]
-    lines = []
-    for some in several[:MOST_TOLD]:
-        rank, _ = max(some, key=lambda each: each[1].started)
-        lines.append(f"{rows_called(order, [run for _, run in some])} {LOOK_ALIKE}; the latest is row {rank}.")
-    return lines
 
 
 def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:

@@ -1,4 +1,4 @@
-"""What ranked runs were warned of when they were made, each thing once, with the runs that it is of."""
+"""What is said of rows of a table: what their runs were warned of when they were made, each thing once, and which look alike."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from embexp.compare.cells import label_of
 from embexp.compare.ranking import differing
 from embexp.compare.runs import Run
 
+LOOK_ALIKE = (
+    "differ in nothing that a column shows: in versions, code, the rows of data, the machine or an option's file"
+)
+# Runs that are told of in words.
+MOST_TOLD = 8
 # Runs that are named by their ranks.
 MOST_NAMED = 8
 # How the caution begins by which a model card knows that test was no second look.
@@ -48,6 +53,19 @@ def rows_called(ranked_runs: Sequence[tuple[int, Run]], runs: Sequence[Run]) -> 
     wanted = {id(run) for run in runs}
     numbers = [number for number, (_, run) in enumerate(ranked_runs) if id(run) in wanted]
     return whose(numbers, [rank for rank, _ in ranked_runs], label_among(ranked_runs))
+
+
+def looking_alike(order: Sequence[tuple[int, Run]], keys: Sequence[str]) -> list[str]:
+    """A line for runs of other scores whose settings are all the same, and which of them is the latest."""
+    found: dict[tuple[str | None, ...], list[tuple[int, Run]]] = {}
+    for rank, run in order:
+        found.setdefault(tuple(run.params.get(key) for key in keys), []).append((rank, run))
+    several = [some for some in found.values() if len({rank for rank, _ in some}) > 1]
+    lines = []
+    for some in several[:MOST_TOLD]:
+        rank, _ = max(some, key=lambda each: each[1].started)
+        lines.append(f"{rows_called(order, [run for _, run in some])} {LOOK_ALIKE}; the latest is row {rank}.")
+    return lines
 
 
 def whose(numbers: Sequence[int], ranks: Sequence[int], label: Callable[[int], str]) -> str:

@@ -78,7 +78,7 @@ def what_is_wrong_with_arguments(target: str, given: Collection[str], allowed: S
 
 def _of_one_that_is_lacking(key: str, target: str) -> str:
     if target.endswith(CUTTING):
-        return f"loss.{key}: {target} needs it, which is another loss; cut the embeddings of any loss with matryoshka_dims=[256,64]."
+        return f"loss.{key}: {target} is a loss of another loss, which no file can name; cut those of any with matryoshka_dims=[256,64]."
     if key in KEPT_FOR_EMBEXP:
         return f"loss.{key}: {target} needs it, but the key is embexp's own; write a function that calls it (docs/extending.md)."
     return (

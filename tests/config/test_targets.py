@@ -209,7 +209,10 @@ def test_what_a_loss_takes_is_said_alike_off_its_text_and_when_it_is_built(tmp_p
     ("target", "said"),
     [
         (f"{LOSSES}.GISTEmbedLoss", "loss.guide: .* or, where it is no number or text, a function that makes it"),
-        ("sentence_transformers.losses.MatryoshkaLoss", r"loss\.loss: .* which is another loss; .* matryoshka_dims="),
+        (
+            "sentence_transformers.losses.MatryoshkaLoss",
+            r"loss\.loss: .* is a loss of another loss, .* matryoshka_dims=",
+        ),
         ("needing.kept", "loss.view: .* but the key is embexp's own; write a function that calls it"),
     ],
 )
