@@ -87,7 +87,8 @@ def load_encoder(config: Component) -> Encoder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             # Ours knows by itself what to do where there is no network.
-            with not_waiting_for_the_hub() if isinstance(config, OwnModel) else nullcontext():
+            own = isinstance(config, OwnModel)
+            with not_waiting_for_the_hub() if own else nullcontext(), without_bars() if own else nullcontext():
                 built = get_object(config.target)(**arguments)
     except ConfigError as error:
         whose = f"model._target_={config.target}: " if isinstance(config, OwnModel) else ""
@@ -229,14 +230,23 @@ def _dropout_keys(folder: Path, rate: float, *, trust_remote_code: bool) -> dict
 def quiet_loading() -> Iterator[None]:
     """Keeps transformers' progress bars and reports of unused weights off the terminal, of saving too; errors still raise."""
     shown = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    try:
+        with without_bars():
+            yield
+    finally:
+        transformers_logging.set_verbosity(shown)
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps transformers' progress bars off the terminal; whether a run is at work, its own lines tell."""
+    shown = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
-        transformers_logging.set_verbosity(shown)
-        if bars:
+        if shown:
             transformers_logging.enable_progress_bar()
 
 

@@ -19,6 +19,7 @@ from transformers import AutoConfig, AutoModel
 from embexp import model_files, models
 from embexp.config import ConfigError
 from embexp.config.composition import compose
+from embexp.config.schema import OwnModel
 from embexp.model_files import find, packaged
 from embexp.models import identity_of, load_encoder, pretrained, tiny, weights_hash
 from tests.hub_server import REVISION, HubServer
@@ -255,6 +256,18 @@ def test_a_model_whose_file_is_edited_after_its_import_is_still_what_it_was_and_
         load_encoder(config)
 
 
+def test_no_bar_is_drawn_where_a_model_is_loaded_by_a_persons_own_function(tmp_path, monkeypatch, capfd):
+    small().save_pretrained(str(tmp_path))
+    module = types.ModuleType("mine_that_loads")
+    module.build = lambda: SentenceTransformer(str(tmp_path), device="cpu")
+    monkeypatch.setitem(sys.modules, "mine_that_loads", module)
+    capfd.readouterr()
+    assert load_encoder(OwnModel(target="mine_that_loads.build")).origin == "built by mine_that_loads.build"
+    assert "%" not in capfd.readouterr().err
+    module.build()
+    assert "100%" in capfd.readouterr().err
+
+
 def test_the_hash_of_the_weights_is_of_their_values():
     model = small()
     before = weights_hash(model)
@@ -304,6 +317,7 @@ def test_a_model_comes_from_the_hub_at_its_revision_and_then_from_the_cache(chec
 
 NAMED = """
 from embexp.config.composition import compose
+from embexp.config.schema import OwnModel
 from embexp.models import load_encoder
 print(load_encoder(compose(["model.path=org/small"]).model).origin)
 """

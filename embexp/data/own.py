@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from embexp.config import ConfigError, Kind
-from embexp.data.rows import COLUMNS, NLI_LABELS, Rows, Source, Split
+from embexp.config.errors import printable
+from embexp.data.rows import CALLED, COLUMNS, NLI_LABELS, TYPES, Rows, Source, Split
 
 # By kind, a column of numbers, the lowest and the highest that it may have, and what is to be done about others.
 WITHIN: dict[Kind, tuple[str, float, float, str]] = {
@@ -42,7 +44,8 @@ class OwnSource:
         """The rows of a split; None where it has none.
 
         Raises:
-            ConfigError: what it gives are no rows, a value is missing or a number not within its limits; or there are none for train.
+            ConfigError: what it gives are no rows, a value is missing, a text is blank or a number not within its limits; or there
+                are none for train.
         """
         whose = f"data._target_={self.target}: load({split!r})"
         try:
@@ -74,11 +77,20 @@ def _first_problem(rows: Rows) -> str | None:
     return None
 
 
+def _first_no_text(name: str, values: pa.ChunkedArray) -> tuple[int, str] | None:
+    if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
+        return 0, f"{name} is {printable(repr(values[0].as_py()))}, not {CALLED[pa.string()]}"
+    row = pc.index(pc.equal(pc.utf8_trim_whitespace(values), ""), value=True).as_py()
+    return None if row < 0 else (row, f"{name} is blank; leave out rows that have no text")
+
+
 def _first_wrong(kind: Kind, name: str, values: pa.ChunkedArray) -> tuple[int, str] | None:
     """The first wrong value of a column: its place, and what is wrong with it."""
     if values.null_count:
         missing = values.is_null().to_numpy()
         return int(np.argmax(missing)), f"{name} is missing"
+    if name not in TYPES:
+        return _first_no_text(name, values)
     column, lowest, highest, advice = WITHIN.get(kind, ("", 0, 0, ""))
     if name != column:
         return None

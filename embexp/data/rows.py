@@ -86,7 +86,10 @@ class Rows:
 
     def __post_init__(self) -> None:
         if tuple(self.table.column_names) != COLUMNS[self.kind]:
-            raise ValueError(f"{self.name}: rows of kind {self.kind} have columns {COLUMNS[self.kind]}")
+            wanted, given = ", ".join(COLUMNS[self.kind]), ", ".join(self.table.column_names)
+            raise ConfigError(
+                [f"{self.name}: rows of kind {self.kind} have the columns {wanted}, in this order; given: {given}."]
+            )
 
     @cached_property
     def fingerprint(self) -> str:

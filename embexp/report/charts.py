@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from embexp.compare.columns import OF_DIMS
 from embexp.compare.ranking import beside_on, is_cost
-from embexp.report.entries import Entry, metric_title
+from embexp.report.entries import Entry, dashes_of, metric_title
 from embexp.report.pairs import Spread
 from embexp.report.svg import BOTTOM, LEFT, OTHERS, RIGHT, TOP, Axis, Chart, doubling_axis, linear_axis, step_axis
 
@@ -71,8 +71,7 @@ def learning_curves(entries: Sequence[Entry], *, metric: str) -> Figure | None:
     for _, points in reversed(curves[CURVES:]):
         chart.line(points, series=OTHERS)
     for number, (entry, points) in reversed(list(enumerate(curves[:CURVES]))):
-        dashes = sum(other.series == entry.series for other, _ in curves[:number])
-        chart.line(points, series=entry.series, dashes=dashes)
+        chart.line(points, series=entry.series, dashes=dashes_of([other for other, _ in curves], number))
         best = entry.run.metrics.get("best/step")
         for step, value in points[1:]:
             kept = step == best
@@ -162,8 +161,7 @@ def dimensions(entries: Sequence[Entry]) -> Figure | None:
     for points in (*([before] if before else []), *(points for _, points in reversed(curves[CURVES:]))):
         chart.line(points, series=OTHERS)
     for number, (entry, points) in reversed(list(enumerate(curves[:CURVES]))):
-        dashes = sum(other.series == entry.series for other, _ in curves[:number])
-        chart.line(points, series=entry.series, dashes=dashes)
+        chart.line(points, series=entry.series, dashes=dashes_of([other for other, _ in curves], number))
         for dim, value in points:
             chart.mark(dim, value, series=entry.series, hint=f"{entry.label}, {dim:.0f} dimensions: {value:.4f}")
     chart.labels([(points[-1][0], points[-1][1], str(entry.rank)) for entry, points in curves[:CURVES]])

@@ -128,6 +128,11 @@ def shown(key: str, value: str) -> str:
     return f"bs {value}" if key == "batch_size" else f"{key} {value}"
 
 
+def dashes_of(entries: Sequence[Entry], number: int) -> int:
+    """How many of the entries before it have its series, and so its colour: by which their lines are dashed."""
+    return sum(other.series == entries[number].series for other in entries[:number])
+
+
 def before(run: Run, metric: str) -> float | None:
     """The score of the model before training, on the same pairs."""
     if metric.startswith("test/"):

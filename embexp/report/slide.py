@@ -11,7 +11,7 @@ from embexp.compare.ranking import METRIC, by_evaluation
 from embexp.compare.runs import Run
 from embexp.config import ConfigError
 from embexp.report.charts import CURVES, curve_metric
-from embexp.report.entries import Entry, entries_of, metric_title
+from embexp.report.entries import Entry, dashes_of, entries_of, metric_title
 from embexp.report.svg import spread
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def draw_curves(axes: Axes, entries: Sequence[Entry], metric: str) -> None:
         if len(points) < 2:
             continue
         colour, marker = style_of(entry.series)
-        dash = DASHES[sum(other.series == entry.series for other in entries[:number]) % len(DASHES)]
+        dash = DASHES[dashes_of(entries, number) % len(DASHES)]
         steps, values = zip(*points, strict=True)
         axes.plot(steps, values, color=colour, marker=marker, linestyle=dash, linewidth=2.2, markersize=7)
         ends.append((points[-1][1], points[-1][0], str(entry.rank)))

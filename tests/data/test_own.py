@@ -74,6 +74,25 @@ def test_the_first_of_several_wrong_rows_is_told_whatever_its_column(loaded):
     assert ": mine row 2: label 3 is not within 0 to 2" in told_of(loaded, lambda split: rows)
 
 
+@pytest.mark.parametrize("blank", ["", " \t\n", "\u00a0\u3000"])
+@pytest.mark.parametrize("at_once", [2, 5000])
+def test_a_text_that_is_blank_is_told_with_its_row(loaded, monkeypatch, blank, at_once):
+    monkeypatch.setattr(data_rows, "AT_ONCE", at_once)
+    told = told_of(loaded, lambda split: pairs(positive=[*TEXTS[:4], blank, *TEXTS[5:]]))
+    assert told == ": my train row 5: positive is blank; leave out rows that have no text."
+
+
+def test_texts_that_are_numbers_are_told(loaded):
+    table = Dataset.from_dict({"text": [2024, 2025]})
+    assert told_of(loaded, lambda split: Rows("texts", table, "mine")) == ": mine row 1: text is 2024, not a text."
+
+
+def test_columns_in_another_order_are_told_by_source_and_split(loaded):
+    table = Dataset.from_dict({"positive": ["b"], "anchor": ["a"]})
+    told = told_of(loaded, lambda split: Rows("pairs", table, "mine"))
+    assert told.endswith("have the columns anchor, positive, in this order; given: positive, anchor.")
+
+
 def test_scores_that_are_words_are_told(loaded):
     table = Dataset.from_dict({"sentence1": ["a"], "sentence2": ["b"], "score": ["0.5"]})
     assert ": mine row 1: score is '0.5', not a number." in told_of(loaded, lambda split: Rows("scored", table, "mine"))

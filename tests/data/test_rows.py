@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from datasets import Dataset, concatenate_datasets
 
+from embexp.config import ConfigError
 from embexp.data import rows as data_rows
 from embexp.data.rows import COLUMNS, Rows, rows_from
 
@@ -24,7 +25,9 @@ def test_columns_stand_in_the_order_of_their_kind_whatever_the_order_given():
 
 
 def test_a_table_with_other_columns_is_refused():
-    with pytest.raises(ValueError, match=r"x: rows of kind pairs have columns"):
+    with pytest.raises(
+        ConfigError, match=r"x: rows of kind pairs have the columns anchor, positive, in this .*: positive, anchor"
+    ):
         Rows("pairs", Dataset.from_dict({"positive": ["b"], "anchor": ["a"]}), "x")
 
 
