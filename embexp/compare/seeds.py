@@ -75,11 +75,11 @@ def by_seed(runs: Sequence[Run], *, metric: str = METRIC, resamples: int = RESAM
         resamples: of the pairs.
     """
     sign = 1 if is_cost(metric) else -1
-    members: dict[str, dict[str, Run]] = defaultdict(dict)
+    members: dict[str, dict[str | None, Run]] = defaultdict(dict)
     for _, run in ranked(runs, metric):
-        # A run that was made anew is no further seed: the last one counts.
+        # A run that was made anew is no further seed: the last one counts. A model that was only scored has none.
         of_seed = members[_setting_of(run)]
-        seed = run.params.get(SEED, run.where)
+        seed = run.params.get(SEED)
         of_seed[seed] = max(of_seed.get(seed, run), run, key=lambda one: one.started)
     settings = [
         sorted(by_its_seed.values(), key=lambda run: sign * (score_of(run, metric) or 0.0))
@@ -163,7 +163,7 @@ def _left_out(runs: Sequence[Run], metric: str, anew: int) -> str:
     """How many runs are in no table, and why."""
     unfinished = sum(run.status != Status.FINISHED for run in runs)
     unscored = sum(run.status == Status.FINISHED and score_of(run, metric) is None for run in runs)
-    reasons = {"not finished": unfinished, f"without {metric}": unscored, "of a seed that was run anew since": anew}
+    reasons = {"not finished": unfinished, f"without {metric}": unscored, "run anew since": anew}
     said = ", ".join(f"{count} {reason}" for reason, count in reasons.items() if count)
     return f"left out: {said}." if said else ""
 

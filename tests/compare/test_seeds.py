@@ -192,7 +192,7 @@ def test_what_is_left_out_is_counted_by_its_reason(tmp_path):
     failed, unscored = replace(second, status=Status.FAILED), replace(third, metrics={})
     again = replace(first, started=first.started + 1)
     text = drawn([first, failed, unscored, fourth, again])
-    assert f"left out: 1 not finished, 1 without {METRIC}, 1 of a seed that was run anew since.\n" in text
+    assert f"left out: 1 not finished, 1 without {METRIC}, 1 run anew since.\n" in text
     assert "Runs · 2 here, scored on own data\n" in text
     assert "left out: 1 not finished.\n" in drawn([failed])
     assert "left out" not in drawn([first, fourth])
@@ -234,6 +234,18 @@ def test_a_run_that_was_made_anew_is_no_further_seed(tmp_path):
     (group,) = by_seed([first, second, again])
     assert group.spread.seeds == 2
     assert 0.123 in group.scores
+
+
+def test_a_model_that_was_scored_anew_has_not_two_seeds(tmp_path):
+    settings = {"loss": "none", "model": "minilm"}
+    scored = replace(judged(tmp_path, 1, noise=1.0), params=settings, where="run 1", started=1.0)
+    again = replace(scored, where="run 2", started=2.0)
+    (group,) = by_seed([scored, again])
+    assert group.runs == (again,)
+    trained = seeds(tmp_path, 64, (0.4, 0.42, 0.41))
+    text = drawn([scored, again, *trained])
+    assert "one seed says nothing of the others" in text
+    assert "left out: 1 run anew since.\n" in text
 
 
 def test_runs_of_other_settings_are_no_seeds_of_each_other_even_where_their_names_are_alike(tmp_path):
