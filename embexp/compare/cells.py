@@ -17,6 +17,8 @@ from embexp.naming import may_be_files
 
 # Where a setting's name may be broken: "weight_", "decay".
 WORDS = re.compile(r"(?<=_)")
+# What ends a cell in markdown, and the backslashes before it, which would be taken for the one that it gets.
+BEFORE_A_BAR = re.compile(r"(\\*)\|")
 # Columns of what is no terminal.
 WIDE = 200
 # Letters of a value.
@@ -216,6 +218,11 @@ def _others_than_most(runs: Sequence[Run], key: str) -> int:
     """How many runs have another value than most of them have."""
     counts = Counter(run.params.get(key) for run in runs)
     return len(runs) - counts.most_common(1)[0][1]
+
+
+def in_markdown(cell: str) -> str:
+    """A cell of a markdown table; what would end it or its row there, as in a prompt, stands as text."""
+    return " ".join(BEFORE_A_BAR.sub(r"\1\1\|", cell).splitlines())
 
 
 def left_out(titles: Sequence[str]) -> str:

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from embexp.compare.bases import bases
-from embexp.compare.cells import ABSENT, fitting, left_out, paper, values_of
+from embexp.compare.cells import ABSENT, fitting, in_markdown, left_out, paper, values_of
 from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
 from embexp.compare.judge import Verdict, judge, too_few_pairs
 from embexp.compare.predictions import MOST_JUDGED, what_is_lacking
@@ -32,8 +31,6 @@ SEVERAL_SETS = (
     "{} sets of runs were scored on other data, or measured otherwise; scores of one say nothing beside those of another: each is "
     "ranked by itself."
 )
-# What ends a cell in markdown, and the backslashes before it, which would be taken for the one that it gets.
-BEFORE_A_BAR = re.compile(r"(\\*)\|")
 # Rows of a table: who has more runs filters them, or takes the csv.
 MOST_DRAWN = 50
 
@@ -301,6 +298,5 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    """A row of a markdown table; what would end a cell or the row there, as in a prompt, stands as text."""
-    safe = [" ".join(BEFORE_A_BAR.sub(r"\1\1\|", cell).splitlines()) for cell in cells]
-    return f"| {' | '.join(safe)} |"
+    """A row of a markdown table."""
+    return f"| {' | '.join(map(in_markdown, cells))} |"

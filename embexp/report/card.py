@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from embexp.compare.cells import in_markdown
 from embexp.compare.columns import beside
 from embexp.compare.judge import judge
 from embexp.compare.ranking import scored_on
@@ -122,6 +123,7 @@ def card_of(run: Run, details: Details, *, repo: str | None = None) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["cell"] = in_markdown
     body = environment.get_template("card.md").render(
         name=name,
         params={key: name_of(key, value) for key, value in run.params.items()},

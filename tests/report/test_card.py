@@ -71,6 +71,15 @@ def test_a_model_that_brings_code_is_loaded_with_the_leave_to_run_it(runs, tmp_p
         assert (", trust_remote_code=True)" in card_of(runs[1], details_of(runs[1]))) is trusted
 
 
+def test_a_bar_or_a_line_s_end_in_a_setting_breaks_no_table_of_the_card(runs):
+    settings = {"data.delimiter": "|", "model.prompts.query": "a|b\nc"}
+    run = replace(runs[1], params=runs[1].params | settings, metrics=runs[1].metrics | {"sts/a|b/spearman_cosine": 0.5})
+    lines = card_of(run, details_of(run)).splitlines()
+    assert r"| data.delimiter | \| |" in lines
+    assert r"| model.prompts.query | a\|b c |" in lines
+    assert r"| a\|b Spearman | 0.5000 | not known |" in lines
+
+
 def test_a_licence_that_is_not_known_is_not_made_up(runs):
     card = card_of(runs[1], details_of(runs[1]))
     assert "license" not in matter_of(card)
