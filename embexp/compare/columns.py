@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
-from embexp.compare.ranking import score_of
+from embexp.compare.ranking import beside_on, score_of
 from embexp.compare.runs import Run
 from embexp.config import Similarity
 from embexp.units import readable
@@ -28,6 +28,7 @@ BUILT_IN = {
     "retrieval": (("path", "corpus"), "the built-in articles"),
     "classification": (("path", "test"), "the built-in intents"),
 }
+NOT_ALIKE = "not of the same data, or not measured alike, in all rows; --metric {} ranks each by itself"
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Column:
     def is_of(self, metric: str) -> bool:
         """Whether it shows this metric, by the name that runs are ranked by."""
         return [key.removeprefix("best/") for key in self.keys] == [metric]
+
+    def is_mixed(self, runs: Sequence[Run]) -> bool:
+        """Whether the runs' values are not all of the same data, or were not all measured alike."""
+        found = {beside_on(run, key) for run in runs for key in self.keys if self.value(run) is not None}
+        return len(found) > len(self.keys)
 
 
 SCORES = (
@@ -128,6 +134,11 @@ def beside(runs: Sequence[Run]) -> list[Column]:
     if len(tasks) > MOST_TASKS:
         tasks = [Column(f"MTEB, mean of {len(tasks)}", tuple(key for task in tasks for key in task.keys))]
     return [*dims, *sets, *tasks, *(Column(title, (key,)) for key, (title, _) in BESIDE.items() if key in there)]
+
+
+def mixed(runs: Sequence[Run], of: Sequence[Column]) -> list[tuple[str, str]]:
+    """The titles of the columns whose values cannot be compared in all rows, each with what is to be said of it."""
+    return [(column.title, NOT_ALIKE.format(column.keys[0])) for column in of if column.is_mixed(runs)]
 
 
 def least(of: Sequence[Column], metric: str) -> tuple[list[str], list[str]]:

@@ -17,10 +17,10 @@ from rich.table import Table
 
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, in_markdown, left_out, paper, values_of
-from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, scores
+from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, mixed, scores
 from embexp.compare.judge import Verdict, judge, too_few_pairs
 from embexp.compare.predictions import MOST_JUDGED, what_is_lacking
-from embexp.compare.ranking import METRIC, beside_on, by_evaluation, columns_of, ranked, scored_on
+from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, scored_on
 from embexp.compare.runs import OF_STORE, Run
 from embexp.compare.sets import headings, names_of
 from embexp.compare.unranked import draw_unranked
@@ -70,7 +70,7 @@ def draw(
             console.print(more, style="dim", highlight=False, soft_wrap=True)
         if without:
             console.print(escape(left_out(without)), style="dim", highlight=False, soft_wrap=True)
-        cautioned = [*told_of_cautions(ranked(of_set, metric)), *mixed(of_set, seen_here)]
+        cautioned = [*told_of_cautions(ranked(of_set, metric)), *told_of_mixed(of_set, seen_here)]
         for line in cautioned:
             console.print(escape(line), style="yellow", highlight=False, soft_wrap=True)
         for line in looking_alike(ranked(of_set, metric), columns_of(of_set)):
@@ -97,15 +97,9 @@ def told_of_cautions(ranked_runs: Sequence[tuple[int, Run]]) -> list[str]:
     return [f"! {whose}: {said}" for whose, said in found]
 
 
-def mixed(runs: Sequence[Run], of: Sequence[Column]) -> list[str]:
+def told_of_mixed(runs: Sequence[Run], of: Sequence[Column]) -> list[str]:
     """A line for each column whose scores are not all of the same data, or were not all measured alike."""
-    return [
-        f"! {column.title}: not of the same data, or not measured alike, in all rows; --metric {key} ranks each by itself"
-        for column in of
-        for key in column.keys[:1]
-        if len({beside_on(run, each) for run in runs for each in column.keys if column.value(run) is not None})
-        > len(column.keys)
-    ]
+    return [f"! {title}: {said}" for title, said in mixed(runs, of)]
 
 
 def _is_told(unjudged: str, cautioned: Sequence[str]) -> bool:
@@ -291,7 +285,7 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     below = [
         f"- {line}"
         for of_set in sets
-        for line in [*told_of_cautions(ranked(of_set, metric)), *mixed(of_set, beside(of_set))]
+        for line in [*told_of_cautions(ranked(of_set, metric)), *told_of_mixed(of_set, beside(of_set))]
     ]
     below += [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
     return "\n\n".join([*above, table, "\n".join(below)]) + "\n"

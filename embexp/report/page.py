@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from embexp.compare.columns import Column, mixed
 from embexp.compare.judge import judge
 from embexp.compare.predictions import (
     Damaged,
@@ -34,7 +35,7 @@ from embexp.identity import versions
 from embexp.naming import name_of, without_folders
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown, with_short_paths
-from embexp.report.heat import Heat, heat_map
+from embexp.report.heat import Heat, heat_map, tasks_of
 from embexp.report.pairs import Change, Spread, changes_of, read_predictions, similarity_of, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
 from embexp.run_folder import INPUTS, PREDICTIONS
@@ -43,6 +44,14 @@ from embexp.units import duration
 
 log = logging.getLogger(__name__)
 PAIRS_SHOWN = 5
+# What stands in the ranked table beside what it is ranked by, where any run has it.
+OTHERS = (
+    Column("test Spearman", ("test/spearman_cosine",)),
+    Column("test Pearson", ("test/pearson_cosine",)),
+    Column("p50 ms", (LATENCY,)),
+    Column("training", ("time/training_seconds",)),
+    Column("texts/s", ("throughput/texts_per_second",)),
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class Section:
     columns: tuple[str, ...]
     rows: tuple[Row, ...]
     cautions: Sequence[tuple[str, str]]
+    mixed: Sequence[tuple[str, str]]
     lacking: Sequence[str]
     base: str
     equals: Sequence[str]
@@ -155,6 +165,7 @@ def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None
         cautions=warned(
             [(entry.rank, entry.details.cautions) for entry in entries], lambda number: entries[number].label
         ),
+        mixed=mixed(runs, [*others_than(metric, runs), *tasks_of(runs)]),
         lacking=[without_folders(line) for line in lacking],
         base=base_of(entries),
         equals=equals_of(entries),
@@ -184,28 +195,26 @@ def _pairs_of(entry: Entry, split: str) -> dict[str, Any] | None:
     return columns
 
 
-def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...], tuple[Row, ...]]:
-    """The titles of the table's columns, and its rows; a column that no run has a value for is left out."""
-    keys = differing([entry.run for entry in entries]) or ["loss", "batch_size"]
-    scores = [
-        (title, key)
-        for title, key in (
-            ("test Spearman", "test/spearman_cosine"),
-            ("test Pearson", "test/pearson_cosine"),
-            ("p50 ms", LATENCY),
-            ("training", "time/training_seconds"),
-            ("texts/s", "throughput/texts_per_second"),
-        )
-        if key != metric and any(key in entry.run.metrics for entry in entries)
+def others_than(metric: str, runs: Sequence[Run]) -> list[Column]:
+    """The columns beside that of the metric; one that no run has a value for is left out."""
+    return [
+        column for column in OTHERS if not column.is_of(metric) and any(column.value(run) is not None for run in runs)
     ]
+
+
+def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...], tuple[Row, ...]]:
+    """The titles of the table's columns, and its rows."""
+    runs = [entry.run for entry in entries]
+    keys = differing(runs) or ["loss", "batch_size"]
+    others = others_than(metric, runs)
     ends = [end for entry in entries for end in (entry.score, entry.low, entry.high, entry.before) if end is not None]
     axis = linear_axis(ends, start=8, end=142)
     told = any(entry.verdict is not None for entry in entries)
     picture = "95 % interval" if any(entry.low is not None for entry in entries) else "at a glance"
     titles = ("rank", *keys, metric_title(metric), picture, "gain")
-    titles += (("less the best",) if told else ()) + tuple(title for title, _ in scores)
+    titles += (("less the best",) if told else ()) + tuple(column.title for column in others)
     rows = []
-    for entry, told_of in zip(entries, with_short_paths([entry.run for entry in entries]), strict=True):
+    for entry, told_of in zip(entries, with_short_paths(runs), strict=True):
         drawn = strip(
             entry.low if entry.low is not None else entry.score,
             entry.score,
@@ -218,7 +227,7 @@ def ranked_table(entries: Sequence[Entry], metric: str) -> tuple[tuple[str, ...]
         cells += [setting_cell(key, told_of.params.get(key)) for key in keys]
         cells += [Cell(f"{entry.score:.4f}", entry.score, True), Cell(drawn, entry.score), gain_cell(entry)]
         cells += [lead_cell(entry)] if told else []
-        cells += [metric_cell(key, entry.run.metrics.get(key)) for _, key in scores]
+        cells += [metric_cell(column.keys[0], column.value(entry.run)) for column in others]
         rows.append(Row(entry, tuple(cells)))
     return titles, tuple(rows)
 

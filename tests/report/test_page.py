@@ -179,6 +179,32 @@ def test_latency_that_was_not_measured_alike_is_not_drawn_together(runs):
     assert "Quality against latency" not in report(measured, title="t", metric="latency/p50_ms")
 
 
+def test_scores_that_are_not_of_the_same_data_are_told_of_and_none_of_them_is_called_the_best(runs):
+    def measured(*, sets: int) -> str:
+        found = [
+            replace(
+                run,
+                metrics=run.metrics
+                | {"latency/p50_ms": 3.0 + n, "mteb/A/main_score": 0.7 + n / 100, "mteb/B/main_score": 0.5 + n / 100},
+                scored_on={"latency": f"machine {n % sets}", "mteb/A": "v1", "mteb/B": f"v{n % sets}"},
+            )
+            for n, run in enumerate(runs[:4])
+        ]
+        return report(found, title="t")
+
+    text, said = measured(sets=2), "not of the same data, or not measured alike, in all rows; --metric"
+    assert (
+        f"Cannot be compared in all rows: p50 ms : {said} latency/p50_ms ranks each by itself "
+        f"B : {said} mteb/B/main_score ranks each by itself"
+    ) in Page(text).text
+    assert text.count(said) == 2
+    assert re.search(r'<td class="number h5"><strong>0\.7300</strong>', text)
+    assert '<td class="number">0.5300</td>' in text
+    alike = measured(sets=1)
+    assert "Cannot be compared" not in alike
+    assert "<strong>0.5300</strong>" in alike
+
+
 def test_a_run_that_finished_without_the_metric_is_said_to_have_finished(runs):
     timed = replace(runs[0], metrics={**runs[0].metrics, "retrieval/ndcg_at_10": 0.5})
     text = Page(report([timed, *runs[1:]], title="t", metric="retrieval/ndcg_at_10")).text
