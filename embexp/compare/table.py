@@ -17,7 +17,7 @@ from rich.table import Table
 
 from embexp.compare.bases import bases
 from embexp.compare.cells import ABSENT, fitting, in_markdown, left_out, paper, values_of
-from embexp.compare.columns import COSTS, GAIN, INTERVAL, OF_PAIRS, Column, beside, columns, least, legend, mixed, scores
+from embexp.compare.columns import GAIN, INTERVAL, OF_PAIRS, Column, columns, least, legend, mixed
 from embexp.compare.judge import Verdict, judge, too_few_pairs
 from embexp.compare.predictions import MOST_JUDGED, what_is_lacking
 from embexp.compare.ranking import METRIC, by_evaluation, columns_of, ranked, scored_on
@@ -271,11 +271,10 @@ def as_json(rows: Sequence[Mapping[str, Any]]) -> str:
 def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     """The ranked table as markdown; what was warned of and what did not finish below it."""
     keys = columns_of(runs)
-    time, _ = COSTS
-    of = [*scores(runs, metric), *beside(runs), time]
+    sets = by_evaluation(runs, metric)
+    of = columns([run for of_set in sets for run in of_set], metric, judged=False)
     head = ["rank", *keys, "scored on", *(column.title for column in of)]
     lines = [_line(head), _line(["---"] * len(head))]
-    sets = by_evaluation(runs, metric)
     for of_set, pairs in zip(sets, names_of(sets), strict=True):
         for rank, run in ranked(of_set, metric):
             cells = [str(rank), *(run.params.get(key, ABSENT) for key in keys), pairs]
@@ -285,7 +284,7 @@ def to_markdown(runs: Sequence[Run], metric: str = METRIC) -> str:
     below = [
         f"- {line}"
         for of_set in sets
-        for line in [*told_of_cautions(ranked(of_set, metric)), *told_of_mixed(of_set, beside(of_set))]
+        for line in [*told_of_cautions(ranked(of_set, metric)), *told_of_mixed(of_set, of)]
     ]
     below += [f"- {run.status}: {run.name}: {run.reason}" for run in runs if run.status != Status.FINISHED]
     return "\n\n".join([*above, table, "\n".join(below)]) + "\n"

@@ -66,7 +66,7 @@ def test_what_was_scored_beside_the_pairs_stands_in_every_table():
     assert "7.12 ms" in text
     assert "latency: median of the calls" in text
     assert "latency: median" not in drawn([run(0.5)])
-    assert f"gain | test Spearman | test Pearson | {' | '.join(TITLES)} | time" in to_markdown([scored()])
+    assert f"| dev Spearman | gain | {' | '.join(TITLES)} |\n" in to_markdown([scored()])
     assert "| 0.5151 | 0.9000 | 7.12 ms |" in to_markdown([scored()])
 
 

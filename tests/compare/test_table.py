@@ -153,6 +153,22 @@ def test_csv_and_json_hold_every_run():
     assert "KILLED: a run: interrupted" in to_markdown(runs)
 
 
+def test_the_markdown_shows_what_it_is_ranked_by_beside_its_own_gain():
+    def scored(dot: float, cosine: float, **params) -> Run:
+        found = run(cosine, base=0.4, **params)
+        by_dot = {"best/dev/spearman_dot": dot, "gain/dev/spearman_dot": dot - 0.25}
+        return replace(found, metrics={**found.metrics, **by_dot})
+
+    runs = [scored(0.5, 0.9, batch_size=32), scored(0.6, 0.8, batch_size=64)]
+    failed = replace(run(None, status=Status.FAILED, reason="broke"), metrics={"test/spearman_cosine": 0.9})
+    head, _, *rows = to_markdown([*runs, failed], "dev/spearman_dot").split("\n\n")[0].splitlines()
+    assert head == "| rank | batch_size | scored on | dev/spearman_dot | dev Spearman | gain |"
+    assert rows == [
+        "| 1 | 64 | own data | 0.6000 | 0.8000 | 0.3500 |",
+        "| 2 | 32 | own data | 0.5000 | 0.9000 | 0.2500 |",
+    ]
+
+
 def test_filters_choose_by_setting_and_by_sweep():
     runs = [run(0.5, batch_size=32), run(0.6, batch_size=64)]
     assert filtered(runs, ["batch_size=64"]) == runs[1:]
