@@ -248,11 +248,6 @@ def to_csv(runs: Sequence[Run], metric: str = METRIC) -> str:
     return as_csv(rows_of(runs, metric))
 
 
-def to_json(runs: Sequence[Run], metric: str = METRIC) -> str:
-    """The rows of `rows_of` as a json list."""
-    return as_json(rows_of(runs, metric))
-
-
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows of the same keys as csv, with a header; empty where there are none."""
     text = io.StringIO()

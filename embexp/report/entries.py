@@ -42,11 +42,11 @@ class Entry:
 
     @property
     def low(self) -> float | None:
-        return self.verdict.interval.low if self.verdict is not None and self.verdict.interval is not None else None
+        return None if self.verdict is None else self.verdict.interval.low
 
     @property
     def high(self) -> float | None:
-        return self.verdict.interval.high if self.verdict is not None and self.verdict.interval is not None else None
+        return None if self.verdict is None else self.verdict.interval.high
 
     @property
     def beside_before(self) -> str:

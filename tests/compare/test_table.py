@@ -15,7 +15,7 @@ from rich.console import Console
 from embexp.compare.filters import filtered
 from embexp.compare.ranking import differing, ranked
 from embexp.compare.runs import Run, read_runs, runs_of, with_rows
-from embexp.compare.table import draw, to_csv, to_json, to_markdown
+from embexp.compare.table import as_json, draw, rows_of, to_csv, to_markdown
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.naming import run_params
@@ -108,7 +108,7 @@ def test_runs_that_were_scored_beside_the_pairs_on_other_data_are_ranked_by_it_a
     runs = [beside(0.6, "v1", 0.5, batch_size=8), beside(0.7, "v2", 0.4, batch_size=16), beside(0.8, "v1", 0.3)]
     text = drawn(runs, metric="retrieval/ndcg_at_10")
     assert "2 sets of runs were scored on" in text
-    assert [row["rank"] for row in json.loads(to_json(runs, "retrieval/ndcg_at_10"))] == [1, 2, 1]
+    assert [row["rank"] for row in rows_of(runs, "retrieval/ndcg_at_10")] == [1, 2, 1]
     assert "2 sets" not in drawn(runs, metric="mteb/A/main_score") + drawn(runs)
 
 
@@ -149,7 +149,7 @@ def test_csv_and_json_hold_every_run():
     rows = list(csv.DictReader(io.StringIO(to_csv(runs))))
     assert [row["status"] for row in rows] == ["FINISHED", "KILLED"]
     assert rows[0][f"best/{METRIC}"] == "0.6"
-    assert json.loads(to_json(runs))[1]["reason"] == "interrupted"
+    assert json.loads(as_json(rows_of(runs)))[1]["reason"] == "interrupted"
     assert "KILLED: a run: interrupted" in to_markdown(runs)
 
 
@@ -184,7 +184,7 @@ def test_of_a_cost_the_least_is_the_best():
 def test_runs_of_other_pairs_are_ranked_apart_in_every_form():
     runs = [run(0.9, evaluation="a", data="one"), run(0.5, evaluation="b", data="two")]
     assert [row["rank"] for row in csv.DictReader(io.StringIO(to_csv(runs)))] == ["1", "1"]
-    assert [row["scored_on"] for row in json.loads(to_json(runs))] == ["one", "two"]
+    assert [row["scored_on"] for row in rows_of(runs)] == ["one", "two"]
     assert to_markdown(runs).count("| 1 |") == 2
 
 
@@ -408,7 +408,7 @@ def test_of_models_that_were_only_scored_nothing_is_said_of_training(tmp_path):
     assert re.search(r"model=b: worse than the best \(model=a\) by 0\.", text)
     assert "training" not in text
     assert "gain" not in text.split()
-    assert all(json.loads(to_json(scored))[row]["p_against_base"] is None for row in (0, 1))
+    assert all(rows_of(scored)[row]["p_against_base"] is None for row in (0, 1))
     both = drawn([*scored, run(0.7, base=0.4, loss="mnr", model="b")])
     assert both.count("before training") == 2  # of the one that was trained, and what gain means
 
@@ -478,7 +478,7 @@ def test_intervals_and_what_cannot_be_told_apart_stand_in_the_table(tmp_path):
     assert all(re.search(r"\[-?0\.\d{3}, 0\.\d{3}\]", line) for line in (first, second, third))
     assert "batch_size=128: worse than before training by 0." in text
     assert re.search(r"worse than the best \(batch_size=(32|64)\) by 0\.", text)
-    row = json.loads(to_json(runs))[2]
+    row = rows_of(runs)[2]
     assert row["interval_low"] < row[f"best/{METRIC}"] < row["interval_high"]
     assert row["p_against_best"] < 0.05
 
