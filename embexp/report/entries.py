@@ -9,6 +9,7 @@ from embexp.compare.cells import values_of
 from embexp.compare.judge import Verdict
 from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import UNTRAINED, Run
+from embexp.naming import may_be_files
 from embexp.report.details import Details, details_of
 
 # What a series may be: a choice a person compares, never the seed.
@@ -65,13 +66,13 @@ class Entry:
 def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: Sequence[Verdict] = ()) -> list[Entry]:
     """The finished runs that have the metric, the best first."""
     order = ranked(runs, metric)
-    shown = [run for _, run in order]
-    keys = differing(shown)
-    key = series_key(shown)
-    groups = list(dict.fromkeys(group_of(run, key) for run in shown))
+    as_told = with_short_paths([run for _, run in order])
+    keys = differing(as_told)
+    key = series_key(as_told)
+    groups = list(dict.fromkeys(group_of(told, key) for told in as_told))
     of_run = {id(verdict.run): verdict for verdict in verdicts}
     found = []
-    for (rank, run), told in zip(order, with_short_paths(shown), strict=True):
+    for (rank, run), told in zip(order, as_told, strict=True):
         score = score_of(run, metric)
         assert score is not None
         found.append(
@@ -79,8 +80,8 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
                 rank=rank,
                 run=run,
                 label=label_of(told, keys),
-                group=group_of(run, key),
-                series=groups.index(group_of(run, key)),
+                group=group_of(told, key),
+                series=groups.index(group_of(told, key)),
                 score=score,
                 before=before(run, metric),
                 verdict=of_run.get(id(run)),
@@ -91,8 +92,8 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
 
 
 def with_short_paths(runs: Sequence[Run]) -> list[Run]:
-    """The runs, of whose settings that are paths no more is left than tells them apart."""
-    keys = {key for run in runs for key in run.params if key.endswith("path")}
+    """The runs, of whose settings that are files or folders no more is left than tells them apart."""
+    keys = {key for run in runs for key in run.params if may_be_files(key)}
     short = {key: values_of(runs, key) for key in keys}
     return [
         replace(run, params={key: short[key][value] if key in short else value for key, value in run.params.items()})

@@ -348,6 +348,18 @@ def test_paths_of_one_name_are_told_apart_and_no_more_of_them_is_shown(tmp_path)
     assert "/data/" not in text
 
 
+@pytest.mark.parametrize("key", ["data.train", "model"])
+def test_of_any_file_no_more_is_shown_than_tells_it_from_others(tmp_path, key):
+    params = {"loss": "mnr", "batch_size": 16}
+    runs = [
+        leave_run(tmp_path / fold, "mnr", 16, params={**params, key: f"/home/me/{fold}/kept"})
+        for fold in ("fold1", "fold2")
+    ]
+    text = report(runs, title="t")
+    assert "fold1/kept" in text
+    assert "/home/me" not in text
+
+
 def test_a_run_is_told_from_others_by_keys_as_they_are_typed():
     assert shown("learning_rate", "1e-05") == "learning_rate 1e-05"
     assert shown("batch_size", "64") == "bs 64"
