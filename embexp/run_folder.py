@@ -149,11 +149,14 @@ def read_object(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Or not at all: the next attempt in this folder is known by it."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Or not at all: of a run's result and inputs, the next attempt in its folder is known by them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    if isinstance(content, str):
+        partial.write_text(content, encoding="utf-8")
+    else:
+        partial.write_bytes(content)
     os.replace(partial, path)
 
 

@@ -25,6 +25,7 @@ from embexp.compare.table import as_csv, as_json, draw, rows_of
 from embexp.config import ConfigError
 from embexp.config.errors import nearest
 from embexp.output import say
+from embexp.run_folder import write_whole
 from embexp.tracking import EXPERIMENT, Status
 from embexp.tracking.kept import RUNS, never_sent
 from embexp.tracking.secrets import without_secrets
@@ -62,21 +63,11 @@ def main() -> None:
     for missing in dict.fromkeys(sweep.missing(runs) for sweep in asked_for(arguments.filters, runs, sweeps)):
         if missing is not None:
             print(missing, file=sys.stderr)
-    told = rows_by_seed if arguments.group_by == SEED else rows_of
-    for target, text in ((arguments.csv, as_csv), (arguments.json, as_json)):
-        if target == "-":
-            say(text(told(chosen, arguments.metric)).removesuffix("\n"))
-        elif target is not None:
-            try:
-                Path(target).write_text(text(told(chosen, arguments.metric)), encoding="utf-8")
-            except OSError as error:
-                sys.exit(f"{target}: cannot be written: {error.strerror}.")
-            print(f"{target} is written", file=sys.stderr)
-    if arguments.html is not None or arguments.png is not None:
-        try:
-            _write_report(chosen, arguments)
-        except ConfigError as error:
-            sys.exit("\n".join(error.problems))
+    try:
+        _write_rows(chosen, arguments)
+        _write_report(chosen, arguments)
+    except ConfigError as error:
+        sys.exit("\n".join(error.problems))
     if "-" in (arguments.csv, arguments.json):
         return
     title = _counted(chosen)
@@ -151,15 +142,45 @@ def _counted(runs: Sequence[Run]) -> str:
     return f"{said}, not finished" if len(runs) == unfinished else f"{said}, {unfinished} of them not finished"
 
 
+def _write_rows(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
+    told = rows_by_seed if arguments.group_by == SEED else rows_of
+    for target, text in ((arguments.csv, as_csv), (arguments.json, as_json)):
+        if target == "-":
+            say(text(told(chosen, arguments.metric)).removesuffix("\n"))
+        elif target is not None:
+            _write(target, text(told(chosen, arguments.metric)))
+
+
 def _write_report(chosen: Sequence[Run], arguments: argparse.Namespace) -> None:
+    if arguments.html is None and arguments.png is None:
+        return
     # The report's imports take longer than the table.
-    from embexp.report import write_report, write_slide
+    from embexp.report import report, slide_of
 
     title = " · ".join([_counted(chosen), *arguments.filters])
-    for target, write in ((arguments.html, write_report), (arguments.png, write_slide)):
-        if target is not None:
-            write(chosen, Path(target), title=title, metric=arguments.metric, uri=arguments.uri)
-            print(f"{target} is written", file=sys.stderr)
+    if arguments.html is not None:
+        _write(arguments.html, report(chosen, title=title, metric=arguments.metric, uri=arguments.uri))
+    if arguments.png is not None:
+        kind = Path(arguments.png).suffix.lower().removeprefix(".")
+        _write(arguments.png, slide_of(chosen, kind, title=title, metric=arguments.metric, uri=arguments.uri))
+
+
+def _write(target: str, content: str | bytes) -> None:
+    """Writes a file, whole or not at all, and says so.
+
+    Raises:
+        ConfigError: it cannot be written.
+    """
+    path = Path(target)
+    try:
+        if path.exists() and not path.is_file():
+            # A pipe or a device is written to, and nothing is put in its place.
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
+        else:
+            write_whole(path.resolve(), content)
+    except OSError as error:
+        raise ConfigError([f"{target}: cannot be written: {error.strerror}."]) from None
+    print(f"{target} is written", file=sys.stderr)
 
 
 class _Parser(argparse.ArgumentParser):

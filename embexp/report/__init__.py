@@ -5,6 +5,6 @@ python -m embexp.compare sweep=last --html report.html --png slide.png
 
 from embexp.report.card import card_of
 from embexp.report.page import report, write_report
-from embexp.report.slide import write_slide
+from embexp.report.slide import slide_of
 
-__all__ = ["card_of", "report", "write_report", "write_slide"]
+__all__ = ["card_of", "report", "slide_of", "write_report"]

@@ -7,7 +7,6 @@ shows the same.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,7 +37,7 @@ from embexp.report.entries import Entry, entries_of, metric_title, shown, with_s
 from embexp.report.heat import Heat, heat_map, tasks_of
 from embexp.report.pairs import Change, Spread, changes_of, read_predictions, similarity_of, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
-from embexp.run_folder import INPUTS, PREDICTIONS
+from embexp.run_folder import INPUTS, PREDICTIONS, write_whole
 from embexp.tracking import Status
 from embexp.units import duration
 
@@ -100,10 +99,7 @@ def write_report(runs: Sequence[Run], path: Path, *, title: str, metric: str = M
         metric: what is ranked by.
         uri: of the store that the runs were read from; None: as for training.
     """
-    text = report(runs, title=title, metric=metric, uri=uri)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, report(runs, title=title, metric=metric, uri=uri))
 
 
 def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | None = None) -> str:

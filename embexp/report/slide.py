@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from embexp.compare.judge import judge
-from embexp.compare.ranking import METRIC, by_evaluation
+from embexp.compare.ranking import METRIC, by_evaluation, ranked
 from embexp.compare.runs import Run
 from embexp.config import ConfigError
 from embexp.report.charts import CURVES, curve_metric
@@ -16,6 +16,7 @@ from embexp.report.svg import spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The page's colours and shapes, in the same order; what comes after the last is grey.
 COLOURS = ("#0072b2", "#c77700", "#00835f", "#d55e00", "#b4568d", "#2b8fc7")
@@ -26,19 +27,32 @@ ROWS = 12
 INCHES, DOTS = (12.8, 7.2), 150
 
 
-def write_slide(runs: Sequence[Run], path: Path, *, title: str, metric: str = METRIC, uri: str | None = None) -> None:
-    """Draws the finished runs that were scored on the same as the best of them; see `write_report`.
+def slide_of(runs: Sequence[Run], kind: str, *, title: str, metric: str = METRIC, uri: str | None = None) -> bytes:
+    """The file of a picture of the finished runs that were scored on the same as the best of them.
+
+    Args:
+        runs: finished ones and failed ones.
+        kind: of the file: "png", "svg" or "pdf".
+        title: its heading.
+        metric: what is ranked by.
+        uri: of the store that the runs were read from; None: as for training.
 
     Raises:
         ConfigError: no run has finished with the metric.
     """
+    order = ranked(runs, metric)
+    if not order:
+        raise ConfigError([f"no run has finished with {metric}; there is nothing to draw."])
+    same = next(of_set for of_set in by_evaluation(runs, metric) if any(run is order[0][1] for run in of_set))
+    entries = entries_of(same, metric=metric, uri=uri, verdicts=judge(same, metric=metric))
+    picture = BytesIO()
+    _drawn(entries, title, metric).savefig(picture, format=kind)
+    return picture.getvalue()
+
+
+def _drawn(entries: Sequence[Entry], title: str, metric: str) -> Figure:
     from matplotlib.figure import Figure
 
-    entries = entries_of(runs, metric=metric, uri=uri)
-    if not entries:
-        raise ConfigError([f"{path}: no run has finished with {metric}; there is nothing to draw."])
-    same = next(of_set for of_set in by_evaluation(runs, metric) if any(run is entries[0].run for run in of_set))
-    entries = entries_of(same, metric=metric, uri=uri, verdicts=judge(same, metric=metric))
     figure = Figure(figsize=INCHES, dpi=DOTS, layout="constrained")
     ranking, curves = figure.subplots(1, 2, width_ratios=(1, 1.15))
     figure.get_layout_engine().set(w_pad=0.25, h_pad=0.2)  # type: ignore[union-attr, call-arg]
@@ -51,7 +65,7 @@ def write_slide(runs: Sequence[Run], path: Path, *, title: str, metric: str = ME
         axes.set_axisbelow(True)
         axes.grid(color="#e9edf1", axis="x" if axes is ranking else "y")
     ranking.tick_params(axis="y", labelcolor=INK, labelsize=13)
-    figure.savefig(path)
+    return figure
 
 
 def draw_ranking(axes: Axes, entries: Sequence[Entry], metric: str) -> None:

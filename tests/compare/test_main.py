@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import resource
 import socket
 import sqlite3
@@ -38,6 +39,7 @@ def store(folder: Path, runs: int) -> None:
             CREATE TABLE params (run_uuid TEXT, key TEXT, value TEXT);
             CREATE TABLE tags (run_uuid TEXT, key TEXT, value TEXT);
             CREATE TABLE latest_metrics (run_uuid TEXT, key TEXT, value REAL, is_nan BOOLEAN);
+            CREATE TABLE metrics (run_uuid TEXT, key TEXT, value REAL, is_nan BOOLEAN, step INTEGER, timestamp INTEGER);
             INSERT INTO experiments VALUES (1, 'embexp');
             """
         )
@@ -47,7 +49,12 @@ def store(folder: Path, runs: int) -> None:
             database.execute(
                 "INSERT INTO runs VALUES (?, ?, 'FINISHED', ?, ?, 1, 'active')", (run, run, number, artifacts.as_uri())
             )
-            settings = {"loss": "mnr", "batch_size": str(number % 7), "learning_rate": str(number), "seed": str(number)}
+            settings = {
+                "loss": "mnr",
+                "batch_size": str(1 + number % 7),
+                "learning_rate": str(number),
+                "seed": str(number),
+            }
             database.executemany("INSERT INTO params VALUES (?, ?, ?)", [(run, *pair) for pair in settings.items()])
             database.execute("INSERT INTO tags VALUES (?, 'embexp.evaluation', 'e')", (run,))
             metrics = {
@@ -143,17 +150,56 @@ def test_a_store_that_was_removed_can_be_filled_again(tmp_path, monkeypatch):
         main()
 
 
-def test_a_disk_that_is_full_or_read_only_is_told_in_a_sentence(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["csv", "json", "html", "png"])
+def test_a_disk_that_is_full_or_read_only_is_told_in_a_sentence_and_costs_no_file_of_before(
+    tmp_path, monkeypatch, kind
+):
     monkeypatch.chdir(tmp_path)
     store(tmp_path, 2)
+    name = f"x.{kind}"
+    Path(name).write_text("of before")
 
-    def refused(*_, **__):
-        raise OSError(errno.EROFS, "Read-only file system")
+    def refused(path, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device") if path.suffix == ".partial" else AssertionError(path)
 
     monkeypatch.setattr(Path, "write_text", refused)
-    monkeypatch.setattr(sys, "argv", ["compare", "--csv", "x.csv"])
-    with pytest.raises(SystemExit, match=r"^x\.csv: cannot be written: Read-only file system\.$"):
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    monkeypatch.setattr(sys, "argv", ["compare", f"--{kind}", name])
+    with pytest.raises(SystemExit, match=rf"^x\.{kind}: cannot be written: No space left on device\.$"):
         main()
+    assert Path(name).read_text() == "of before"
+
+
+def test_a_folder_into_which_nothing_can_be_written_is_told_in_a_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path, 2)
+    # Root may write anywhere, but no file where a folder is.
+    for kind in ("html", "png"):
+        (tmp_path / f".x.{kind}.partial").mkdir()
+        monkeypatch.setattr(sys, "argv", ["compare", f"--{kind}", f"x.{kind}"])
+        with pytest.raises(SystemExit, match=rf"^x\.{kind}: cannot be written: Is a directory\.$"):
+            main()
+        (tmp_path / f".x.{kind}.partial").rmdir()
+        main()
+        assert f"x.{kind} is written\n" in capsys.readouterr().err
+        assert (tmp_path / f"x.{kind}").stat().st_size > 1000
+
+
+def test_a_pipe_is_written_to_and_a_link_leads_to_the_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store(tmp_path, 1)
+    os.mkfifo("pipe")
+    Path("link.csv").symlink_to("file.csv")
+    reader = os.open("pipe", os.O_RDWR)
+    try:
+        monkeypatch.setattr(sys, "argv", ["compare", "--json", "pipe", "--csv", "link.csv"])
+        main()
+        assert os.read(reader, 1) == b"["
+    finally:
+        os.close(reader)
+    assert Path("pipe").is_fifo()
+    assert Path("link.csv").is_symlink()
+    assert Path("file.csv").read_text().startswith("rank,")
 
 
 @pytest.mark.parametrize(
