@@ -28,6 +28,7 @@ from embexp.config import ConfigError
 from embexp.config.recorded import recorded_config
 from embexp.report.card import CARD, card_of
 from embexp.report.details import Details, details_of
+from embexp.report.fetched import Fetched
 from embexp.run_folder import CONFIG, MODEL
 from embexp.tracking import EXPERIMENT, Status, without_secrets
 from embexp.tracking.moved import told_to_be_gone
@@ -81,43 +82,66 @@ def export(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError([f"{folder}: is there already and not empty; name a new folder."])
     run = find_run(run_id, read_runs(uri, experiment=experiment))
-    details = details_of(run, uri=uri)
+    with Fetched() as fetched:
+        details = details_of(run, uri=uri, fetched=fetched)
+        kept = kept_model(run, details)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+            made = Path(place) / "model"
+            shutil.copytree(kept, made)
+            loads_from = repo or (folder.name if folder.is_absolute() else str(folder))
+            (made / CARD).write_text(card_of(run, details, repo=loads_from), encoding="utf-8")
+            made.replace(folder)
+    return folder
+
+
+def kept_model(run: Run, details: Details) -> Path:
+    """The folder of the model that a run kept.
+
+    Raises:
+        ConfigError: it kept none, or it or the config, of which its card is made, is damaged.
+    """
+    whose = f"run {details.run_id} ({run.name})"
     config = details.file(CONFIG)
     if config is None:
         raise ConfigError(
             [
-                f"run {details.run_id} ({run.name}): {_why_no_files(details)}; its model may be in the folder of the run, under "
-                "multirun/, as model."
+                f"{whose}: {_why_no_files(details)}; its model may be in the folder of the run, under multirun/, as model."
+            ]
+        )
+    if isinstance(why := recorded_config(config.read_bytes()), str):
+        raise ConfigError(
+            [
+                f"{whose}: its {CONFIG} is damaged, of which the card is made: {why}; put that of the run's folder, under multirun/, "
+                f"in its place: {_place_of(CONFIG, details)}{_without_a_card(details)}."
             ]
         )
     kept = details.file(MODEL)
-    if isinstance(why := recorded_config(config.read_bytes()), str):
-        has_model = kept is not None and (kept / "modules.json").is_file()
-        instead = f"; without a card it can be loaded as it is: SentenceTransformer({str(kept)!r})" if has_model else ""
-        raise ConfigError(
-            [
-                f"run {details.run_id} ({run.name}): its {CONFIG} is damaged, of which the card is made: {why}; put that of "
-                f"the run's folder, under multirun/, in its place: {config}{instead}."
-            ]
-        )
     if kept is None or not (kept / "modules.json").is_file():
-        raise ConfigError([f"run {details.run_id} ({run.name}): kept no model. {_how_to_keep(details)}."])
+        raise ConfigError([f"{whose}: kept no model. {_how_to_keep(details)}."])
     if damages := damages_of(kept):
         raise ConfigError(
             [
-                f"run {details.run_id} ({run.name}): its model cannot be loaded: {'; '.join(damages)}; that of the run's folder, under "
-                f"multirun/, may be whole: put it in place of {kept}. {_how_to_keep(details)}."
+                f"{whose}: its model cannot be loaded: {'; '.join(damages)}; that of the run's folder, under multirun/, may be whole: "
+                f"put it in place of {_place_of(MODEL, details)}. {_how_to_keep(details)}."
             ]
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
-        made = Path(place) / "model"
-        shutil.copytree(kept, made)
-        (made / CARD).write_text(
-            card_of(run, details, repo=repo or (folder.name if folder.is_absolute() else str(folder))), encoding="utf-8"
-        )
-        made.replace(folder)
-    return folder
+    return kept
+
+
+def _place_of(name: str, details: Details) -> str:
+    """Where a file of the run is to be found afterwards: what was fetched is gone by then."""
+    if details.folder is None:
+        return f"{name} among the run's files in {without_secrets(str(details.uri))}"
+    return str(details.folder / name)
+
+
+def _without_a_card(details: Details) -> str:
+    """How a model that is on this machine is loaded as it is; empty where there is none."""
+    kept = None if details.folder is None else details.file(MODEL)
+    if kept is None or not (kept / "modules.json").is_file():
+        return ""
+    return f"; without a card it can be loaded as it is: SentenceTransformer({str(kept)!r})"
 
 
 def _why_no_files(details: Details) -> str:

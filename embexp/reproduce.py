@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sqlite3
 import sys
@@ -369,14 +368,13 @@ def _fetched(run: str, uri: str | None, experiment: str, scratch: Path) -> Path:
     Raises:
         ConfigError: there is no such run, or its artifacts cannot be had.
     """
-    # MLflow would draw a bar for each of these small files.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    from mlflow.exceptions import MlflowException
-
     from embexp.tracking import without_secrets
     from embexp.tracking.store import client_of
 
     client = client_of(uri)
+    # What makes MLflow quiet is said before its import.
+    from mlflow.exceptions import MlflowException
+
     try:
         artifacts = {file.path for file in client.list_artifacts(run)}
         for name in (CONFIG, ENVIRONMENT, INPUTS, RESULT, DIFF):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from embexp.export import damages_of, export
 from embexp.record import Record
 from embexp.tracking import NullTracker, Status
 from tests.hub_server import TOKEN, HubServer
+from tests.report.artifacts import served_instead
 
 SMALL = ["model=tiny", "data.rows=1000", "data.evaluation_rows=100", "max_steps=2", "evaluation.times=1"]
 
@@ -157,6 +159,42 @@ def test_a_module_of_ones_own_and_an_adapter_need_not_have_what_the_library_s_ne
     pooling["type"] = "mine.Pooling"
     (model / "modules.json").write_text(json.dumps(modules))
     assert damages_of(model) == []
+
+
+@pytest.fixture
+def elsewhere(store, tmp_path, monkeypatch) -> Path:
+    """The folder of a copy of the store, the current one, and the temporary folder in it."""
+    folder = tmp_path / "copy"
+    shutil.copytree(store[0] / "mlruns" / store[1], folder / "mlruns" / store[1])
+    shutil.copy(store[0] / "mlflow.db", folder)
+    (folder / "temporary").mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
+    return folder
+
+
+def test_of_a_model_that_is_elsewhere_no_other_copy_is_left_than_the_exported_one(store, elsewhere, tmp_path):
+    with served_instead(elsewhere / "mlflow.db", elsewhere / "mlruns") as asked:
+        folder = export(store[1], tmp_path / "model")
+    for name in ("config.yaml", "environment.json"):
+        assert asked.count(f"{store[1]}/artifacts/{name}") == 1
+    (kept,) = elsewhere.glob("mlruns/*/artifacts/model/model.safetensors")
+    assert (folder / "model.safetensors").read_bytes() == kept.read_bytes()
+    assert "python -m embexp model=tiny" in (folder / "README.md").read_text()
+    assert not list((elsewhere / "temporary").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("damaged", "said"),
+    [("config.yaml", "in its place: config.yaml among"), ("model/model.safetensors", "in place of model among")],
+)
+def test_of_what_was_fetched_no_place_is_told_that_is_gone_by_then(store, elsewhere, tmp_path, damaged, said):
+    (path,) = elsewhere.glob(f"mlruns/*/artifacts/{damaged}")
+    os.truncate(path, 10)
+    with served_instead(elsewhere / "mlflow.db", elsewhere / "mlruns"), pytest.raises(ConfigError) as refused:
+        export(store[1], tmp_path / "model")
+    assert f"{said} the run's files in sqlite:///{elsewhere}/mlflow.db" in str(refused.value)
+    assert "temporary" not in str(refused.value)
 
 
 def test_the_first_digits_of_the_run_id_are_enough(inside, tmp_path):

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from embexp.compare.runs import OF_STORE, Run
+from embexp.report.fetched import Fetched
 from embexp.run_folder import ENVIRONMENT, OVERRIDES, RESULT
 from embexp.tracking import cautions_of, store_uri
 from embexp.tracking.local import artifacts_and_tags_in, database_of, history_in
@@ -34,8 +35,9 @@ class Details:
     Attributes:
         run_id: the tracker's; None where there was none.
         tags: the tracker's; empty where there was none.
-        uri: of the store, where it is not a local database.
+        uri: of the store, where it has the run's files elsewhere than in a folder of this machine.
         program: what made the run.
+        fetched: what was brought here of these.
     """
 
     run_id: str | None
@@ -43,6 +45,7 @@ class Details:
     tags: dict[str, str] = field(default_factory=dict)
     uri: str | None = None
     program: str = "python -m embexp"
+    fetched: Fetched = field(default_factory=Fetched)
     _history: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
     _database: Path | None = None
 
@@ -57,18 +60,12 @@ class Details:
         return sorted({step: value for step, value in found if value is not None}.items())
 
     def file(self, name: str) -> Path | None:
-        """A file or folder that the run left; fetched where the store is elsewhere; None where there is none."""
+        """A file or folder that the run left; None where there is none. What was fetched goes with `fetched`."""
         if self.folder is not None:
             return path if (path := self.folder / name).exists() else None
         if self.uri is None or self.run_id is None:
             return None
-        from mlflow.artifacts import download_artifacts
-        from mlflow.exceptions import MlflowException
-
-        try:
-            return Path(download_artifacts(run_id=self.run_id, artifact_path=name, tracking_uri=self.uri))
-        except (MlflowException, OSError):
-            return None
+        return self.fetched.file(self.run_id, name, uri=self.uri)
 
     def yaml(self, name: str) -> Any:
         """The content of one of its YAML files; None where there is none, or none that can be read, which is told."""
@@ -114,13 +111,17 @@ class Details:
         return ""
 
 
-def details_of(run: Run, *, uri: str | None = None) -> Details:
+def details_of(run: Run, *, uri: str | None = None, fetched: Fetched | None = None) -> Details:
     """The record of a run that was read from a store or from its result.json.
 
     Args:
+        run: whose record it is.
         uri: of the store; None: as for training.
+        fetched: has the files that are brought here, of all runs of a report; None: these go with the record.
     """
     found = _record_of(run, uri)
+    if fetched is not None:
+        found.fetched = fetched
     if not run.is_trained:
         found.program = "python -m embexp.evaluate"
     return found

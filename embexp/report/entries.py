@@ -11,6 +11,7 @@ from embexp.compare.ranking import differing, ranked, score_of
 from embexp.compare.runs import UNTRAINED, Run
 from embexp.naming import may_be_files
 from embexp.report.details import Details, details_of
+from embexp.report.fetched import Fetched
 
 # What a series may be: a choice a person compares, never the seed.
 SERIES_KEYS = ("loss", "model", "batch_size", "data", "experiment", "learning_rate", "epochs")
@@ -63,7 +64,14 @@ class Entry:
         return f"{abs(by):.4f} {'above' if by > 0 else 'below'} the model before training{unsure}"
 
 
-def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: Sequence[Verdict] = ()) -> list[Entry]:
+def entries_of(
+    runs: Sequence[Run],
+    *,
+    metric: str,
+    uri: str | None,
+    verdicts: Sequence[Verdict] = (),
+    fetched: Fetched | None = None,
+) -> list[Entry]:
     """The finished runs that have the metric, the best first."""
     order = ranked(runs, metric)
     as_told = with_short_paths([run for _, run in order])
@@ -85,7 +93,7 @@ def entries_of(runs: Sequence[Run], *, metric: str, uri: str | None, verdicts: S
                 score=score,
                 before=before(run, metric),
                 verdict=of_run.get(id(run)),
-                details=details_of(run, uri=uri),
+                details=details_of(run, uri=uri, fetched=fetched),
             )
         )
     return found

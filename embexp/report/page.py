@@ -34,6 +34,7 @@ from embexp.identity import versions
 from embexp.naming import name_of, without_folders
 from embexp.report.charts import LATENCY, Figure, figures
 from embexp.report.entries import Entry, entries_of, metric_title, shown, with_short_paths
+from embexp.report.fetched import Fetched
 from embexp.report.heat import Heat, heat_map, tasks_of
 from embexp.report.pairs import Change, Spread, changes_of, read_predictions, similarity_of, spreads_of
 from embexp.report.svg import linear_axis, strip, swatch
@@ -105,10 +106,6 @@ def write_report(runs: Sequence[Run], path: Path, *, title: str, metric: str = M
 def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | None = None) -> str:
     """The page's text; see `write_report`."""
     sets = by_evaluation(runs, metric)
-    sections = [
-        section(of_set, scored_on=name, metric=metric, uri=uri)
-        for of_set, name in zip(sets, names_of(sets), strict=True)
-    ]
     finished = [run for of_set in sets for run in of_set]
     others = [run for run in runs if not any(run is other for other in finished)]
     environment = Environment(
@@ -119,25 +116,31 @@ def report(runs: Sequence[Run], *, title: str, metric: str = METRIC, uri: str | 
         lstrip_blocks=True,
     )
     environment.filters["swatch"] = swatch
-    return environment.get_template("page.html").render(
-        title=title,
-        made=f"{datetime.now():%Y-%m-%d %H:%M}",
-        version=versions(("embexp",))["embexp"],
-        runs=runs,
-        metric=metric,
-        metric_name=metric_title(metric),
-        sections=sections,
-        others=others,
-        finished=sum(run.status == Status.FINISHED for run in runs),
-        common=common_settings(finished),
-        seconds=duration(sum(run.metrics.get("time/training_seconds", 0.0) for run in runs)),
-    )
+    # The template reads files of the runs, too.
+    with Fetched() as fetched:
+        sections = [
+            section(of_set, scored_on=name, metric=metric, uri=uri, fetched=fetched)
+            for of_set, name in zip(sets, names_of(sets), strict=True)
+        ]
+        return environment.get_template("page.html").render(
+            title=title,
+            made=f"{datetime.now():%Y-%m-%d %H:%M}",
+            version=versions(("embexp",))["embexp"],
+            runs=runs,
+            metric=metric,
+            metric_name=metric_title(metric),
+            sections=sections,
+            others=others,
+            finished=sum(run.status == Status.FINISHED for run in runs),
+            common=common_settings(finished),
+            seconds=duration(sum(run.metrics.get("time/training_seconds", 0.0) for run in runs)),
+        )
 
 
-def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None) -> Section:
+def section(runs: Sequence[Run], *, scored_on: str, metric: str, uri: str | None, fetched: Fetched) -> Section:
     """What is shown of runs that were scored on the same pairs."""
     verdicts = judge(runs, metric=metric)
-    entries = entries_of(runs, metric=metric, uri=uri, verdicts=verdicts)
+    entries = entries_of(runs, metric=metric, uri=uri, verdicts=verdicts, fetched=fetched)
     lacking = what_is_lacking(runs, [verdict.run for verdict in verdicts], metric)
     split = metric.removeprefix("best/").partition("/")[0]
     columns = _pairs_of(entries[0], split if split in ("dev", "test") else "dev")

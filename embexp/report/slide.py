@@ -12,6 +12,7 @@ from embexp.compare.runs import Run
 from embexp.config import ConfigError
 from embexp.report.charts import CURVES, curve_metric
 from embexp.report.entries import Entry, dashes_of, entries_of, metric_title
+from embexp.report.fetched import Fetched
 from embexp.report.svg import spread
 
 if TYPE_CHECKING:
@@ -44,9 +45,11 @@ def slide_of(runs: Sequence[Run], kind: str, *, title: str, metric: str = METRIC
     if not order:
         raise ConfigError([f"no run has finished with {metric}; there is nothing to draw."])
     same = next(of_set for of_set in by_evaluation(runs, metric) if any(run is order[0][1] for run in of_set))
-    entries = entries_of(same, metric=metric, uri=uri, verdicts=judge(same, metric=metric))
+    with Fetched() as fetched:
+        entries = entries_of(same, metric=metric, uri=uri, verdicts=judge(same, metric=metric), fetched=fetched)
+        figure = _drawn(entries, title, metric)
     picture = BytesIO()
-    _drawn(entries, title, metric).savefig(picture, format=kind)
+    figure.savefig(picture, format=kind)
     return picture.getvalue()
 
 

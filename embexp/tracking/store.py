@@ -185,6 +185,8 @@ def client_of(uri: str | None) -> MlflowClient:
     crash each other, so all but one wait.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # It would draw a bar for each small file of a run.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # It would print the server's address at a run's end, with the password that is in it.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     # MLflow would try an unreachable server for four minutes, and a request that it repeats after an unsure answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 
 from embexp.compare.runs import read_result, read_runs
 from embexp.config import ConfigError
-from embexp.report import report
+from embexp.report import report, slide_of
 from embexp.report.details import Details, details_of
 from embexp.tracking import MLflowTracker, Status
 from embexp.tracking.store import client_of
+from tests.report.artifacts import served_instead
+from tests.report.conftest import LEFT, SCORES, predictions
 
 
 def test_a_run_is_repeated_by_its_own_overrides_not_by_those_of_its_sweep(runs):
@@ -50,6 +53,45 @@ def test_of_a_step_that_was_logged_again_the_last_value_counts(workplace):
     assert details.file("predictions.parquet").read_bytes() == b"rows"
     assert details.file("nothing") is None
     assert details.command == "python -m embexp"
+
+
+def test_files_that_are_elsewhere_are_fetched_once_without_a_bar_and_gone_with_the_report(
+    with_store, monkeypatch, capsys
+):
+    tracker = MLflowTracker(None, "embexp", False)
+    tracker.start(
+        "a run",
+        folder=with_store,
+        params={"loss": "mnr", "batch_size": 16},
+        tags={"embexp.evaluation": "e"},
+        parent=None,
+    )
+    tracker.log_metrics({"dev/spearman_cosine": SCORES["mnr", 16]}, 0)
+    predictions(with_store / "predictions.parquet", LEFT["mnr", 16])
+    (with_store / "overrides.yaml").write_text("[loss=mnr, seed=7]")
+    for name in ("predictions.parquet", "overrides.yaml"):
+        tracker.log_artifact(with_store / name)
+    tracker.end(Status.FINISHED)
+    (temporary := with_store / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.delenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", raising=False)
+    with served_instead(with_store / "mlflow.db", with_store / "mlruns") as asked:
+        runs = read_runs(None, experiment="embexp")
+        text = report(runs, title="t")
+        assert "Improved most" in text
+        assert "python -m embexp loss=mnr seed=7" in text
+        assert f"{tracker.run_id}/artifacts/predictions.parquet" in asked
+        # What is not there is not looked for again either.
+        assert f"{tracker.run_id}/artifacts/result.json" in asked
+        assert len(asked) == len(set(asked))
+        assert not list(temporary.iterdir())
+        assert slide_of(runs, "svg", title="t")
+        details = details_of(runs[0])
+        assert details.file("overrides.yaml").read_text() == "[loss=mnr, seed=7]"
+        assert list(temporary.iterdir())
+        del details
+    assert not list(temporary.iterdir())
+    assert "Downloading" not in capsys.readouterr().err
 
 
 def test_a_job_that_left_nothing_has_empty_details(tmp_path):
