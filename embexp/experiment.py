@@ -63,6 +63,8 @@ KILLED_BY = {
 TOLD_IN_WORDS = (ConfigError, TrainingDiverged, CheckpointFailed, MemberLost)
 # What who told a run to go is told where that came while its end was recorded.
 HAD_FINISHED = "the run had finished"
+# Of a run's name in its folder's, in bytes: most file systems take 255, and the time stands before it.
+LONGEST_IN_FOLDER = 200
 
 
 def run_experiment(
@@ -142,9 +144,10 @@ def recorded(config: Config, record: Record, overrides: Sequence[str] | None, pa
 
 
 def library_folder(name: str) -> Path:
-    """A folder that no other run has: what a run is called says too little of it."""
+    """A folder that no other run has: what a run is called says too little of it, and may hold the paths of files."""
     now = datetime.now()
-    return Path("multirun") / "library" / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}_{name.replace(' · ', '_')}"
+    called = name.replace(" · ", "_").replace("/", "_").encode()[:LONGEST_IN_FOLDER].decode(errors="ignore")
+    return Path("multirun") / "library" / f"{now:%Y-%m-%d}" / f"{now:%H-%M-%S.%f}_{called}"
 
 
 def made_or_found(

@@ -7,6 +7,7 @@ import logging
 import threading
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
@@ -17,9 +18,10 @@ from embexp import experiment, scoring
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.data.tokens import Tokens
-from embexp.experiment import run_experiment, verdict
+from embexp.experiment import library_folder, run_experiment, verdict
 from embexp.interrupts import Preempted
 from embexp.models import load_encoder, use_pooling
+from embexp.naming import run_name
 from embexp.record import Record
 from embexp.tracking import FoundRun, NullTracker, Status
 from embexp.tracking.background import Background
@@ -193,6 +195,21 @@ def test_runs_of_the_library_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folders = {run_experiment(compose([*SMALL, f"seed={seed}"])).folder for seed in (1, 2)}
     assert len(folders) == 2
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "evaluation.sets={a: ../../data/x.csv}",
+        "evaluation.mteb.own={tickets: /data/tickets}",
+        f"data.columns={{text: {'文' * 200}}}",
+    ],
+)
+def test_a_run_of_the_library_has_one_folder_of_its_own_whatever_was_typed(workplace, typed):
+    folders = [library_folder(run_name(compose(), [f"seed={seed}", typed])) for seed in (1, 2)]
+    for folder in folders:
+        folder.mkdir(parents=True)
+    assert set(Path("multirun", "library").glob("*/*")) == set(folders)
 
 
 def test_a_run_is_refused_in_a_folder_that_holds_the_weights_of_another(tmp_path, monkeypatch):
