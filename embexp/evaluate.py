@@ -42,7 +42,7 @@ from embexp.config import VIEWS_OF_KIND, Config, ConfigError
 from embexp.config.composition import check_command, compose
 from embexp.config.folder import refuse_a_folder_that_cannot_be_written_to
 from embexp.imports import uncollected
-from embexp.naming import MOST_PARAMS, SCALARS, typed_params, unquoted
+from embexp.naming import MOST_PARAMS, SCALARS, model_name, typed_params
 from embexp.output import caution
 from embexp.pages import ask_for_large_pages
 from embexp.prompts import prompts_of
@@ -230,12 +230,6 @@ def key_of(config: Config, encoder: Encoder, hardware: Hardware, fingerprints: S
         "views": VIEWS_OF_KIND,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def model_name(config: Config, overrides: Sequence[str]) -> str:
-    """The option of conf/model, or the path that was typed."""
-    typed = [unquoted(o.partition("=")[2]) for o in overrides if o.startswith("model.path=")]
-    return typed[-1] if typed else config.names["model"]
 
 
 def params_of(config: Config, overrides: Sequence[str]) -> dict[str, Any]:

@@ -77,10 +77,7 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     """At most MOST_PARAMS settings by short names, as typed; the machine's own decisions are added where they are made."""
     names, overrides = config.names, last_of_each(overrides)
     params: dict[str, Any] = {group: names[group] for group in ("loss", "model", "data", "evaluation")}
-    # The option's name would be that of another model.
-    params["model"] = next(
-        (unquoted(typed.partition("=")[2]) for typed in overrides if _key(typed) == "model.path"), names["model"]
-    )
+    params["model"] = model_name(config, overrides)
     if "experiment" in names:
         params["experiment"] = names["experiment"]
     params["batch_size"] = config.batch_size
@@ -89,6 +86,12 @@ def run_params(config: Config, overrides: Sequence[str]) -> dict[str, Any]:
     params |= {f"loss.{key}": value for key, value in config.loss.arguments().items() if value is not None}
     params |= {key: value for key, value in typed_params(overrides).items() if key not in params}
     return dict(list(params.items())[:MOST_PARAMS])
+
+
+def model_name(config: Config, overrides: Sequence[str]) -> str:
+    """The option of conf/model; where a path was typed that path, for the option's name would be that of another model."""
+    paths = (unquoted(typed.partition("=")[2]) for typed in last_of_each(overrides) if _key(typed) == "model.path")
+    return next(paths, config.names["model"])
 
 
 def typed_params(overrides: Sequence[str]) -> dict[str, str]:

@@ -170,7 +170,13 @@ def test_files_of_one_name_in_two_folders_are_told_apart():
 
 
 def test_of_a_key_that_was_typed_twice_the_last_value_is_told_without_a_plus():
-    typed = ["+evaluation.path=a", "model.path=mine", "++evaluation.path='b c'", "trainer.threads=1"]
+    typed = [
+        "+evaluation.path=a",
+        "model.path=other",
+        "++evaluation.path='b c'",
+        "++model.path=mine",
+        "trainer.threads=1",
+    ]
     params = params_of(compose(["model=tiny"]), typed)
     assert params == {
         "loss": "none",
