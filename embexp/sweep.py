@@ -63,17 +63,16 @@ class Sweep:
 
     def close(self, interrupted: str | None) -> int:
         """Draws the table, closes the parent run, and gives the exit code: 0 only if every job finished."""
-        runs = self.runs()
-        failed = [run for run in runs if run.status != Status.FINISHED]
-        if interrupted is not None:
-            status, reason = Status.KILLED, interrupted
-        elif failed:
-            status, reason = Status.FAILED, f"{len(failed)} of {len(runs)} jobs did not finish"
-        else:
-            status, reason = Status.FINISHED, None
+        unread = Status.FAILED, "how its jobs ended could not be read"
+        ended: tuple[Status, str | None] = unread if interrupted is None else (Status.KILLED, interrupted)
         hurried = False
         try:
             try:
+                runs = self.runs()
+                failed = [run for run in runs if run.status != Status.FINISHED]
+                if interrupted is None:
+                    how_many = f"{len(failed)} of {len(runs)} jobs did not finish"
+                    ended = (Status.FAILED, how_many) if failed else (Status.FINISHED, None)
                 self._tell(runs, over=interrupted is None)
             finally:
                 self._tell_jobs()
@@ -82,7 +81,7 @@ class Sweep:
             raise
         finally:
             # Its jobs have ended, whatever comes while that is told.
-            self.tracker.end(status, reason, hurried=hurried)
+            self.tracker.end(*ended, hurried=hurried)
         return 1 if failed else 0
 
     def _tell(self, runs: Sequence[Run], *, over: bool) -> None:
@@ -161,9 +160,29 @@ def _titled(runs: Sequence[Run]) -> str:
 
 
 def _drawn(folder: Path, typed: Sequence[str]) -> Sequence[str]:
-    # What a search drew for a job is known when Hydra has started it; before, there is but what was typed.
+    # What a search drew for a job is known when Hydra, which starts it, has written that whole; else there is but what was typed.
     path = folder / ".hydra" / "overrides.yaml"
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else typed
+    try:
+        drawn = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return typed
+    return drawn if isinstance(drawn, list) and all(isinstance(each, str) for each in drawn) else typed
+
+
+@contextmanager
+def _closing_what_does_not_open(tracker: Tracker) -> Iterator[None]:
+    """Whatever keeps a sweep from its first job ends its run, as nothing else would, and is raised."""
+    try:
+        yield
+    except BaseException as error:
+        told_to_go = isinstance(error, (KeyboardInterrupt, Terminated))
+        reason = (
+            "told to go before its first job"
+            if told_to_go
+            else f"{type(error).__name__}: {without_secrets(str(error))}"
+        )
+        tracker.end(Status.KILLED if told_to_go else Status.FAILED, reason, hurried=told_to_go)
+        raise
 
 
 @contextmanager
@@ -182,20 +201,21 @@ def open_sweep(config: Config, *, jobs: Sequence[Sequence[str]]) -> Iterator[Swe
         reap_dead_runs(tracker.uri, experiment=tracker.experiment)
     swept = _swept(jobs)
     differing = [f"{key}={','.join(found)}" for key, found in swept.items()] or [f"{len(jobs)} jobs"]
-    tracker.start(
-        # What was swept comes first: the MLflow UI cuts long names.
-        f"sweep {' '.join(differing)} · {now:%Y-%m-%d %H:%M}",
-        folder=folder,
-        params=_params(jobs, swept),
-        tags={
-            OF_A_SWEEP: str(folder),
-            JOBS_OF_SWEEP: str(len(jobs)),
-            COMMAND_OF_SWEEP: f"`{command_line()}`",
-        },
-        parent=None,
-    )
-    # Here, before its jobs: the first of them would have the import of MLflow alone, and be compared with the others.
-    tracker.settle()
+    with _closing_what_does_not_open(tracker):
+        tracker.start(
+            # What was swept comes first: the MLflow UI cuts long names.
+            f"sweep {' '.join(differing)} · {now:%Y-%m-%d %H:%M}",
+            folder=folder,
+            params=_params(jobs, swept),
+            tags={
+                OF_A_SWEEP: str(folder),
+                JOBS_OF_SWEEP: str(len(jobs)),
+                COMMAND_OF_SWEEP: f"`{command_line()}`",
+            },
+            parent=None,
+        )
+        # Here, before its jobs: the first of them would have the import of MLflow alone, and be compared with the others.
+        tracker.settle()
     os.environ[JOBS] = str(len(jobs))
     os.environ[SWEPT] = " ".join(swept)
     if tracker.reference is not None:

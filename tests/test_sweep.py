@@ -104,6 +104,47 @@ def test_a_job_that_a_search_drew_and_that_was_lost_is_told_by_what_was_drawn(sw
     assert sweep.close(None) == 1
 
 
+@pytest.mark.parametrize("left", [b"", b"- learning_rate=0.25\n- 'seed=", b"learning_rate: 0.25\n", b"- \xff\n"])
+def test_a_job_whose_drawn_values_were_half_written_is_told_as_typed(sweep, capsys, left):
+    sweep.jobs = [["learning_rate=interval(0, 1)"]] * 3
+    (sweep.folder / "2" / ".hydra").mkdir(parents=True)
+    (sweep.folder / "2" / ".hydra" / "overrides.yaml").write_bytes(left)
+    assert sweep.close(None) == 1
+    assert "learning_rate=interval(0, 1): left no result" in (sweep.folder / "table.md").read_text()
+    assert sweep.tracker.ended == ["FAILED"]
+
+
+@pytest.mark.parametrize(("interrupted", "status"), [(None, "FAILED"), ("interrupted (Ctrl-C)", "KILLED")])
+def test_a_sweep_ends_at_the_tracker_though_what_its_jobs_left_cannot_be_read(sweep, monkeypatch, interrupted, status):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    tagged = []
+    monkeypatch.setattr("embexp.sweep.read_result", broken)
+    monkeypatch.setattr(sweep.tracker, "set_tags", tagged.append, raising=False)
+    with pytest.raises(OSError, match="Input/output error"):
+        sweep.close(interrupted)
+    assert sweep.tracker.ended == [status]
+    assert len(tagged) == 1
+
+
+@pytest.mark.parametrize("at", ["start", "settle"])
+@pytest.mark.parametrize(
+    ("error", "how"),
+    [(KeyboardInterrupt, ("KILLED", True)), (Terminated, ("KILLED", True)), (OSError, ("FAILED", False))],
+)
+def test_a_sweep_that_is_kept_from_opening_has_ended(workplace, monkeypatch, at, error, how):
+    def breaks(*_, **__):
+        raise error
+
+    tracker = Kept()
+    monkeypatch.setattr(tracker, at, breaks)
+    monkeypatch.setattr("embexp.sweep.build_tracker", lambda _: tracker)
+    with pytest.raises(error), open_sweep(compose(["tracker=none"]), jobs=[["seed=1"], ["seed=2"]]):
+        pytest.fail("it opened")
+    assert [(status, tracker.hurried) for status in tracker.ended] == [how]
+
+
 def test_a_job_without_a_result_was_stopped_or_never_began(sweep):
     sweep.jobs = [["batch_size=8"]] * 4
     (sweep.folder / "2").mkdir()
