@@ -187,7 +187,7 @@ def _stopping_is_possible(config: Config) -> Iterator[str]:
         )
 
 
-def _files_of(evaluation: Evaluation) -> dict[str, str]:
+def files_of(evaluation: Evaluation) -> dict[str, str]:
     """The files and folders of what is scored beside the pairs, by the keys that name them."""
     given: dict[str, str | None] = {f"evaluation.sets.{name}": file for name, file in (evaluation.sets or {}).items()}
     if (mteb := evaluation.mteb) is not None:
@@ -211,7 +211,7 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     probe = evaluation.classification
     if probe is not None and probe.path is None and (probe.train is None) != (probe.test is None):
         yield "evaluation.classification: train and test go together; name both files, or a folder as path."
-    for key, file in _files_of(evaluation).items():
+    for key, file in files_of(evaluation).items():
         if not (file and Path(file).expanduser().exists()):
             yield f"{key}={file}: there is no such file or folder."
         elif key.startswith("evaluation.mteb.") and not Path(file).expanduser().is_dir():
@@ -220,7 +220,7 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
 
 def _evaluations_can_read_their_files(config: Config) -> Iterator[str]:
     """What is wrong with files that are there, as far as it is told in no time."""
-    files = _files_of(config.evaluation)
+    files = files_of(config.evaluation)
     if files and not any(_evaluations_have_their_files(config)):
         # Not above: pyarrow takes a while, and most commands name no files of their own.
         from embexp.evaluation.early import what_is_wrong_with_files

@@ -1,4 +1,4 @@
-"""What is told of a command whose config is right: keys of files that none of its jobs reads, and jobs that no score would compare."""
+"""What is told of a command whose config is right: keys that none of its jobs reads, and jobs that no score would compare."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import yaml
 
 from embexp.config.feeding import searched_split
 from embexp.config.kinds import Kind, view_of
+from embexp.config.rules import files_of
 from embexp.config.schema import Config, Files
 from embexp.config.sections import data_schema
 from embexp.config.sources import PAIRS, kind_of, kinds_of
@@ -17,6 +18,8 @@ from embexp.shipped import conf_folder
 
 # What decides which rows of a file are set aside as dev.
 OF_THE_SPLIT = ("train", "limit", "dev_fraction", "seed")
+# What is scored beside the pairs and has a folder of its own.
+WITH_A_PATH = ("mteb", "retrieval", "classification")
 
 
 def cautions_of(jobs: Sequence[Config]) -> list[str]:
@@ -32,7 +35,7 @@ def cautions_of(jobs: Sequence[Config]) -> list[str]:
     unread = [
         f"{key}={value}: {why[key]}; leave it out." for key in for_all for value in dict.fromkeys(_set_to(jobs, key))
     ]
-    return [*unread, *_without_warm_up(jobs), *_dev_parts_that_differ(jobs)]
+    return [*unread, *_mirrors_of_no_pairs(jobs), *_without_warm_up(jobs), *_dev_parts_that_differ(jobs)]
 
 
 def _unread(job: Config) -> dict[str, str]:
@@ -111,6 +114,28 @@ def _is_shipped(job: Config) -> bool:
 def _defaults(option: str) -> dict[str, Any]:
     values: dict[str, Any] = yaml.safe_load((conf_folder() / "data" / f"{option}.yaml").read_text(encoding="utf-8"))
     return values
+
+
+def _mirrors_of_no_pairs(jobs: Sequence[Config]) -> Iterator[str]:
+    """What is said of evaluation.path where none of the jobs reads it, with the key that may be meant."""
+    if any(_reads_path(job) for job in jobs):
+        return
+    beside = [(name, getattr(job.evaluation, name)) for job in jobs for name in WITH_A_PATH]
+    meant = dict.fromkeys(
+        f"'evaluation.{name}.path'" for name, each in beside if each is not None and each.path is None
+    )
+    said = f" Did you mean {' or '.join(meant)}?" if meant else ""
+    for path in dict.fromkeys(job.evaluation.path for job in jobs if job.evaluation.path is not None):
+        yield f"evaluation.path={path}: nothing reads it without evaluation=stsb; leave it out.{said}"
+
+
+def _reads_path(job: Config) -> bool:
+    """Whether what is scored on is evaluation.path or lies in it; an option of a person's own may read it in another way."""
+    options = [conf_folder() / "evaluation" / f"{name}.yaml" for name in job.names["evaluation"].split("+")]
+    if not all(option.is_file() for option in options):
+        return True
+    named = [*files_of(job.evaluation).values(), *(job.evaluation.source or {}).values()]
+    return any(f"{each}/".startswith(f"{job.evaluation.path}/") for each in named)
 
 
 def _without_warm_up(jobs: Sequence[Config]) -> Iterator[str]:

@@ -126,6 +126,42 @@ def test_of_a_learning_rate_without_warm_up_the_steps_that_were_typed_are_told()
     assert check_command(["trainer.scheduler=constant_with_warmup", given[1]], multirun=False).cautions == []
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        (["evaluation=[own,retrieval]"], " Did you mean 'evaluation.retrieval.path'?"),
+        (["evaluation=[helpdesk,mteb,latency]"], " Did you mean 'evaluation.mteb.path'?"),
+        (
+            ["evaluation=[own,retrieval,classification]"],
+            " Did you mean 'evaluation.retrieval.path' or 'evaluation.classification.path'?",
+        ),
+        (["evaluation=own,helpdesk"], ""),
+        (["evaluation=[own,mteb]", "evaluation.mteb.path=."], ""),
+    ],
+)
+def test_a_mirror_of_no_pairs_that_are_scored_on_is_told_with_the_key_that_may_be_meant(typed, meant):
+    (said,) = check_command([*typed, "evaluation.path=scifact"], multirun=True).cautions
+    assert said == f"evaluation.path=scifact: nothing reads it without evaluation=stsb; leave it out.{meant}"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["evaluation=[stsb,retrieval]"],
+        ["evaluation=stsb,helpdesk"],
+        ["evaluation=[own,mteb]", "evaluation.mteb.path=${evaluation.path}/mteb"],
+        ["evaluation=mine"],
+    ],
+)
+def test_of_a_mirror_that_a_job_reads_or_an_option_of_ones_own_nothing_is_told(tmp_path, typed):
+    (tmp_path / "validation.parquet").touch()
+    for name in ("mteb", "evaluation"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "evaluation" / "mine.yaml").write_text("sets: {}\n")
+    words = [*typed, f"evaluation.path={tmp_path}"]
+    assert check_command(words, multirun=True, config_dir=tmp_path).cautions == []
+
+
 def test_rows_that_are_built_in_have_keys_that_nothing_reads_too():
     (said,) = check_command(["loss=mnr", "data.threshold=0.9"], multirun=False).cautions
     assert said == "data.threshold=0.9: nothing reads it, for nli rows have no scores; leave it out."
