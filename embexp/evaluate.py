@@ -65,15 +65,16 @@ INTERRUPTED_BY = {
 }
 WHAT_NEXT = "the same command again scores what is missing"
 RUN_LOG = "run.log"
-# What decides how a model is trained, and nothing here.
+# What decides how a model is trained, and nothing here: groups and numbers, and keys of groups that are read here too.
 OF_TRAINING = ("loss", "batch_size", "experiment", *(key for key in SCALARS if key != "seed"))
+KEYS_OF_TRAINING = ("data.negatives", "data.hard_margin", "trainer.accumulation_steps", "trainer.early_stopping")
 
 
 def evaluate_model(config: Config, *, folder: str | Path, overrides: Sequence[str] = ()) -> Result:
     """Scores the model that `config` names on its dev and test pairs and on what was chosen beside them, and logs it.
 
     Args:
-        config: from `compose`; model, data, evaluation, trainer's device and threads, and tracker are read.
+        config: from `compose`, with trains=False; model, data, evaluation, trainer's device and threads, and tracker are read.
         folder: where the run's files go.
         overrides: what was typed; kept with the run.
 
@@ -253,7 +254,7 @@ def log_to(folder: Path) -> None:
 def run_command(arguments: argparse.Namespace) -> int:
     """Checks every job of the command, scores them one after the other, draws the table, and gives the exit code."""
     refuse_training(arguments.overrides)
-    jobs, cautions = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir)
+    jobs, cautions = check_command(arguments.overrides, multirun=True, config_dir=arguments.config_dir, trains=False)
     refuse_a_folder_that_cannot_be_written_to()
     caution(cautions)
     raise_on_sigterm()
@@ -278,7 +279,7 @@ def run_command(arguments: argparse.Namespace) -> int:
         log_to(folder)
         a_job_begins()
         try:
-            config = compose(job, config_dir=arguments.config_dir)
+            config = compose(job, config_dir=arguments.config_dir, trains=False)
             metric, shown = f"dev/{config.evaluation.select_by}", what_shows_it(config.tracker, parent)
             evaluate_model(config, folder=folder, overrides=job)
         except Exception as error:
@@ -299,7 +300,8 @@ def run_command(arguments: argparse.Namespace) -> int:
 
 def refuse_training(overrides: Sequence[str]) -> None:
     """Says so where something was typed that only training reads."""
-    wrong = [o for o in overrides if o.lstrip("+~").partition("=")[0].partition(".")[0] in OF_TRAINING]
+    keys = {word: word.lstrip("+~").partition("=")[0] for word in overrides}
+    wrong = [word for word, key in keys.items() if key.partition(".")[0] in OF_TRAINING or key in KEYS_OF_TRAINING]
     if wrong:
         raise ConfigError(
             [f"{word}: nothing is trained here; leave it out, or train: python -m embexp." for word in wrong]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -274,6 +275,31 @@ def test_what_only_training_reads_is_refused(tmp_path):
     assert done.returncode == 1
     assert "loss=cosine: nothing is trained here" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("word", ["+data.negatives=hard", "data.hard_margin=0.1", "trainer.early_stopping=2"])
+def test_of_what_is_read_here_a_key_that_only_training_reads_is_refused(workplace, word):
+    with pytest.raises(ConfigError, match=f"^{re.escape(word)}: nothing is trained here; leave it out"):
+        run_command(Namespace(overrides=["model=tiny", word], config_dir=None))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [["data.train=intents.csv"], ["data.train=notes.txt", "data.dev=pairs.csv"]],
+    ids=["labelled", "texts_beside_pairs"],
+)
+def test_pairs_are_scored_on_whatever_the_loss_could_be_fed_of_the_rows_beside_them(workplace, monkeypatch, files):
+    monkeypatch.setattr(evaluate, "raise_on_sigterm", lambda: None)
+    monkeypatch.setattr(evaluate, "log_to", lambda folder: None)
+    rows = range(60)
+    (workplace / "intents.csv").write_text("text,label\n" + "".join(f"how to {n},{n % 3}\n" for n in rows))
+    (workplace / "notes.txt").write_text("".join(f"note {n}\n" for n in rows))
+    pairs = "".join(f"left {n},right {n},{n % 6}\n" for n in rows)
+    (workplace / "pairs.csv").write_text(f"sentence1,sentence2,score\n{pairs}")
+    words = ["model=tiny", "tracker=none", "data=files", *files]
+    assert run_command(Namespace(overrides=words, config_dir=None)) == 0
+    (result,) = workplace.glob("multirun/*/*/0/result.json")
+    assert "best/dev/spearman_cosine" in read_result(result).metrics
 
 
 def test_a_folder_that_cannot_be_written_to_is_told_before_anything_is_made(workplace, monkeypatch):

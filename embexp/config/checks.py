@@ -9,7 +9,7 @@ from embexp.config.cuts import with_cuts_in_order
 from embexp.config.errors import ConfigError, nearest
 from embexp.config.launching import LAUNCHERS, SWEEPERS, Launcher, what_does_not_go_together, what_is_missing
 from embexp.config.pins import without_the_pins_of_others
-from embexp.config.rules import OF_FILES, OF_THIS_MACHINE, RULES, Rule, is_slow, train_on_all
+from embexp.config.rules import OF_FILES, OF_SCORING, OF_THIS_MACHINE, RULES, Rule, is_slow, train_on_all
 from embexp.config.schema import (
     SCHEMAS,
     Config,
@@ -23,7 +23,12 @@ from embexp.shares import too_few, visible_gpus
 
 
 def check(
-    values: Mapping[str, Any], names: Mapping[str, str], *, elsewhere: bool = False, looked_at: bool = False
+    values: Mapping[str, Any],
+    names: Mapping[str, str],
+    *,
+    elsewhere: bool = False,
+    looked_at: bool = False,
+    trains: bool = True,
 ) -> Config:
     """The checked config of one run; of a train file whose dev part nobody scores, nothing is set aside any more, what
     is not an option's own model or data has not its revision, and of dimensions the most stand first.
@@ -34,6 +39,7 @@ def check(
         elsewhere: it is run on another machine, which knows best what it can do.
         looked_at: it has been checked before with all that it names. What became of its files since is the run's to tell, which
             has a record for it.
+        trains: a model is trained, not scored alone.
 
     Raises:
         ConfigError: with every problem that could be found without loading anything.
@@ -45,7 +51,7 @@ def check(
         if problems
         else Config.model_validate({**parts, "names": dict(names)})
     )
-    rules = [rule for rule in RULES if not (elsewhere and rule in OF_THIS_MACHINE)]
+    rules = [rule for rule in (RULES if trains else OF_SCORING) if not (elsewhere and rule in OF_THIS_MACHINE)]
     if problems or looked_at:
         rules = [rule for rule in rules if not is_slow(rule, config)]
     if looked_at:

@@ -48,12 +48,13 @@ from embexp.shipped import conf_folder
 AT_THE_END = ("mteb", "retrieval", "classification", "latency")
 
 
-def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Config:
+def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = None, trains: bool = True) -> Config:
     """The checked config of one run, from overrides as they are typed: compose(["loss=cosine", "batch_size=64"]).
 
     Args:
         overrides: what would stand on the command line.
         config_dir: a folder with options of one's own, as `--config-dir` names it.
+        trains: whether a model is trained, or scored alone, where nothing is asked of a loss.
 
     Raises:
         ConfigError: with every problem found.
@@ -63,7 +64,7 @@ def compose(overrides: Sequence[str] = (), *, config_dir: str | Path | None = No
     with _loader(config_dir) as loader:
         parsed, unread = read_all(loader, overrides)
         try:
-            config = _compose_job(loader, parsed, lost_with(loader, unread))
+            config = _compose_job(loader, parsed, lost_with(loader, unread), trains=trains)
         except ConfigError as error:
             raise ConfigError([*unread.values(), *error.problems]) from None
     # With a folder of one's own they would not be all.
@@ -77,10 +78,12 @@ class Checked(NamedTuple):
     cautions: list[str]
 
 
-def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None) -> Checked:
+def check_command(
+    overrides: Sequence[str], *, multirun: bool, config_dir: str | Path | None = None, trains: bool = True
+) -> Checked:
     """Composes and checks every job of a command before the first one starts.
 
-    A search's jobs are all as typed: what is drawn later is checked at the ends of its ranges.
+    A search's jobs are all as typed: what is drawn later is checked at the ends of its ranges. `trains`: see `compose`.
 
     Raises:
         ConfigError: with the problems of all jobs, each told once.
@@ -104,7 +107,7 @@ def check_command(overrides: Sequence[str], *, multirun: bool, config_dir: str |
         listed = swept.jobs[:MOST_CORNERS] if wants_m else swept.jobs
         for job in corners(parse(swept.jobs[0])) if searched else listed:
             try:
-                configs.append(_compose_job(loader, parse(job), lost))
+                configs.append(_compose_job(loader, parse(job), lost, trains=trains))
             except ConfigError as error:
                 problems.update(dict.fromkeys(error.problems))
         if problems:
@@ -137,14 +140,14 @@ def for_multirun(overrides: Sequence[str], *, config_dir: str | Path | None = No
         ]
 
 
-def checked(composed: DictConfig, hydra: Any, *, looked_at: bool = False) -> Config:
+def checked(composed: DictConfig, hydra: Any, *, looked_at: bool = False, trains: bool = True) -> Config:
     """The checked config of what Hydra composed and of the options that it chose, as its own node tells them; see `check`."""
     values = _values(composed)
     names = {group: str(option) for group, option in hydra.runtime.choices.items() if option and "/" not in group}
     chosen = [names["evaluation"]] if "evaluation" in names else _listed("evaluation", hydra)
     names["evaluation"] = "+".join(chosen if set(chosen) - set(AT_THE_END) else ["own", *chosen])
     on_slurm = LAUNCHERS.get(str(hydra.launcher._target_)) is SlurmSubmission
-    return check(values, names, elsewhere=on_slurm, looked_at=looked_at)
+    return check(values, names, elsewhere=on_slurm, looked_at=looked_at, trains=trains)
 
 
 def _values(composed: DictConfig) -> dict[str, Any]:
@@ -265,13 +268,16 @@ def _wants_m(override: Override) -> str:
     return f"{text_of(override)}: several values make a sweep; add -m to run them all."
 
 
-def _compose_job(loader: ConfigLoader, overrides: Sequence[Override], lost: Collection[str] = ()) -> Config:
+def _compose_job(
+    loader: ConfigLoader, overrides: Sequence[Override], lost: Collection[str] = (), *, trains: bool
+) -> Config:
     """The checked config of a job.
 
     Args:
         loader: of the options that there are.
         overrides: of the job.
         lost: keys and groups that stand in words that cannot be read: what goes together is not known then.
+        trains: see `compose`.
     """
     if several := [override for override in overrides if override.is_sweep_override()]:
         raise ConfigError([*map(_wants_m, several)])
@@ -284,7 +290,7 @@ def _compose_job(loader: ConfigLoader, overrides: Sequence[Override], lost: Coll
         raise ConfigError([said_of(error)]) from None
     launcher, sweeper = _plain(composed.hydra.launcher), _plain(composed.hydra.sweeper)
     try:
-        config = checked(composed, composed.hydra)
+        config = checked(composed, composed.hydra, trains=trains)
     except ConfigError as error:
         raise ConfigError([*error.problems, *what_is_wrong_with_launching(launcher, sweeper)]) from None
     if problems := what_is_wrong_with_launching(launcher, sweeper, config):

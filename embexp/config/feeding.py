@@ -62,15 +62,21 @@ def negatives_are_needed(config: Config) -> Iterator[str]:
 
 
 def something_is_scored(config: Config) -> Iterator[str]:
-    """There are pairs to score on."""
-    data, kind = config.data, _kind_trained_on(config)
+    """There are pairs to score on, beside rows to train on."""
+    kind = _kind_trained_on(config)
+    # Of rows that the loss cannot be fed it is told with the loss that can: there may be others in their place.
+    if kind is None or _is_fed_by(config, kind) or _pairs_to_choose(config) is None:
+        yield from pairs_are_there(config)
+
+
+def pairs_are_there(config: Config) -> Iterator[str]:
+    """There are pairs to score on, whatever is made of the rows otherwise."""
+    data = config.data
     if (pairs := _pairs_to_choose(config)) is not None:
-        # Of rows that the loss cannot be fed it is told with the loss that can: there may be others in their place.
-        if kind is None or _is_fed_by(config, kind):
-            yield (
-                f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
-                f"use {pairs}."
-            )
+        yield (
+            f"evaluation={config.names['evaluation']}: data={config.names['data']} brings no scored pairs of its own; "
+            f"use {pairs}."
+        )
     elif config.evaluation.source is None and isinstance(data, Files) and data.dev is None and data.dev_fraction == 0:
         yield (
             f"data.dev_fraction=0: with evaluation={config.names['evaluation']} there is nothing to score on; name data.dev=FILE, "

@@ -11,6 +11,7 @@ from embexp.config.feeding import (
     files_to_score_on_are_scored,
     loss_is_fed,
     negatives_are_needed,
+    pairs_are_there,
     searched_split,
     something_is_scored,
     what_is_searched_is_there,
@@ -265,6 +266,22 @@ RULES: tuple[Rule, ...] = (
     what_is_searched_is_there,
     _store_is_known,
 )
+# What is asked of a loss and of how it is trained for.
+OF_TRAINING = (
+    _arguments_are_right,
+    loss_is_fed,
+    negatives_are_needed,
+    _batches_make_sense,
+    _numbers_of_a_loss_are_numbers,
+    _devices_can_share,
+    _directions_go_together,
+    _decoder_is_named_where_needed,
+    _twins_differ,
+    _stopping_is_possible,
+    something_is_scored,
+)
+# What is asked where a model is scored alone.
+OF_SCORING: tuple[Rule, ...] = (*(rule for rule in RULES if rule not in OF_TRAINING), pairs_are_there)
 # What may be otherwise on the machine to which a job is sent.
 OF_THIS_MACHINE = (hardware_can_do_it, model_is_not_nowhere)
 # What asks whether files are there.
@@ -272,7 +289,7 @@ OF_FILES = (sources_are_there, _evaluations_have_their_files)
 # What waits for the network, or reads rows.
 SLOW = (model_is_not_nowhere, what_is_wrong_with_rows, _evaluations_can_read_their_files)
 # What opens a file, perhaps a large one, where it is not stated what its rows are.
-ASKING_FOR_THE_KIND = (loss_is_fed, negatives_are_needed, something_is_scored)
+ASKING_FOR_THE_KIND = (loss_is_fed, negatives_are_needed, something_is_scored, pairs_are_there)
 
 
 def is_slow(rule: Rule, config: Config) -> bool:

@@ -25,9 +25,9 @@ from embexp.shipped import conf_folder
 EXPERIMENTS = sorted(path.stem for path in (conf_folder() / "experiment").glob("*.yaml"))
 
 
-def problems_of(*overrides: str, config_dir: Path | None = None) -> list[str]:
+def problems_of(*overrides: str, config_dir: Path | None = None, trains: bool = True) -> list[str]:
     with pytest.raises(ConfigError) as refused:
-        compose(list(overrides), config_dir=config_dir)
+        compose(list(overrides), config_dir=config_dir, trains=trains)
     return refused.value.problems
 
 

@@ -34,6 +34,19 @@ def test_hard_negatives_are_refused_where_none_are_looked_for(given, fed):
     assert fed in problem
 
 
+def test_where_a_model_is_scored_alone_pairs_are_asked_for_and_no_rows_that_its_loss_is_fed(tmp_path):
+    (tmp_path / "intents.csv").write_text("text,label\n" + "".join(f"how {n},{n % 3}\n" for n in range(60)))
+    (tmp_path / "notes.txt").write_text("".join(f"how {n}\n" for n in range(60)))
+    labelled, texts = (["data=files", f"data.train={tmp_path / name}"] for name in ("intents.csv", "notes.txt"))
+    assert compose(labelled, trains=False).data.train == str(tmp_path / "intents.csv")
+    (trained,) = problems_of(*texts)
+    assert trained.startswith("loss=mnr data=files: this loss is fed")
+    (scored,) = problems_of(*texts, trains=False)
+    assert scored.startswith("evaluation=own: data=files brings no scored pairs of its own; use evaluation=stsb")
+    (nothing_aside,) = problems_of(*labelled, "data.dev_fraction=0", trains=False)
+    assert "there is nothing to score on" in nothing_aside
+
+
 @pytest.mark.parametrize(("loss", "key"), [("triplet", "triplet_margin"), ("angle", "scale"), ("cosent", "scale")])
 def test_numbers_of_the_library_s_losses_are_told_before_the_first_step(loss, key):
     for wrong in ("x", "-1", "0", "true", "[1]"):
