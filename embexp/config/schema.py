@@ -28,6 +28,8 @@ Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
 # What scores on pairs are: of the model's similarities with what the pairs were given.
 CORRELATIONS = ("pearson", "spearman")
 Dimensions = Annotated[int, Field(ge=1)]
+# It stands in names of metrics, where the tracker would change other signs, and in a tag, where it would not.
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
 
 
 def _one_or_more(value: Any) -> Any:
@@ -261,7 +263,7 @@ class Mteb(Schema):
     tasks: list[str]
     types: list[str]
     benchmark: str | None
-    own: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")], str] | None
+    own: dict[Name, str] | None
     languages: list[str] = Field(min_length=1)
     path: str | None
     cache: str
@@ -318,7 +320,7 @@ class Evaluation(Schema):
     similarities: list[Similarity] = Field(min_length=1)
     select_by: str
     dims: list[Dimensions] | None = Field(min_length=1)
-    sets: dict[str, str] | None
+    sets: dict[Name, str] | None
     mteb: Mteb | None
     retrieval: Retrieval | None
     classification: Classification | None

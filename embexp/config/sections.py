@@ -121,6 +121,8 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
             return f"{key}={value}: must be a list of at least {context['min_length']}, or be left out."
         case "too_long":
             return f"{key}={value}: must be a list of at most {context['max_length']}."
+        case "string_pattern_mismatch" if is_key:
+            return f"{key}: a name is of the letters a to z, small or capital, digits, dots, - and _ alone; give it another."
         case "list_type":
             return f"{key}={value}: must be a list: {key}=[a,b]."
         case "value_error":

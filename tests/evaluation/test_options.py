@@ -66,6 +66,14 @@ def test_a_list_that_cannot_be_is_refused(typed, said):
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("key", ["evaluation.sets", "evaluation.mteb.own"])
+@pytest.mark.parametrize("name", ["a+b", "a/b"])
+def test_a_name_that_a_metric_could_not_have_as_it_is_is_refused_in_words(tmp_path, key, name):
+    with pytest.raises(ConfigError) as refused:
+        compose(["evaluation=[own,mteb]", f"{key}={{{name}: {tmp_path}}}"])
+    assert f"{key}.{name}: a name is of the letters a to z, small or capital, digits" in str(refused.value)
+
+
 def test_another_group_takes_no_list():
     with pytest.raises(ConfigError, match="a run has one loss"):
         compose(["loss=[mnr,cosine]"])
