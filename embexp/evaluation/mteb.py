@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,7 +68,12 @@ class MtebEvaluation:
         }
 
     def _identity(self, task: Any) -> tuple[str, str, str | None]:
-        return task.metadata.name, str(task.metadata.dataset), self._content(task)
+        return task.metadata.name, str(task.metadata.dataset), self._contents[task.metadata.name]
+
+    @cached_property
+    def _contents(self) -> dict[str, str | None]:
+        """Of each task, by its name, the hash of its local files as they are when the run is given its key."""
+        return {task.metadata.name: self._content(task) for task in self.tasks}
 
     def _content(self, task: Any) -> str | None:
         folder = self._folder(task)
@@ -99,6 +105,8 @@ class MtebEvaluation:
         import mteb
         from mteb.cache import ResultCache
 
+        if self._content(task) != self._contents[task.metadata.name]:
+            raise ConfigError(["its files have changed since the run began; give the same command again."])
         found = self._folder(task)
         origin = "hub" if found is None else load_mirror(task, found)
         # Another version of MTEB, other data under the same name, or the same that is read otherwise, has scores of its own.

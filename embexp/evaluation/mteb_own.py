@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,9 +183,19 @@ def _told(name: str, file: Path) -> Iterator[None]:
 
 
 def tables_hash(folder: Path) -> str:
-    """The sha256 of a folder's tables, in hex; what lies beside them, as a README, is no data."""
+    """The sha256 of a folder's tables, in hex; what lies beside them, as a README, is no data.
+
+    Tables that this process has read before, and that have since kept their size and time, are not read again.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    return _hash_of(folder, tuple((file, (found := file.stat()).st_mtime_ns, found.st_size) for file in files))
+
+
+@cache
+def _hash_of(folder: Path, tables: tuple[tuple[Path, int, int], ...]) -> str:
+    """Of the tables of a folder, each with its time and size."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES):
+    for file, *_ in tables:
         digest.update(str(file.relative_to(folder)).encode())
         add_to(digest, file)
     return digest.hexdigest()

@@ -11,6 +11,7 @@ import pytest
 from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.data.helpdesk import scored
+from embexp.evaluation import mteb_own
 from embexp.evaluation.extras import Extras
 from embexp.evaluation.mteb import MtebEvaluation, mteb_evaluation
 from embexp.models import identity_of
@@ -102,6 +103,27 @@ def test_other_data_under_the_same_name_is_scored_anew(mirror, model):
     write_pairs(mirror / "stsb" / "test.csv", [*scored("test", count=60, seed=1)])
     assert evaluation_of(mirror, tasks).fingerprint != before
     assert scores_of(evaluation_of(mirror, tasks), model) != first
+
+
+def test_the_files_of_a_mirror_are_read_once_for_all_that_is_told_of_them(mirror, monkeypatch):
+    read, add_to = [], mteb_own.add_to
+    monkeypatch.setattr(mteb_own, "add_to", lambda digest, file: (read.append(file), add_to(digest, file)))
+    for _ in range(2):
+        evaluation = evaluation_of(mirror)
+        assert evaluation.fingerprint == evaluation.fingerprint
+        assert evaluation.scored_on.keys() == {f"mteb/{name}" for name in NAMES}
+    assert sorted(read) == sorted(mirror.rglob("*.csv"))
+
+
+def test_files_that_are_changed_while_a_run_is_made_are_not_scored_under_its_key(mirror, model):
+    extras, logged = Extras([evaluation_of(mirror)]), {}
+    assert extras.fingerprint is not None
+    write_pairs(mirror / "stsb" / "test.csv", [*scored("test", count=60, seed=1)])
+    extras.score_after(model, logged.update)
+    assert extras.missed == {
+        "mteb/STSBenchmark": "its files have changed since the run began; give the same command again."
+    }
+    assert "mteb/Banking77Classification/main_score" in logged
 
 
 def test_of_what_was_kept_only_the_splits_that_are_asked_for_count(mirror, model, monkeypatch):
