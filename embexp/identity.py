@@ -22,9 +22,9 @@ from typing import Any
 
 from embexp.config import VIEWS_OF_KIND, Config
 from embexp.config.schema import OWN
+from embexp.cores import cpu_name
 from embexp.pages import LARGE_PAGES
 
-CPUINFO = Path("/proc/cpuinfo")
 LONGEST_DIFF = 1_000_000
 # In the environment of a sweep's jobs, whichever process they are in: the command as it was typed.
 COMMAND = "EMBEXP_COMMAND"
@@ -238,7 +238,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "host": socket.gethostname(),
-        "cpu": _processor(),
+        "cpu": cpu_name(),
         "cpus": os.cpu_count(),
         "large_pages": os.environ.get(LARGE_PAGES) == "1",
         "libraries": versions(),
@@ -251,14 +251,6 @@ def environment() -> dict[str, Any]:
 def _installed() -> dict[str, str]:
     """The version of every package, by name; read once: what a process has imported stays, whatever is installed later."""
     return {found.name: found.version for found in sorted(distributions(), key=lambda found: found.name)}
-
-
-def _processor() -> str:
-    try:
-        lines = CPUINFO.read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def command_line() -> str:

@@ -9,12 +9,10 @@ from __future__ import annotations
 import gc
 import logging
 import os
-import platform
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +20,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embexp.config import Latency
-from embexp.cores import usable_cores
+from embexp.cores import cpu_name, usable_cores
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import fingerprint_of
 from embexp.memory import peak_memory
@@ -83,7 +81,7 @@ class LatencyEvaluation:
     def scored_on(self) -> Mapping[str, str]:
         """The machine, the place on it, the words of a text and, of what is of no one batch size, the sizes; none of a model's size."""
         own = _own_place(self.hardware)
-        machine = [_cpu_name(), str(usable_cores()), str(_gpu_name())]
+        machine = [cpu_name(), str(usable_cores()), str(_gpu_name())]
         words = [self.settings.short_words, self.settings.long_words]
         found = {
             f"{self.name}/{place.name}": fingerprint_of(machine, [place.name, str(place.threads)], words)
@@ -135,7 +133,7 @@ class LatencyEvaluation:
         return {
             "own": own.name,
             "gpu": _gpu_name(),
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "cores_usable": usable_cores(),
             "load_average": list(_load_average()),
             "precision": "fp32",
@@ -226,15 +224,6 @@ def _summary(seconds: Sequence[float], size: int) -> dict[str, float]:
 
 def _gpu_name() -> str | None:
     return torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(named, platform.processor() or platform.machine())
 
 
 def _load_average() -> tuple[float, ...]:

@@ -42,7 +42,7 @@ def test_where_and_on_what_it_was_measured_is_told(evaluation):
     assert not any("parameters" in name for name in here)
 
 
-@pytest.mark.parametrize(("changed", "to"), [("_cpu_name", "another"), ("_gpu_name", "another"), ("usable_cores", 77)])
+@pytest.mark.parametrize(("changed", "to"), [("cpu_name", "another"), ("_gpu_name", "another"), ("usable_cores", 77)])
 def test_another_machine_is_another_fingerprint_whatever_differs(evaluation, monkeypatch, changed, to):
     here = evaluation.scored_on
     monkeypatch.setattr(f"embexp.evaluation.latency.{changed}", lambda: to)
