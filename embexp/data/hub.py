@@ -14,7 +14,7 @@ import pyarrow as pa
 from embexp.config import ConfigError, Kind
 from embexp.data.files.checking import label_word, refuse_what_is_no_text
 from embexp.data.rows import COLUMNS, TYPES, Rows, Split, arrow_table, label_number, schema_of
-from embexp.data.stored import Stored, first_line, of_hub, of_parquet
+from embexp.data.stored import Stored, of_hub, of_parquet, said_by
 from embexp.data.tables import written
 from embexp.network import hub_is_reachable
 
@@ -155,7 +155,7 @@ class HubSource:
             loaded: Dataset = datasets.load_dataset(self.repo, self.subset, split=split, revision=self.revision)
         except Exception as error:
             cause = (
-                f"the hub gave no split {split}: {first_line(error)}"
+                f"the hub gave no split {split}: {said_by(error)}"
                 if reachable
                 else "the hub cannot be reached and it is not in the cache of this machine"
             )

@@ -96,11 +96,11 @@ def of_parquet(files: Sequence[Path]) -> Stored:
     return Stored(schema, sum(each.num_rows for each in held), read)
 
 
-def first_line(error: Exception) -> str:
-    """What a library says is wrong, without the rest."""
+def said_by(error: Exception) -> str:
+    """The first line of what a library says is wrong."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _unreadable(files: Sequence[Path], error: Exception) -> ConfigError:
     names = ", ".join(file.name for file in files)
-    return ConfigError([f"{files[0].parent}: {names}: not parquet, or not of the same columns: {first_line(error)}"])
+    return ConfigError([f"{files[0].parent}: {names}: not parquet, or not of the same columns: {said_by(error)}"])
