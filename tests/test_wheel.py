@@ -16,8 +16,8 @@ def test_a_wheel_runs_outside_the_checkout(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     script = (
-        "import embexp, embexp.shipped as c; from embexp.data.helpdesk import texts;"
-        "print(c.conf_folder()); print(embexp.compose(['batch_size=7']).batch_size); print(len(list(texts('dev', count=3, seed=0))))"
+        "import embexp, embexp.shipped as c; from embexp.data.helpdesk import classes;"
+        "print(c.conf_folder()); print(embexp.compose(['batch_size=7']).batch_size); print(len(list(classes('dev', count=3, seed=0))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -110,10 +110,6 @@ class Rows:
         )
         return tables
 
-    def texts(self) -> list[str]:
-        """All texts, column by column; equal ones as often as they occur."""
-        return [text for column in self.text_columns for text in self.values(column)]
-
     @property
     def text_columns(self) -> list[str]:
         """The columns that hold texts, in order."""

@@ -489,7 +489,8 @@ def test_a_dev_set_is_split_off_that_shares_no_text_with_train(tmp_path):
     chained = "".join(f"shared {n // 3},answer {n}\n" for n in range(60))
     file = written(tmp_path, "r.csv", "anchor,positive\n" + chained)
     train, dev = source(train=file).load("train"), source(train=file).load("dev")
-    assert not set(train.texts()) & set(dev.texts())
+    of_train, of_dev = ({*rows.values("anchor"), *rows.values("positive")} for rows in (train, dev))
+    assert not of_train & of_dev
     assert len(train.table) + len(dev.table) == 60
     assert 4 <= len(dev.table) <= 12
 

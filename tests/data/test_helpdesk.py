@@ -11,7 +11,7 @@ from itertools import combinations
 import pytest
 from scipy.stats import spearmanr
 
-from embexp.data.helpdesk import HelpdeskSource, classes, nli, retrieval, scored, texts
+from embexp.data.helpdesk import HelpdeskSource, classes, nli, retrieval, scored
 from embexp.data.helpdesk.phrasing import language
 from embexp.data.rows import CONTRADICTION, ENTAILMENT, Split
 
@@ -113,8 +113,10 @@ def test_splits_share_no_intent_no_phrasing_and_no_slot_value():
 
 
 def test_splits_share_no_sentence():
-    train = set(source(rows=20_000).load("train").texts())
-    dev, test = (set(source().load(split).texts()) for split in ("dev", "test"))
+    train, dev, test = (
+        {text for column in rows.text_columns for text in rows.values(column)}
+        for rows in (source(rows=20_000).load("train"), source().load("dev"), source().load("test"))
+    )
     assert not train & dev
     assert not train & test
     assert not dev & test
@@ -151,7 +153,7 @@ def test_scores_are_equally_frequent():
 
 
 def test_every_product_comes_from_the_same_language():
-    assert len(set(texts("train", count=200, seed=0))) > 190
+    assert len({text for text, _ in classes("train", count=200, seed=0)}) > 190
     names = {intent.name for intent in language("dev").intents}
     assert {name for _, name in classes("dev", count=100, seed=0)} == names
     queries, corpus, relevant = retrieval("test", count=50, seed=0)
@@ -161,7 +163,7 @@ def test_every_product_comes_from_the_same_language():
 
 def test_no_message_is_left_with_a_gap():
     for split in SPLITS:
-        for text in texts(split, count=2000, seed=1):
+        for text, _ in classes(split, count=2000, seed=1):
             assert not set("[]{}") & set(text)
             assert "  " not in text
             assert "??" not in text

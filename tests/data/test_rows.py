@@ -81,11 +81,6 @@ def test_a_text_with_the_separator_in_it_is_not_taken_for_two():
     assert pairs(["a'\0'b", "c"], ["d", "e"]).fingerprint != pairs(["a", "b"], ["c", "d"]).fingerprint
 
 
-def test_texts_are_told_column_by_column_without_labels():
-    rows = rows_from("nli", {"premise": ["p", "p"], "hypothesis": ["h", "i"], "label": [0, 1]}, name="x", counts={})
-    assert rows.texts() == ["p", "p", "h", "i"]
-
-
 def test_importing_the_data_package_imports_no_torch_and_no_datasets():
     code = (
         "import sys, embexp.data, embexp.data.files, embexp.data.views, embexp.data.noise, embexp.data.hub;"

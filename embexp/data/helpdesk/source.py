@@ -157,14 +157,6 @@ def classes(split: Split, *, count: int, seed: int) -> Iterator[tuple[str, str]]
         yield _message(words, draw_meaning(words, intent, draw), draw), intent.name
 
 
-def texts(split: Split, *, count: int, seed: int) -> Iterator[str]:
-    """Messages without any label."""
-    words = language(split)
-    for number in range(count):
-        draw = random.Random(f"{seed}/texts/{split}/{number}")
-        yield _message(words, draw_meaning(words, draw.choice(words.intents), draw), draw)
-
-
 def retrieval(split: Split, *, count: int, seed: int) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Queries by id, help articles by id, and the article that answers each query."""
     words = language(split)
