@@ -51,42 +51,20 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
         How many are still not whole at the server.
     """
     everywhere = with_parents(journal for folder in folders for journal in journals_under(folder))
-    found = [journal for journal in everywhere if uri is None or may_be_sent_to(uri, journal)]
-    left = [journal for journal in everywhere if journal not in found]
-    for other, count in Counter(journal.store() for journal in left).items():
-        print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
-    unusable = told_unusable(found, uri)
-    left += [journal for journal in found if journal in unusable]
-    found = [journal for journal in found if journal not in unusable]
+    found, missing = usable(everywhere, uri)
     # The end of a run whose process is gone is among what is to be sent.
     waiting = [journal for journal in found if not is_closed(journal) or is_missing(journal)]
     arrived = [journal for journal in found if journal not in waiting]
-    missing = sum(journal in unusable or is_missing(journal) for journal in left)
     gone, unknown = gone_from_their_stores(arrived, uri, ask=anew)
     missing += unknown
+    renamed: Mapping[str, str] = {}
     if anew:
         waiting = [journal for journal in found if journal in waiting or journal in gone]
+        renamed = made_anew(found, waiting, uri)
     else:
-        for where, count in Counter(without_secrets(store_for(journal, uri)) for journal in gone).items():
-            print(f"sent before, and not in {where}: {counted(count, 'journal')}; with --anew they are sent again")
-    renamed = made_anew(found, waiting, uri) if anew else {}
+        tell_of_gone(gone, uri)
     for journal in waiting:
-        before = 0 if journal in gone else journal.sent().bytes
-        where = store_for(journal, uri)
-        sender = Sender(journal, where, renamed=renamed)
-        try:
-            state = "all there" if sender.deliver() else "its run goes on"
-            if sender.lost:
-                state = f"{state} but {counted(len(sender.lost), 'file')} that a later run has replaced"
-            if owed := journal.sent().owed:
-                state = f"all but {counted(len(owed), 'file')}, which {without_secrets(where)} does not take; the same command tries again"
-                missing += 1
-            state += f" · run {sender.run_id}" if sender.run_id else ""
-        except Exception as error:
-            state = f"not all sent ({told(error)}): {told_unsent(journal, where, error)}"
-            missing += 1
-        lines = sum(1 for _ in journal.entries(before)) - sum(1 for _ in journal.entries(journal.sent().bytes))
-        print(f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}")
+        missing += not sent_whole(journal, uri, sent_before=journal not in gone, renamed=renamed)
     if not everywhere:
         print(
             f"no run has logged anything in {', '.join(map(str, folders))}; if runs have folders of their own (hydra.run.dir=...), name "
@@ -95,6 +73,51 @@ def sync(folders: Sequence[Path], *, uri: str | None, anew: bool = False) -> int
     elif not waiting and not missing and not gone:
         print(f"nothing is missing: {counted(len(found), 'journal')} in {', '.join(map(str, folders))}")
     return missing
+
+
+def usable(journals: Sequence[Journal], uri: str | None) -> tuple[list[Journal], int]:
+    """Those that can be sent to the store, and how many of the others are not whole at theirs; why these are left alone is told."""
+    found = [journal for journal in journals if uri is None or may_be_sent_to(uri, journal)]
+    left = [journal for journal in journals if journal not in found]
+    for other, count in Counter(journal.store() for journal in left).items():
+        print(f"left alone, for they are of {other}: {counted(count, 'journal')}")
+    unusable = told_unusable(found, uri)
+    return [journal for journal in found if journal not in unusable], len(unusable) + sum(map(is_missing, left))
+
+
+def tell_of_gone(journals: Sequence[Journal], uri: str | None) -> None:
+    """Says how many a store had and has no more, and how they are sent again."""
+    for where, count in Counter(without_secrets(store_for(journal, uri)) for journal in journals).items():
+        print(f"sent before, and not in {where}: {counted(count, 'journal')}; with --anew they are sent again")
+
+
+def sent_whole(journal: Journal, uri: str | None, *, sent_before: bool, renamed: Mapping[str, str]) -> bool:
+    """Sends what the store lacks of a journal and says what became of it; whether all that there is of it has arrived.
+
+    Args:
+        journal: of the run.
+        uri: of the store; None: the one that the run was logged to.
+        sent_before: whether the store still has what was sent; else all lines count as sent now.
+        renamed: see `Sender`.
+    """
+    before = journal.sent().bytes if sent_before else 0
+    where = store_for(journal, uri)
+    sender = Sender(journal, where, renamed=renamed)
+    is_whole = True
+    try:
+        state = "all there" if sender.deliver() else "its run goes on"
+        if sender.lost:
+            state = f"{state} but {counted(len(sender.lost), 'file')} that a later run has replaced"
+        if owed := journal.sent().owed:
+            state = f"all but {counted(len(owed), 'file')}, which {without_secrets(where)} does not take; the same command tries again"
+            is_whole = False
+        state += f" · run {sender.run_id}" if sender.run_id else ""
+    except Exception as error:
+        state = f"not all sent ({told(error)}): {told_unsent(journal, where, error)}"
+        is_whole = False
+    lines = sum(1 for _ in journal.entries(before)) - sum(1 for _ in journal.entries(journal.sent().bytes))
+    print(f"{journal.path.parent}: {counted(lines, 'line')} sent, {state}")
+    return is_whole
 
 
 def told_unsent(journal: Journal, where: str, error: Exception) -> str:
