@@ -17,7 +17,7 @@ from embexp.config import ConfigError
 from embexp.config.composition import compose
 from embexp.experiment import run_experiment
 from embexp.reproduce import main, read_record, told
-from embexp.tracking.store import client_of, prepare_store
+from embexp.tracking.store import client_of, open_store
 from embexp.training import CheckpointFailed, MemberLost, TrainingDiverged
 
 SMALL = [
@@ -105,7 +105,7 @@ def test_a_run_whose_files_are_gone_is_told_with_where_they_were(left_behind, mo
 
 def test_a_sweep_that_has_no_files_is_told_to_be_no_training(with_store, monkeypatch):
     client = client_of(None)
-    experiment = prepare_store(None, experiment="embexp")
+    experiment = open_store(None, experiment="embexp")
     sweep = client.create_run(experiment, tags={OF_A_SWEEP: "multirun/1"}).info.run_id
     shutil.rmtree(with_store / "mlruns", ignore_errors=True)
     assert "of a run that was trained, not of a sweep" in str(reproduce(monkeypatch, sweep))

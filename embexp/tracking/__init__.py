@@ -24,7 +24,7 @@ from embexp.tracking.protocol import (
 )
 from embexp.tracking.reaping import reap_dead_runs
 from embexp.tracking.secrets import scrub_file, without_secrets
-from embexp.tracking.store import EXPERIMENT, prepare_store, store_uri
+from embexp.tracking.store import EXPERIMENT, store_uri
 
 __all__ = [
     "CAUTIONS",
@@ -42,7 +42,6 @@ __all__ = [
     "build_tracker",
     "cautions_of",
     "param_text",
-    "prepare_store",
     "reap_dead_runs",
     "scored_on_of",
     "scored_on_tags",

@@ -76,22 +76,14 @@ def is_local(where: str) -> bool:
     return where.startswith(SQLITE)
 
 
-def prepare_store(uri: str | None, *, experiment: str) -> str:
+def open_store(uri: str | None, *, experiment: str) -> str:
     """The id of the experiment; store and experiment are made, under a lock, where they are not there yet.
 
-    Raises:
-        ConfigError: the store cannot be reached or opened.
-    """
-    try:
-        return open_store(uri, experiment=experiment)
-    except Exception as error:
-        raise cannot_open(uri, error) from error
-
-
-def open_store(uri: str | None, *, experiment: str) -> str:
-    """What `prepare_store` does, with the error as it comes.
-
     Two processes would make the experiment twice, so all but one wait.
+
+    Raises:
+        ExperimentIsDeleted: somebody deleted it.
+        Exception: what MLflow raised, where the store cannot be reached or opened; see `is_away` and `cannot_open`.
     """
     where, client = store_uri(uri), client_of(uri)
     with _lock_beside(where):

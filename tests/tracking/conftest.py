@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from embexp.tracking import MLflowTracker, Status, prepare_store
+from embexp.tracking import MLflowTracker, Status
 from embexp.tracking.journal import Journal
+from embexp.tracking.store import open_store
 
 EXPERIMENT = "tests"
 
@@ -60,7 +61,7 @@ def sqlite_store(tmp_path_factory, empty_store) -> str:
     uri = f"sqlite:///{shutil.copy(empty_store, folder)}"
     with pytest.MonkeyPatch.context() as patched:
         patched.chdir(folder)
-        prepare_store(uri, experiment=EXPERIMENT)
+        open_store(uri, experiment=EXPERIMENT)
     return uri
 
 

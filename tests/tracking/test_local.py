@@ -15,10 +15,10 @@ import pytest
 
 from embexp.compare.runs import read_runs
 from embexp.config import ConfigError
-from embexp.tracking import Status, local, prepare_store
+from embexp.tracking import Status, local
 from embexp.tracking import mlflow as trackers
 from embexp.tracking.local import is_ready, ready_runs, stored
-from embexp.tracking.store import client_of
+from embexp.tracking.store import client_of, open_store
 from tests import warm
 from tests.tracking.conftest import EXPERIMENT
 
@@ -192,7 +192,7 @@ def test_a_store_that_is_spoilt_while_nothing_is_sent_is_told_and_the_run_kept(o
     assert "was deleted" in caplog.text
     assert "to send them: python -m embexp.tracking sync multirun/kept" in caplog.text
     client_of(own_store).restore_experiment(experiment.experiment_id)
-    assert prepare_store(own_store, experiment=EXPERIMENT)
+    assert open_store(own_store, experiment=EXPERIMENT)
     # Asking for the run sends what was not sent.
     assert trackers.MLflowTracker(own_store, EXPERIMENT, False).find_run("kept").metrics == {"train/loss": 1.0}
 

@@ -25,11 +25,10 @@ from embexp.tracking import (
     MLflowTracker,
     NullTracker,
     Status,
-    prepare_store,
     reap_dead_runs,
     store_uri,
 )
-from embexp.tracking.store import client_of
+from embexp.tracking.store import client_of, open_store
 from tests import warm
 from tests.report.conftest import leave_run
 
@@ -243,14 +242,9 @@ def test_both_readers_of_a_store_tell_the_same(store):
     assert found == read_runs(f"{store.uri}?timeout=60", experiment="tests")
 
 
-def test_a_server_that_is_not_there_is_told_with_what_to_do():
-    with pytest.raises(ConfigError, match="tracker=none"):
-        prepare_store("http://127.0.0.1:9", experiment="tests")
-
-
 @pytest.mark.slow
 def test_processes_that_make_one_store_at_once_all_get_it(tmp_path):
-    script = "from embexp.tracking import prepare_store; print(prepare_store(None, experiment='e'))"
+    script = "from embexp.tracking.store import open_store; print(open_store(None, experiment='e'))"
     made = [subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE) for _ in range(4)]
     answers = {process.communicate()[0].split()[-1] for process in made}
     assert len(answers) == 1
@@ -290,28 +284,28 @@ OLDER = "UPDATE alembic_version SET version_num = '451aebb31d03'"
 def test_a_store_that_is_half_made_or_of_another_version_is_refused_and_how_it_is_mended_told(
     workplace, empty_store, spoilt_by, told
 ):
-    store = f"sqlite:///{shutil.copy(empty_store, workplace / 'mlflow.db')}"
+    shutil.copy(empty_store, workplace / "mlflow.db")
     with closing(sqlite3.connect("mlflow.db")) as database, database:
         for statement in spoilt_by:
             database.execute(statement)
     with pytest.raises(ConfigError, match=told):
         MLflowTracker(None, EXPERIMENT, False).find_run("key")
     with pytest.raises(ConfigError, match=told):
-        prepare_store(store, experiment="e")
+        reap_dead_runs(None, experiment="e")
 
 
 def test_a_process_that_is_killed_while_it_makes_the_store_leaves_none_that_cannot_be_opened(workplace):
     # As a SIGKILL in the middle of MLflow's dozens of steps would.
     script = (
         "import os, signal, mlflow.store.db.utils as tables\n"
-        "from embexp.tracking import prepare_store\n"
+        "from embexp.tracking.store import open_store\n"
         "tables._upgrade_db = lambda engine: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "prepare_store(None, experiment='e')"
+        "open_store(None, experiment='e')"
     )
     killed = warm.run(["-c", script], cwd=workplace)
     assert killed.returncode == -9
     assert not Path("mlflow.db").exists()
-    assert prepare_store(None, experiment="e")
+    assert open_store(None, experiment="e")
     assert sorted(path.name for path in workplace.glob("*mlflow.db*")) == ["mlflow.db", "mlflow.db.lock"]
 
 
@@ -337,7 +331,7 @@ def test_only_while_a_store_is_made_and_in_no_other_one_writes_wait_for_no_disk(
     )
     monkeypatch.setattr("mlflow.MlflowClient", lambda **_: client)
     monkeypatch.chdir(workplace)
-    assert prepare_store(f"sqlite:///{name}", experiment="e") == "7"
+    assert open_store(f"sqlite:///{name}", experiment="e") == "7"
     modes["later"] = opened(f"sqlite:///{name}")
     full, off = 2, 0
     assert modes == {"made": off, "other": full, "later": full}
