@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import re
-import socket
 import time
 import uuid
 from collections.abc import Mapping
@@ -18,7 +16,7 @@ from embexp.tracking.background import Background
 from embexp.tracking.journal import Journal, in_order, journals_in, journals_under
 from embexp.tracking.kept import RUNS, is_to_go_on, last_of
 from embexp.tracking.local import StoredRun, holds, is_ready, ready_runs, stored
-from embexp.tracking.processes import is_dead, started_at
+from embexp.tracking.processes import is_dead, owner_tags
 from embexp.tracking.protocol import PLACE, FoundRun, Status, Tracker, cautions_of, param_text, scored_on_of
 from embexp.tracking.secrets import without_secrets
 from embexp.tracking.sender import RunIsGone, Sender, close_if_dead
@@ -335,9 +333,7 @@ def _owner(parent: str | None) -> dict[str, str]:
     return {
         # Of a run that is continued these take the place of those of the process before.
         TRAINED_BY: sweep.get("id", "none"),
-        "embexp.host": socket.gethostname(),
-        "embexp.pid": str(os.getpid()),
-        "embexp.pid_started": started_at(os.getpid()),
+        **owner_tags(),
     }
 
 

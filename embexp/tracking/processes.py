@@ -1,4 +1,4 @@
-"""Whether the process that made a run is still there: its number may be another's by now."""
+"""Whether the process that made a run is still there: its number may be another's by now, or be counted in another container."""
 
 from __future__ import annotations
 
@@ -13,13 +13,37 @@ GONE = "gone"
 # Zombies: they have ended, and whoever started them has not asked how.
 ENDED = ("Z", "X")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
+# In which this process has its number.
+NAMESPACE = Path("/proc/self/ns/pid")
+
+
+def owner_tags() -> dict[str, str]:
+    """A run's tags by which this process is known again as the one that makes it."""
+    return {
+        "embexp.host": socket.gethostname(),
+        "embexp.pid": str(os.getpid()),
+        "embexp.pid_started": started_at(os.getpid()),
+        "embexp.pid_namespace": _namespace(),
+    }
 
 
 def is_dead(tags: Mapping[str, str]) -> bool:
-    """Whether the process that made a run of this machine is gone."""
+    """Whether the process that made a run is gone; false where that cannot be seen from here."""
+    return is_in_sight(tags) and not is_there(int(tags["embexp.pid"]), tags.get("embexp.pid_started", ""))
+
+
+def is_in_sight(tags: Mapping[str, str]) -> bool:
+    """Whether it can be seen from here if the process that made a run lives: it is of this machine, and of no other container.
+
+    Containers may share a name (docker run --network host, apptainer -C), each with process numbers of its own.
+    """
     if tags.get("embexp.host") != socket.gethostname() or "embexp.pid" not in tags:
         return False
-    return not is_there(int(tags["embexp.pid"]), tags.get("embexp.pid_started", ""))
+    # Runs of earlier versions do not tell it.
+    if tags.get("embexp.pid_namespace", _namespace()) == _namespace():
+        return True
+    # Whatever container it was in, it has not outlived its machine's last start.
+    return _boot_of(tags.get("embexp.pid_started", "")) != _boot_of(started_at(os.getpid()))
 
 
 def is_there(pid: int, started: str) -> bool:
@@ -45,6 +69,18 @@ def started_at(pid: int) -> str:
         return GONE if state in ENDED else f"{BOOT.read_text(encoding='utf-8').strip()}:{fields[18]}"
     except (OSError, ValueError, IndexError):
         return _time_of_day(pid)
+
+
+def _boot_of(started: str) -> str:
+    return started.rpartition(":")[0]
+
+
+def _namespace() -> str:
+    """That of this process's number; "none" where numbers are not told apart so."""
+    try:
+        return os.readlink(NAMESPACE)
+    except OSError:
+        return "none"
 
 
 def _time_of_day(pid: int) -> str:

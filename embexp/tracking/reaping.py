@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Mapping
 
 from embexp.tracking.local import ready_runs
-from embexp.tracking.processes import is_dead
+from embexp.tracking.processes import is_dead, is_in_sight
 from embexp.tracking.protocol import Status
 from embexp.tracking.store import (
     GONE,
@@ -34,8 +33,8 @@ def reap_dead_runs(uri: str | None, *, experiment: str, ended_sweep: str | None 
     Args:
         uri: of the store.
         experiment: the one in which the runs are.
-        ended_sweep: a run id; its jobs are known to be over, those on other machines too. A run that such a job began
-            and somebody else goes on with is none of them.
+        ended_sweep: a run id; its jobs are known to be over, those on other machines and in other containers too. A run that
+            such a job began and somebody else goes on with is none of them.
 
     Raises:
         ConfigError: there can be no such store.
@@ -63,7 +62,7 @@ def _reap(uri: str | None, experiment: str, ended_sweep: str | None) -> int:
     dead = [
         run
         for run in client.search_runs([experiment_id], "attributes.status = 'RUNNING'", max_results=1000)
-        if is_dead(run.data.tags) or (ended is not None and _was_a_job_elsewhere(run.data.tags, ended))
+        if is_dead(run.data.tags) or (ended is not None and _was_a_job_out_of_sight(run.data.tags, ended))
     ]
     for run in dead:
         client.set_tag(run.info.run_id, "embexp.reason", GONE)
@@ -71,6 +70,6 @@ def _reap(uri: str | None, experiment: str, ended_sweep: str | None) -> int:
     return len(dead)
 
 
-def _was_a_job_elsewhere(tags: Mapping[str, str], sweep: str) -> bool:
-    # Of the processes of this machine it is known whether they live.
-    return tags.get(TRAINED_BY) == sweep and tags.get("embexp.host") != socket.gethostname()
+def _was_a_job_out_of_sight(tags: Mapping[str, str], sweep: str) -> bool:
+    # Of the processes in sight it is known whether they live.
+    return tags.get(TRAINED_BY) == sweep and not is_in_sight(tags)

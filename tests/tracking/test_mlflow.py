@@ -161,9 +161,19 @@ def test_a_run_whose_process_was_killed_is_told_to_be_and_closed_at_the_next_sta
     living.end(Status.FINISHED)
 
 
-def test_the_runs_of_a_sweep_that_is_over_are_closed_though_they_were_on_another_machine(store, monkeypatch):
+@pytest.mark.parametrize(
+    ("where", "of_another"),
+    [
+        ("socket.gethostname", lambda: "another"),
+        ("embexp.tracking.processes.NAMESPACE", Path("/proc/self/ns/net")),
+    ],
+    ids=["machine", "container"],
+)
+def test_the_runs_of_a_sweep_that_is_over_are_closed_though_nobody_here_sees_their_processes(
+    store, monkeypatch, where, of_another
+):
     with monkeypatch.context() as patched:
-        patched.setattr("socket.gethostname", lambda: "another")
+        patched.setattr(where, of_another)
         parent = store.started(tags={"embexp.sweep": "folder"})
         child, stranger = store.started(parent=parent.reference), store.started()
     reap_dead_runs(store.uri, experiment="tests", ended_sweep=parent.run_id)

@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from embexp.tracking.processes import BOOT, HIDDEN, is_dead, started_at
+from embexp.tracking.processes import BOOT, HIDDEN, NAMESPACE, is_dead, owner_tags, started_at
 
 
 @pytest.mark.skipif(not BOOT.is_file(), reason="no /proc: a process is known by the time of day")
@@ -34,6 +34,16 @@ def test_a_process_that_has_ended_is_dead_though_nobody_has_asked_how():
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         assert is_dead(tags)
         assert is_dead(by_time_of_day)
+
+
+@pytest.mark.skipif(not NAMESPACE.exists(), reason="no /proc: a number is one process's on the whole machine")
+def test_a_process_of_another_container_is_held_for_dead_only_since_the_machine_was_started_anew():
+    # Its number is nobody's here.
+    tags = {**owner_tags(), "embexp.pid": str(2**22 + 1)}
+    elsewhere = {**tags, "embexp.pid_namespace": "pid:[1]"}
+    assert is_dead(tags)
+    assert not is_dead(elsewhere)
+    assert is_dead({**elsewhere, "embexp.pid_started": "another boot:1"})
 
 
 def test_a_process_of_an_earlier_version_is_known_by_the_time_of_day():
