@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Of a process of somebody else's, on a machine that shows only one's own.
 HIDDEN = "hidden"
-GONE = "gone"
+ABSENT = "absent"
 # Zombies: they have ended, and whoever started them has not asked how.
 ENDED = ("Z", "X")
 BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -58,7 +58,7 @@ def is_there(pid: int, started: str) -> bool:
 
 
 def started_at(pid: int) -> str:
-    """When a process of this machine was started; GONE where there is none of this number, HIDDEN where it is not to be seen.
+    """When a process of this machine was started; ABSENT where there is none of this number, HIDDEN where it is not to be seen.
 
     On Linux since which boot and at which of its ticks: a time of day would be another after the clock is set.
     """
@@ -66,7 +66,7 @@ def started_at(pid: int) -> str:
         # A name may be cut within a letter.
         status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         state, *fields = status.rpartition(")")[2].split()
-        return GONE if state in ENDED else f"{BOOT.read_text(encoding='utf-8').strip()}:{fields[18]}"
+        return ABSENT if state in ENDED else f"{BOOT.read_text(encoding='utf-8').strip()}:{fields[18]}"
     except (OSError, ValueError, IndexError):
         return _time_of_day(pid)
 
@@ -88,11 +88,11 @@ def _time_of_day(pid: int) -> str:
 
     try:
         process = psutil.Process(pid)
-        return GONE if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else str(process.create_time())
+        return ABSENT if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD) else str(process.create_time())
     except psutil.AccessDenied:
         return HIDDEN
     except psutil.Error:
-        return HIDDEN if _is_another_users(pid) else GONE
+        return HIDDEN if _is_another_users(pid) else ABSENT
 
 
 def _is_another_users(pid: int) -> bool:
