@@ -134,7 +134,24 @@ def _of_values(counts: Array, gold: Array, similarities: Array) -> tuple[Array, 
     a, b = gold - gold.mean(), similarities - similarities.mean(axis=1, keepdims=True)
     sum_a, sum_b = a @ counts, b @ counts
     above = (a * b) @ counts - sum_a * sum_b / total
-    return above, ((a * a) @ counts - sum_a**2 / total) * ((b * b) @ counts - sum_b**2 / total)
+    spread_a = _spread_of_values((a * a) @ counts, sum_a, total)
+    spread_b = _spread_of_values((b * b) @ counts, sum_b, total)
+    return above, spread_a * spread_b
+
+
+def _spread_of_values(squares: Array, sums: Array, total: Array) -> Array:
+    """The sum of the squares of values about their mean: (..., resamples).
+
+    It is a difference, and 0 where it is within what its parts are rounded by: one value alone was drawn.
+
+    Args:
+        squares: the sum of the squares of what was drawn: (..., resamples).
+        sums: the sum of it: (..., resamples).
+        total: how many were drawn: (resamples,).
+    """
+    spread = squares - sums**2 / total
+    above_rounding: Array = np.where(spread > 2 * total * np.finfo(np.float64).eps * squares, spread, 0.0)
+    return above_rounding
 
 
 def _of_ranks(counts: Array, gold: Array, similarities: Array) -> tuple[Array, Array]:
@@ -219,6 +236,8 @@ def differences_with_best(values: Array, drawn: Array) -> list[Difference]:
     Source: the single-step maxT of Westfall and Young 1993, Resampling-Based Multiple Testing, over all pairs as in Tukey's
     range test.
     """
+    # Pairs that all have one gold score tell of no model: counted, they would be of no difference.
+    drawn = drawn[:, ~np.isnan(drawn).all(axis=0)]
     centred = np.nan_to_num(drawn - np.nanmean(drawn, axis=1, keepdims=True))
     covariance = np.atleast_2d(np.cov(centred))
     variances = np.diag(covariance)

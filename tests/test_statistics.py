@@ -52,6 +52,18 @@ def test_every_resample_is_what_scipy_says_of_the_pairs_drawn(statistic, tied):
         assert value == pytest.approx(SCIPY[statistic](gold[row], similarities[0, row]).statistic, abs=1e-10)
 
 
+@pytest.mark.parametrize("statistic", ["pearson", "spearman"])
+def test_a_resample_of_one_value_has_no_correlation(statistic):
+    odd = np.eye(50)
+    gold, similarities = odd[7], np.stack([odd[30], np.random.default_rng(3).normal(size=50)])
+    _, drawn = correlations(gold, similarities, statistic=statistic, resamples=64, seed=5)
+    places = np.random.default_rng(5).integers(0, 50, (64, 50))
+    for values, of_model in zip(similarities, drawn, strict=True):
+        one_value = [len(set(gold[row])) == 1 or len(set(values[row])) == 1 for row in places]
+        assert any(one_value)
+        assert np.isnan(of_model).tolist() == one_value
+
+
 def test_holms_correction_is_the_one_worked_by_hand():
     # 0.01 x 4; 0.02 x 3; 0.03 x 2 is less than the one before, which therefore stands; 0.5 x 1.
     assert holm(np.array([0.03, 0.01, 0.5, 0.02])) == pytest.approx([0.06, 0.04, 0.5, 0.06])
@@ -150,6 +162,13 @@ def test_a_model_beside_itself_is_not_told_apart():
     same, worse = differences_with_best(values, drawn)
     assert not same.is_real
     assert worse.is_real
+
+
+def test_resamples_in_which_no_model_has_a_score_change_nothing():
+    drawn = np.random.default_rng(13).normal(0.5, 0.01, (5, 200))
+    values = np.array([0.53, 0.52, 0.51, 0.50, 0.49])
+    without = np.concatenate([drawn, np.full((5, 100), np.nan)], axis=1)
+    assert differences_with_best(values, without) == differences_with_best(values, drawn)
 
 
 def test_what_is_told_apart_from_the_best_has_an_interval_without_zero_even_among_outliers():
