@@ -35,7 +35,10 @@ AT_ONCE = 64
 
 @dataclass(frozen=True)
 class Interval:
-    """A score and where it would lie in 95 of 100 test sets of this size."""
+    """A score and its 95 % confidence interval.
+
+    Of the intervals of many test sets of one size, 95 in 100 would hold the score on all the pairs that these are drawn from.
+    """
 
     value: float
     low: float
@@ -206,7 +209,7 @@ def differences(values: Array, drawn: Array) -> list[Difference]:
         values: of each difference: (differences,).
         drawn: of each, in every resample: (differences, resamples).
 
-    The p-value is the level at which the percentile interval just reaches zero, never below 1 / (resamples + 1).
+    The p-value is the level at which the percentile interval just reaches zero, never below 2 / (resamples + 1).
     Source: Efron and Tibshirani 1993, chapter 16; Holm 1979, Scandinavian Journal of Statistics 6.
     """
     found = [row[np.isfinite(row)] for row in drawn]
