@@ -37,7 +37,8 @@ AT_ONCE = 64
 class Interval:
     """A score and its 95 % confidence interval.
 
-    Of the intervals of many test sets of one size, 95 in 100 would hold the score on all the pairs that these are drawn from.
+    Of the intervals of many test sets of one size, 95 in 100 would hold the score on all the pairs that these are drawn from; of
+    few pairs, by Pearson, fewer: see `interval`.
     """
 
     value: float
@@ -197,7 +198,17 @@ def _spread(drawn: Array) -> Array:
 
 
 def interval(value: float, drawn: Array) -> Interval:
-    """The percentile interval of a score: (resamples,) -> [low, high]."""
+    """The percentile interval of a score: (resamples,) -> [low, high].
+
+    In a thousand simulated test sets (normal, graded and 0/1 scores; true correlations of 0.5 to 0.8) it held the truth so often:
+
+        pairs      20            30            50            100           500
+        Spearman   94 to 98 %    94 to 97 %    94 to 96 %    95 to 96 %    95 to 96 %
+        Pearson    89 to 92 %    91 to 93 %    92 to 94 %    94 to 95 %    95 to 97 %
+
+    BCa intervals hold Pearson's more often with few pairs, 92 to 94 % with 20, but Spearman's no more often, and take as many
+    correlations more as there are pairs; Fisher's z is too wide for scores that are not normal, and holds it in up to 99 %.
+    """
     low, high = np.nanquantile(drawn, _tails())
     return Interval(float(value), float(low), float(high))
 

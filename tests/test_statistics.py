@@ -125,6 +125,16 @@ def test_intervals_cover_the_truth_in_ninety_five_of_a_hundred_trials(statistic)
         assert 0.93 <= share <= 0.97
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("statistic", "pairs", "least"), [("spearman", 20, 0.93), ("pearson", 20, 0.88), ("pearson", 50, 0.91)]
+)
+def test_of_few_pairs_intervals_cover_the_truth_as_often_as_the_docs_say(statistic, pairs, least):
+    shares = covered(1000, pairs=pairs, resamples=1000, statistic=statistic)
+    print(f"{statistic}, {pairs} pairs: score {shares[0]:.1%}, difference {shares[1]:.1%} covered")
+    assert min(shares) >= least
+
+
 def best_called_better(trials: int, *, models: int, pairs: int, resamples: int, corrected: bool = True) -> float:
     """The share of trials in which some of equally good models is told apart from the one that leads."""
     generator, wrong = np.random.default_rng(11), 0
