@@ -28,8 +28,10 @@ Similarity = Literal["cosine", "manhattan", "euclidean", "dot"]
 # What scores on pairs are: of the model's similarities with what the pairs were given.
 CORRELATIONS = ("pearson", "spearman")
 Dimensions = Annotated[int, Field(ge=1)]
-# It stands in names of metrics, where the tracker would change other signs, and in a tag, where it would not.
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]+$")]
+# They stand in names of metrics, where the tracker would change other signs, and in tags, where it would not.
+SetName = Annotated[str, Field(pattern=r"^[\w .-]*\w[\w .-]*$")]
+# Of a file with its scores too.
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]*[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
 def _one_or_more(value: Any) -> Any:
@@ -37,7 +39,7 @@ def _one_or_more(value: Any) -> Any:
 
 
 def _keys_as_words(value: Any) -> Any:
-    """Labels are words, and 1 that of a file that has 1 for one; on a command line no quotes could make it a text."""
+    """Labels and names are words, and 1 is that of a file that has 1 for one; on a command line no quotes could make it a text."""
     return {str(key): meaning for key, meaning in value.items()} if isinstance(value, dict) else value
 
 
@@ -263,7 +265,7 @@ class Mteb(Schema):
     tasks: list[str]
     types: list[str]
     benchmark: str | None
-    own: dict[Name, str] | None
+    own: Annotated[dict[TaskName, str], BeforeValidator(_keys_as_words)] | None
     languages: list[str] = Field(min_length=1)
     path: str | None
     cache: str
@@ -320,7 +322,7 @@ class Evaluation(Schema):
     similarities: list[Similarity] = Field(min_length=1)
     select_by: str
     dims: list[Dimensions] | None = Field(min_length=1)
-    sets: dict[Name, str] | None
+    sets: Annotated[dict[SetName, str], BeforeValidator(_keys_as_words)] | None
     mteb: Mteb | None
     retrieval: Retrieval | None
     classification: Classification | None
