@@ -57,6 +57,8 @@ def _with(word: str, left: Sequence[Run], runs: Sequence[Run], sweeps: Sequence[
     chosen, elsewhere = with_setting(left, key)
     known = sorted({key for run in runs for key in run.params} | {SWEEP, "status"})
     if quoted is None or not (key in known or any(key in run.params for run in chosen)):
+        if word in known:
+            raise ConfigError([f"{word}: filters are KEY=VALUE; give it a value: {word}=..."])
         its_key = next((each for run in runs for each, value in run.params.items() if value == word), None)
         meant = nearest(key, known) if its_key is None else f" Did you mean '{its_key}={word}'?"
         raise ConfigError([f"{word}: no run has this; filters are KEY=VALUE.{meant} Keys: {', '.join(known)}."])

@@ -63,6 +63,11 @@ def test_of_a_model_that_was_only_scored_no_setting_of_training_is_told(runs):
         filtered([scored], ["trainer.weight_decay=0"])
 
 
+def test_a_key_without_a_value_is_told_to_want_one(runs):
+    with pytest.raises(ConfigError, match=r"^loss: filters are KEY=VALUE; give it a value: loss=\.\.\.$"):
+        filtered(runs, ["loss"])
+
+
 def test_what_an_experiment_s_file_set_is_told_beside_what_was_typed_for_others(runs):
     untyped, typed, elsewhere = (replace(run, params={**run.params, "experiment": "ours"}) for run in runs)
     filled = with_what_experiments_set([untyped, typed, elsewhere])
