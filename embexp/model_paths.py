@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from embexp.config.errors import nearest
+from embexp.home import expanded
 from embexp.network import hub_is_reachable
 
 HUB_ID = re.compile(r"^[\w.-]+(/[\w.-]+)?$")
@@ -22,7 +23,7 @@ def is_no_model(path: str, key: str = "model.path") -> str | None:
     """What is wrong with a path that is neither a folder nor a hub id; None where it is one of them."""
     if not path.strip():
         return f"{key}={path}: is empty; name a folder, or a hub id (owner/name)."
-    if Path(path).expanduser().is_dir() or (HUB_ID.match(path) and not path.startswith((".", "/", "~"))):
+    if expanded(path).is_dir() or (HUB_ID.match(path) and not path.startswith((".", "/", "~"))):
         return None
     return f"{key}={path}: there is no such folder, and it is no hub id (owner/name) either."
 
@@ -33,7 +34,7 @@ def is_nowhere(path: str, key: str = "model.path") -> str | None:
 
     Told in two seconds, without what loading imports: of owner/name, which is no folder by mistake, loading it tells.
     """
-    if "/" in path or Path(path).expanduser().is_dir() or is_no_model(path) is not None:
+    if "/" in path or expanded(path).is_dir() or is_no_model(path) is not None:
         return None
     from huggingface_hub import constants
 
@@ -48,7 +49,7 @@ def is_nowhere(path: str, key: str = "model.path") -> str | None:
 
 def holds_none(path: str, key: str = "model.path") -> str | None:
     """What is wrong with a folder in which there is no model, and where one may be that was meant; None of all others."""
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     if not folder.is_dir():
         return None
     try:

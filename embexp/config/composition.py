@@ -42,6 +42,7 @@ from embexp.config.overrides import (
 from embexp.config.ranges import MOST_CORNERS, corners, parse, read, said_of_ranges
 from embexp.config.schema import Config
 from embexp.config.unread import cautions_of
+from embexp.home import expanded
 from embexp.shipped import conf_folder
 
 # The options of evaluation that are scored at the end; the others bring the pairs by which the best step is chosen.
@@ -193,7 +194,7 @@ def _loader_of(hydra: Any) -> Iterator[ConfigLoader]:
 def _loader(config_dir: str | Path | None) -> Iterator[ConfigLoader]:
     """Hydra over conf/ and a person's own folder; what of Hydra was there before is there again afterwards."""
     keep_to_own_options()
-    own = None if config_dir is None else Path(config_dir).expanduser().resolve()
+    own = None if config_dir is None else expanded(config_dir).resolve()
     if own is not None:
         _refuse_hidden_options(own)
     outer = GlobalHydra.instance().hydra

@@ -29,6 +29,7 @@ from embexp.config.schema import (
 )
 from embexp.config.sources import sources_are_there, sources_of, what_is_wrong_with_rows
 from embexp.config.targets import arguments_of, what_is_missing_of, what_is_wrong_with_arguments
+from embexp.home import expanded
 from embexp.model_paths import holds_none, is_no_model, is_nowhere
 from embexp.tracking.named import what_is_wrong_with
 from embexp.tracking.secrets import without_secrets
@@ -213,9 +214,9 @@ def _evaluations_have_their_files(config: Config) -> Iterator[str]:
     if probe is not None and probe.path is None and (probe.train is None) != (probe.test is None):
         yield "evaluation.classification: train and test go together; name both files, or a folder as path."
     for key, file in files_of(evaluation).items():
-        if not (file and Path(file).expanduser().exists()):
+        if not (file and expanded(file).exists()):
             yield f"{key}={file}: there is no such file or folder."
-        elif key.startswith("evaluation.mteb.") and not Path(file).expanduser().is_dir():
+        elif key.startswith("evaluation.mteb.") and not expanded(file).is_dir():
             yield f"{key}={file}: is a file; name the folder that holds a task's files, or, as path, the tasks' folders."
 
 

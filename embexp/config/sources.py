@@ -13,6 +13,7 @@ from embexp.config.errors import ConfigError, closest, did_you_mean
 from embexp.config.kinds import USING_LABELS, VIEWS_OF_KIND, Kind, view_of
 from embexp.config.schema import Config, Data, Files, Hub
 from embexp.config.sections import data_schema
+from embexp.home import expanded
 
 if TYPE_CHECKING:
     from embexp.data.files import FileSource
@@ -54,7 +55,7 @@ def sources_are_there(config: Config) -> Iterator[str]:
     """Whether the folders and files are there that are named, and those named that must be; none is opened."""
     for section, source in sources_of(config):
         if isinstance(source, Hub) and source.path is not None:
-            key, folder = "evaluation.path" if section == PAIRS else f"{section}.path", Path(source.path).expanduser()
+            key, folder = "evaluation.path" if section == PAIRS else f"{section}.path", expanded(source.path)
             if not any(folder.glob("*.parquet")):
                 what = "holds no parquet files" if folder.is_dir() else "there is no such folder"
                 yield f"{key}={source.path}: {what}; name a folder of parquet files, or leave it out to use the hub."
@@ -83,13 +84,13 @@ def _not_there(section: str, source: Files) -> Sequence[str]:
     if empty := [split for split, path in paths.items() if not path]:
         return [f"{section}.{split}=: is empty; name a file, or leave it out." for split in empty]
     # What may not be looked into holds none, to os.path; to Path.exists it is an error.
-    absent = [split for split, path in paths.items() if not os.path.exists(Path(path).expanduser())]
+    absent = [split for split, path in paths.items() if not os.path.exists(expanded(path))]
     return [f"{section}.{split}={paths[split]}: there is no such file.{_beside(paths[split])}" for split in absent]
 
 
 def _beside(path: str) -> str:
     """ " Did you mean 'faq.csv'?", of the files beside one that is not there; or nothing."""
-    wanted = Path(path).expanduser().absolute()
+    wanted = expanded(path).absolute()
     try:
         match = _closest_in(wanted.parent, wanted.name, wanted.parent.stat().st_mtime_ns)
     except OSError:
@@ -184,7 +185,7 @@ def _kinds(asked: _Headers) -> Mapping[Split, Kind]:
 def _state(path: str) -> tuple[int, int] | None:
     """By which it is seen that a file has changed; None where there is none."""
     try:
-        found = Path(path).expanduser().stat()
+        found = expanded(path).stat()
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size
@@ -204,7 +205,7 @@ class _Asked:
 
 
 def _asked(files: FileSource, split: Split, source: Files, *, dev_is_scored: bool, labels_tell: bool) -> _Asked:
-    path = Path(getattr(source, split)).expanduser().absolute()
+    path = expanded(getattr(source, split)).absolute()
     found = path.stat()
     state = found.st_mtime_ns, found.st_size
     return _Asked(files, split, path, state, source.model_dump_json(), dev_is_scored, labels_tell)

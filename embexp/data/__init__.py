@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
 from hydra.utils import get_object
@@ -15,6 +14,7 @@ from embexp.config.schema import SCHEMAS
 from embexp.data.cache import CachedSource
 from embexp.data.own import OwnSource
 from embexp.data.rows import KeptSource, Source
+from embexp.home import expanded
 
 
 def build_source(config: Data, *, cache: str | None = None) -> Source:
@@ -34,4 +34,4 @@ def build_source(config: Data, *, cache: str | None = None) -> Source:
         return OwnSource(source, config.target)
     if cache is None:
         return source
-    return CachedSource(cast(KeptSource, source), config, Path(cache).expanduser())
+    return CachedSource(cast(KeptSource, source), config, expanded(cache))

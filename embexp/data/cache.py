@@ -27,6 +27,7 @@ from embexp.data.negatives import Miner
 from embexp.data.rows import KeptSource, Rows, Split, WritingSource
 from embexp.data.tables import AT_ONCE, TABLE, UnwritableError
 from embexp.data.views import View, is_directed, make_view
+from embexp.home import expanded
 from embexp.identity import code_of, sha256_of, versions
 from embexp.locks import alone_with
 
@@ -118,7 +119,7 @@ def cached_view(
     # What is said of it, and said again, names the rows: two files may hold the same.
     made_from |= {"called": rows.name}
     made_from |= {} if miner is None else {"miner": miner.made_from}
-    (table, facts, *_), found = found_or_made(Path(folder).expanduser(), made_from, make)
+    (table, facts, *_), found = found_or_made(expanded(folder), made_from, make)
     assert table is not None
     if found:
         _say_again(facts)

@@ -16,6 +16,7 @@ from embexp.data.files.checking import label_word, refuse_what_is_no_text
 from embexp.data.rows import COLUMNS, TYPES, Rows, Split, arrow_table, label_number, schema_of
 from embexp.data.stored import Stored, of_hub, of_parquet, said_by
 from embexp.data.tables import written
+from embexp.home import expanded
 from embexp.network import hub_is_reachable
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class HubSource:
         self.repo = repo
         self.subset = subset
         self.revision = revision
-        self.path = Path(path).expanduser() if path is not None else None
+        self.path = expanded(path) if path is not None else None
         self.splits = splits
         self.columns = columns or {}
 

@@ -23,6 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from embexp.data.cache import Made, found_or_made, scratch_name
+from embexp.home import expanded
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -92,7 +93,7 @@ def cached_tokens(
         prompts: of columns, each put before its texts.
         made_from: what decides the ids, and which texts they are of.
     """
-    kept = Path(folder).expanduser()
+    kept = expanded(folder)
     with ExitStack() as until_written:
 
         def make(_: Path | None) -> Made:

@@ -15,6 +15,7 @@ from embexp.data.rows import text_key
 from embexp.evaluation.named import Table
 from embexp.evaluation.parts import Part
 from embexp.evaluation.tables import find_table, fingerprint_of
+from embexp.home import expanded
 
 if TYPE_CHECKING:
     # What is wrong with files is told without it: it takes seconds to import.
@@ -145,7 +146,7 @@ def tables_of(settings: Classification) -> list[Table]:
 
 def _file(settings: Classification, split: str) -> Path:
     named = settings.train if split == "train" else settings.test
-    path = Path(named).expanduser() if named else find_table(Path(str(settings.path)).expanduser(), [split])
+    path = expanded(named) if named else find_table(expanded(str(settings.path)), [split])
     if path is None:
         raise ConfigError(
             [f"evaluation.classification.path={settings.path}: no {split}.parquet, .jsonl, .csv or .tsv in it."]

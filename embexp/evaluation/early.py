@@ -16,6 +16,7 @@ from embexp.data.files.content import is_small
 from embexp.evaluation import classification, judged, mteb_own
 from embexp.evaluation.named import Table
 from embexp.evaluation.sets import what_is_wrong_with_a_set
+from embexp.home import expanded
 
 
 def what_is_wrong_with_files(evaluation: Evaluation, *, files: Iterable[str]) -> Sequence[str]:
@@ -41,7 +42,7 @@ class _Asked:
 def _states(files: Iterable[str]) -> Iterator[tuple[Path, int, int]]:
     """Of each file, by which it is seen that it has changed."""
     for each in files:
-        path = Path(each).expanduser().absolute()
+        path = expanded(each).absolute()
         # Tables lie in a folder itself, judgements perhaps in one of their own.
         there = [path] if path.is_file() else sorted([*path.glob("*.*"), *path.glob("qrels/*.*")])
         for file in filter(Path.is_file, there):
@@ -69,7 +70,7 @@ def _looks(evaluation: Evaluation) -> Sequence[Callable[[], Sequence[str]]]:
     if probe is not None and (probe.path or probe.train):
         looks.append(partial(_of_classification, probe))
     if mteb is not None:
-        looks += [partial(_of_own_task, name, Path(folder).expanduser()) for name, folder in (mteb.own or {}).items()]
+        looks += [partial(_of_own_task, name, expanded(folder)) for name, folder in (mteb.own or {}).items()]
     return looks
 
 

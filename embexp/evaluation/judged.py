@@ -11,6 +11,7 @@ from embexp.config import ConfigError, Retrieval
 from embexp.config.errors import printable
 from embexp.evaluation.named import Table
 from embexp.evaluation.tables import BLANK, find_table, fingerprint_of, no_id_agrees, relevant_to_each
+from embexp.home import expanded
 
 # How files call the columns, BEIR's own names first.
 IDS = ("_id", "id")
@@ -71,8 +72,8 @@ def tables_of(settings: Retrieval) -> dict[str, Table]:
 def _file(settings: Retrieval, key: str, names: Sequence[str]) -> Path:
     named = getattr(settings, key)
     if named is not None:
-        return Path(named).expanduser()
-    folder = Path(str(settings.path)).expanduser()
+        return expanded(named)
+    folder = expanded(str(settings.path))
     found = find_table(folder, names)
     if found is None:
         raise ConfigError(

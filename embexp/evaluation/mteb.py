@@ -24,6 +24,7 @@ from embexp.evaluation.mteb_mirror import load_mirror, mirror_of
 from embexp.evaluation.mteb_own import folder_of, kind_of_own, own_task, tables_hash
 from embexp.evaluation.parts import Part, one_line
 from embexp.evaluation.tables import fingerprint_of
+from embexp.home import expanded
 from embexp.identity import code_of
 from embexp.interrupts import LOADED, waiting_for_a_good_moment
 from embexp.models import identity_of
@@ -111,7 +112,7 @@ class MtebEvaluation:
         origin = "hub" if found is None else load_mirror(task, found)
         # Another version of MTEB, other data under the same name, or the same that is read otherwise, has scores of its own.
         read_by = "" if found is None else f"-{code_of(*READING)[:16]}"
-        cache = ResultCache(Path(self.settings.cache).expanduser() / f"{mteb.__version__}-{origin[:16]}{read_by}")
+        cache = ResultCache(expanded(self.settings.cache) / f"{mteb.__version__}-{origin[:16]}{read_by}")
         known = cache.load_task_result(task.metadata.name, model.mteb_model_meta) is not None
         if found is None and not known:
             _refuse_absent(task)
@@ -191,7 +192,7 @@ def mteb_evaluation(settings: Mteb) -> MtebEvaluation:
         ConfigError: a task, a type or a benchmark that MTEB does not know; a task that is in none of the languages; an own
             folder that makes no task.
     """
-    own = {name: Path(folder).expanduser() for name, folder in (settings.own or {}).items()}
+    own = {name: expanded(folder) for name, folder in (settings.own or {}).items()}
     # Before MTEB, which takes seconds to import.
     kinds = {name: kind_of_own(name, folder) for name, folder in own.items()}
     with waiting_for_a_good_moment(LOADED):

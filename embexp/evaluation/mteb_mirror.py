@@ -17,6 +17,7 @@ from typing import Any
 from embexp.config import ConfigError
 from embexp.data.files.checking import label_word
 from embexp.evaluation.tables import BLANK, add_to, find_table, read_columns
+from embexp.home import expanded
 
 # What data sets are also called: their names in other collections.
 ALSO = {"stsbenchmark-sts": ("stsb", "stsbenchmark"), "sickr-sts": ("sickr",)}
@@ -45,7 +46,7 @@ def mirror_of(task: Any, path: str | None) -> Path | None:
         return None
     repo = str(task.metadata.dataset["path"]).rpartition("/")[2]
     names = {name.lower() for name in (task.metadata.name, repo, *ALSO.get(repo.lower(), ()))}
-    folders = sorted(folder for folder in Path(path).expanduser().iterdir() if folder.is_dir())
+    folders = sorted(folder for folder in expanded(path).iterdir() if folder.is_dir())
     return next((folder for folder in folders if folder.name.lower() in names), None)
 
 

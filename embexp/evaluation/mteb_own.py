@@ -20,6 +20,7 @@ from embexp.data.files.content import SUFFIXES, UnreadableError
 from embexp.evaluation.mteb_mirror import DOCUMENTS, IDS, OWN, PAIRS, QRELS, judgements, queries_of
 from embexp.evaluation.named import Table
 from embexp.evaluation.tables import BLANK, add_to, find_table, no_id_agrees, opened, relevant_to_each
+from embexp.home import expanded
 
 if TYPE_CHECKING:
     from mteb.abstasks import AbsTask
@@ -204,4 +205,4 @@ def _hash_of(folder: Path, tables: tuple[tuple[Path, int, int], ...]) -> str:
 def folder_of(settings_own: dict[str, str], task: Any) -> Path | None:
     """Where an own task's data is; None for MTEB's tasks."""
     found = settings_own.get(task.metadata.name)
-    return Path(found).expanduser() if found is not None else None
+    return expanded(found) if found is not None else None

@@ -19,6 +19,7 @@ from embexp.compare.ranking import scored_on
 from embexp.compare.runs import Run, read_result
 from embexp.compare.warned import TEST_AND_DEV
 from embexp.data.views import SCORED_AS
+from embexp.home import expanded
 from embexp.naming import name_of, shared_command, shared_name, without_folders
 from embexp.report.charts import LATENCY
 from embexp.report.details import Details, details_of
@@ -245,7 +246,7 @@ def base_of(config: Mapping[str, Any]) -> Base:
     name = config.get("names", {}).get("model", "unknown")
     if path is None:
         return Base(name, None, None)
-    folder: Path | None = Path(path).expanduser()
+    folder: Path | None = expanded(path)
     if folder is not None and (folder.is_dir() or not HUB_ID.match(path)):
         front = front_matter_in(folder / CARD)
         made_from = front.get("base_model")

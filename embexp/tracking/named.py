@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from embexp.config.errors import nearest
+from embexp.home import expanded
 from embexp.tracking.local import opened
 from embexp.tracking.moved import local_path
 from embexp.tracking.secrets import without_secrets
@@ -52,7 +53,7 @@ def _of_folder(where: str) -> str:
     """What is said of a name that MLflow takes for a folder's; a person may mean a database by it."""
     file = local_path(where) if where.startswith("file:") else Path(where.removeprefix("sqlite:"))
     if file is not None and (file.is_file() or (file.suffix.lower() in ENDINGS and not file.is_dir())):
-        database = uri_of(file.expanduser())
+        database = uri_of(expanded(file))
         return f"MLflow takes a name alone for a folder's, and keeps no runs in one any more; for the database write {database}"
     return "MLflow keeps no runs in a plain folder any more; name a database, as sqlite:///mlflow.db."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -34,6 +35,28 @@ def test_a_file_that_is_not_there_is_told_before_anything_is_loaded_whatever_is_
     given = ["data=files", "evaluation=files", f"data.train={pairs}", f"evaluation.source.dev={pairs}", override]
     for kinds in ([], ["data.kind=pairs", "evaluation.source.kind=pairs"]):
         assert f"{override}: there is no such file." in problems_of(*given, *kinds)
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["data=files", 'data.train="~nobody here/x.csv"'], "data.train=~nobody here/x.csv: there is no such file."),
+        (
+            ['evaluation.sets={x: "~nobody here/x.csv"}'],
+            "evaluation.sets.x=~nobody here/x.csv: there is no such file or folder.",
+        ),
+        (['model.path="~nobody here/m"'], "model.path=~nobody here/m: "),
+    ],
+)
+def test_a_home_that_nobody_has_is_a_folder_that_is_not_there(typed, said):
+    (told,) = problems_of(*typed)
+    assert told.startswith(said)
+
+
+def test_a_file_may_be_called_as_a_home_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("~x.csv").write_text("question,answer\n" + "".join(f"question {n},answer {n}\n" for n in range(40)))
+    assert compose(["data=files", 'data.train="~x.csv"']).data.train == "~x.csv"
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from embexp.data.files.records import Records
 from embexp.data.files.splitting import CannotSplitError, Texts, set_aside, what_cannot_be_scored
 from embexp.data.rows import COLUMNS, Rows, Split, schema_of
 from embexp.data.tables import AT_ONCE, filtered, passing, records_of, written
+from embexp.home import expanded
 from embexp.units import counted
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class FileSource:
         return [path for path in paths if path.is_file()]
 
     def _path(self, path: str) -> Path:
-        return Path(path).expanduser()
+        return expanded(path)
 
     def _where(self, split: Split) -> str:
         return f"{self.called or f'{self.section}.{split}'}={self.paths[split]}"
