@@ -84,3 +84,6 @@ def _of_database(database: Path) -> Iterator[str]:
             return
         if tables and not tables & {"experiments", "alembic_version"}:
             yield f"is a database of something else, with {', '.join(sorted(tables)[:3])}; {another}."
+    elif not os.access(database.parent, os.W_OK):
+        # MLflow would try for minutes.
+        yield "its folder cannot be written to; name a database in another, or use tracker=none."

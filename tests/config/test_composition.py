@@ -338,6 +338,11 @@ def test_a_database_that_cannot_be_written_to_and_a_file_that_is_none_are_refuse
     assert problems_of() == [
         f"tracker.uri=sqlite:///{tmp_path}/mlflow.db: it, or its folder, cannot be written to; name another database, or use tracker=none."
     ]
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr("embexp.tracking.named.os.access", lambda path, mode: path.name != "shut")
+    assert problems_of("tracker.uri=sqlite:///shut/new.db") == [
+        "tracker.uri=sqlite:///shut/new.db: its folder cannot be written to; name a database in another, or use tracker=none."
+    ]
 
 
 @pytest.mark.parametrize(
