@@ -122,8 +122,8 @@ def _message(detail: Mapping[str, Any], prefix: str, keys: Sequence[str], typed:
         case "too_long":
             return f"{key}={value}: must be a list of at most {context['max_length']}."
         case "string_pattern_mismatch" if is_key:
-            signs = "letters, blanks" if " " in context["pattern"] else "the letters a to z, small or capital"
-            return f"{key}: a name is of {signs}, digits, dots, - and _ alone, and not of dots alone; give it another."
+            signs = "letters, blanks" if " " in context["pattern"] else "letters a to z"
+            return f"{key}: a name is of {signs}, digits, dots, - and _, and not of dots alone; give it another."
         case "list_type":
             return f"{key}={value}: must be a list: {key}=[a,b]."
         case "value_error":
